@@ -1,0 +1,62 @@
+# The front door of kvbits; `make help` lists what it opens. CMake does the building (CMakePresets.json).
+.DEFAULT_GOAL := help
+.PHONY: help ab ab-real test build packages packages-develop bench-ab mutants fuzz format check install clean
+SHELL := /bin/bash
+
+JOBS ?= $(shell nproc)
+ARGS ?=
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 20
+# A call from here must not hand this make's flags to the one that CMake may start.
+CMAKE_BUILD = MAKEFLAGS= cmake --build build --parallel $(JOBS)
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+	@echo 'ARGS="--help" goes to the command behind ab, ab-real, bench-ab and mutants; FUZZ_SECONDS=20, PREFIX=/usr/local.'
+
+ab: build/configured ## build the command and run the default A/B (reports in kvbits-ab/)
+	@$(CMAKE_BUILD) --target kvbits-cli
+	build/kvbits ab $(ARGS)
+
+ab-real: build/configured ## the same on tensors recorded from a real model (reports in kvbits-ab-real/)
+	@$(CMAKE_BUILD) --target kvbits-cli
+	build/kvbits ab --trace tests/data/smollm2_trace.safetensors --out kvbits-ab-real $(ARGS)
+
+test: build ## build everything and run all tests
+	ctest --test-dir build --output-on-failure --no-tests=error --timeout 600 --parallel $(JOBS)
+
+build: build/configured ## build the libraries, build/kvbits and the tests (release)
+	@$(CMAKE_BUILD)
+
+# A configuration that failed leaves a cache but no build files, and is tried again.
+.PHONY: build/configured
+build/configured: packages
+	@[ -e build/build.ninja ] || [ -e build/Makefile ] || cmake --preset release
+
+packages: ## install the packages that are missing to build and test
+	@scripts/install_packages.sh build
+
+packages-develop:
+	@scripts/install_packages.sh develop
+
+bench-ab: build/configured ## wall time, CPU time and peak memory of the default run
+	@$(CMAKE_BUILD) --target kvbits-cli
+	@python3 -B bench/bench_ab.py $(ARGS) build/kvbits
+
+mutants: packages-develop ## plant every known bug in a copy and see the test that names it fail
+	@python3 -B tests/mutants/run.py --jobs $(JOBS) $(ARGS)
+
+fuzz: packages-develop ## run each fuzz target for FUZZ_SECONDS (libFuzzer)
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+format: packages-develop ## clang-format every C file in place
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+check: packages-develop ## the static checks: format, clang-tidy, layers, symbols
+	@scripts/check.sh
+
+install: build ## install below PREFIX
+	cmake --install build --prefix $(PREFIX)
+
+clean: ## remove every build folder
+	rm -rf build build-*

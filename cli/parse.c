@@ -1,0 +1,99 @@
+#include "parse.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One decimal number up to `end`; 0 when there is none or it does not fit int. */
+static int scan_int(const char **text, int *out) {
+    char *end;
+    if (**text != '-' && (**text < '0' || **text > '9'))
+        return 0;
+    errno = 0;
+    long value = strtol(*text, &end, 10);
+    if (end == *text || errno == ERANGE || value < INT_MIN || value > INT_MAX)
+        return 0;
+    *text = end;
+    *out = (int)value;
+    return 1;
+}
+
+kvb_status kvb_parse_int(const char *option, const char *text, int *out, kvb_error *error) {
+    const char *p = text;
+    int value;
+    if (!scan_int(&p, &value) || *p)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: a whole number", option, text);
+    *out = value;
+    return KVB_OK;
+}
+
+kvb_status kvb_parse_real(const char *option, const char *text, double *out, kvb_error *error) {
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !isfinite(value) || *text == ' ')
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: a finite number", option, text);
+    *out = value;
+    return KVB_OK;
+}
+
+kvb_status kvb_parse_seed(const char *option, const char *text, uint64_t *out, kvb_error *error) {
+    char *end;
+    int hexadecimal = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, hexadecimal ? 16 : 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno == ERANGE || (hexadecimal && end == text + 2))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: 0 to 2^64-1, decimal or 0x...", option, text);
+    *out = value;
+    return KVB_OK;
+}
+
+kvb_status kvb_parse_ints(const char *option, const char *text, int *out, int most, int *n, kvb_error *error) {
+    const char *p = text;
+    int found[256];
+    *n = 0;
+    for (;;) {
+        if (*n == most || *n == 256 || !scan_int(&p, &found[*n]) || (*p && *p != ','))
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "--%s is '%.80s'; legal: 1 to %d whole numbers separated by commas", option, text, most);
+        ++*n;
+        if (*p++ == '\0')
+            break;
+    }
+    memcpy(out, found, (size_t)*n * sizeof *out);
+    return KVB_OK;
+}
+
+kvb_status kvb_parse_pairs(const char *option, const char *text, kvb_pair *out, int most, int *n, kvb_error *error) {
+    const char *p = text;
+    *n = 0;
+    for (;;) {
+        int good = *n < most && scan_int(&p, &out[*n].k_bits) && *p == '/';
+        if (good) {
+            p++;
+            good = scan_int(&p, &out[*n].v_bits) && (*p == ',' || *p == '\0');
+        }
+        if (!good)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "--%s is '%.80s'; legal: grid, or 1 to %d pairs K/V, such as 7/5,6/4", option, text, most);
+        ++*n;
+        if (*p++ == '\0')
+            return KVB_OK;
+    }
+}
+
+kvb_status kvb_parse_choice(const char *option, const char *text, const char *legal, int *out, kvb_error *error) {
+    size_t length = strlen(text);
+    int place = 0;
+    for (const char *p = legal;; place++) {
+        size_t word = strcspn(p, "|");
+        if (word == length && memcmp(p, text, word) == 0) {
+            *out = place;
+            return KVB_OK;
+        }
+        if (p[word] == '\0')
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: %s", option, text, legal);
+        p += word + 1;
+    }
+}

@@ -1,0 +1,21 @@
+/* Option values: the whole text must be the value, and the sentence names option, value and what is legal. */
+#ifndef KVBITS_CLI_PARSE_H
+#define KVBITS_CLI_PARSE_H
+
+#include "kvbits/eval.h"
+
+KVB_CHECKED kvb_status kvb_parse_int(const char *option, const char *text, int *out, kvb_error *error);
+KVB_CHECKED kvb_status kvb_parse_real(const char *option, const char *text, double *out, kvb_error *error);
+/* Decimal or 0x hexadecimal, up to 2^64 - 1. */
+KVB_CHECKED kvb_status kvb_parse_seed(const char *option, const char *text, uint64_t *out, kvb_error *error);
+/* "4,5,6": 1 to `most` numbers. */
+KVB_CHECKED kvb_status kvb_parse_ints(const char *option, const char *text, int *out, int most, int *n,
+                                      kvb_error *error);
+/* "7/5,6/4" */
+KVB_CHECKED kvb_status kvb_parse_pairs(const char *option, const char *text, kvb_pair *out, int most, int *n,
+                                       kvb_error *error);
+/* The place of `text` in "a|b|c". */
+KVB_CHECKED kvb_status kvb_parse_choice(const char *option, const char *text, const char *legal, int *out,
+                                        kvb_error *error);
+
+#endif

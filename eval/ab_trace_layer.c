@@ -1,0 +1,220 @@
+#include "ab_trace_layer.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stream.h"
+
+enum { CHUNK = 64 /* rows stored at once */ };
+
+typedef struct layer_run {
+    const kvb_trace_layer *layer;
+    const kvb_comparison *comparison;
+    const kvb_vec *vec;
+    kvb_layer_attention attention;
+    size_t tokens, group, queries, head; /* head: the KV head at work */
+    float *q, *k, *v;                    /* as read: [heads][tokens][dim] */
+    float *k_rows, *v_rows;              /* every variant of one KV head: [variant][tokens][dim] */
+    void **scratch;                      /* per worker */
+    kvb_attend *attends;                 /* per worker */
+    void *memory;                        /* of the attends */
+    int workers;
+    kvb_measured *measured;
+    atomic_int failed;
+    kvb_status status;
+    kvb_error failure;
+} layer_run;
+
+kvb_layer_attention kvb_layer_attention_of(const kvb_ab_config *config, const kvb_trace_layer *layer) {
+    return (kvb_layer_attention){config->scale > 0.0 ? config->scale : layer->scale,
+                                 config->softcap >= 0.0 ? config->softcap : layer->softcap,
+                                 config->window >= 0 ? config->window : layer->window};
+}
+
+size_t kvb_layer_queries(const kvb_ab_config *config, const kvb_trace_layer *layer) {
+    int all = config->queries == 0 || config->queries > layer->tokens;
+    return (size_t)(all ? layer->tokens : config->queries);
+}
+
+/* Evenly spaced, the last one at the last token. */
+static size_t query_position(const layer_run *r, size_t index) {
+    return (index + 1) * r->tokens / r->queries - 1;
+}
+
+/* ---- Every variant of one KV head's rows ---- */
+
+static void store_chunk(void *argument, size_t index, int worker) {
+    layer_run *r = argument;
+    size_t chunks = (r->tokens + CHUNK - 1) / CHUNK, variant = index / chunks, first = index % chunks * CHUNK;
+    size_t n = r->tokens - first < CHUNK ? r->tokens - first : CHUNK, n_k = (size_t)r->comparison->k.n;
+    int keys = variant < n_k;
+    const kvb_variants *variants = keys ? &r->comparison->k : &r->comparison->v;
+    size_t at = keys ? variant : variant - n_k, d = (size_t)variants->head_dim;
+    const float *rows = (keys ? r->k : r->v) + (r->head * r->tokens + first) * d;
+    float *out = (keys ? r->k_rows : r->v_rows) + (at * r->tokens + first) * d;
+    kvb_error error;
+    kvb_status status = kvb_variant_round_trip(variants, (int)at, rows, n, out, r->scratch[worker], &error);
+    if (status != KVB_OK && atomic_exchange(&r->failed, 1) == 0) {
+        r->status = status;
+        r->failure = error;
+    }
+}
+
+/* ---- One query position ---- */
+
+/* Adds the needed values, run by run of neighbouring positions. */
+static void add_needed(const layer_run *r, kvb_attend *attend, size_t first, size_t *positions) {
+    const float *values[KVB_MAX_VARIANTS];
+    size_t d = (size_t)r->comparison->v.head_dim;
+    for (size_t j = 0; j < attend->len;) {
+        size_t n = 0;
+        if (!attend->needed[j]) {
+            j++;
+            continue;
+        }
+        while (j + n < attend->len && n < CHUNK && attend->needed[j + n]) {
+            positions[n] = j + n;
+            n++;
+        }
+        for (int variant = 0; variant < r->comparison->v.n; variant++)
+            values[variant] = r->v_rows + ((size_t)variant * r->tokens + first + j) * d;
+        kvb_attend_add(attend, positions, n, values);
+        j += n;
+    }
+}
+
+static void run_query(void *argument, size_t index, int worker) {
+    layer_run *r = argument;
+    kvb_attend *attend = &r->attends[worker];
+    size_t position = query_position(r, index), window = (size_t)r->attention.window, positions[CHUNK];
+    size_t first = window > 0 && position + 1 > window ? position + 1 - window : 0, len = position + 1 - first;
+    size_t d = (size_t)r->comparison->k.head_dim, n_k = (size_t)r->comparison->k.n;
+    for (size_t g = 0; g < r->group; g++) {
+        const float *q = r->q + ((r->head * r->group + g) * r->tokens + position) * d;
+        for (size_t k = 0; k < n_k; k++)
+            r->vec->dots(r->k_rows + (k * r->tokens + first) * d, len, q, d,
+                         attend->scores + (g * n_k + k) * attend->shape.max_len, 1);
+    }
+    kvb_attend_softmax(attend, len, kvb_measured_logits(r->measured, index, r->head));
+    add_needed(r, attend, first, positions);
+    kvb_attend_finish(attend, kvb_measured_outputs(r->measured, index, r->head));
+}
+
+/* ---- The layer ---- */
+
+static double transform_error_of(const layer_run *r, const kvb_ab_config *config) {
+    kvb_codec_spec spec = kvb_codec_spec_default(r->layer->head_dim, 4);
+    kvb_codec *codec = NULL;
+    float row[KVB_MAX_HEAD_DIM];
+    size_t d = (size_t)r->layer->head_dim;
+    double worst = 0.0;
+    spec.rotation = config->rotation;
+    spec.sign_seed = config->sign_seed;
+    if (kvb_codec_create(&spec, NULL, NULL, &codec, NULL) != KVB_OK)
+        return NAN;
+    for (size_t j = 0; j < r->tokens * (size_t)r->layer->n_kv_heads; j++) {
+        float difference, norm;
+        memcpy(row, r->k + j * d, d * sizeof *row);
+        kvb_rotate(codec, row, d, 1);
+        kvb_unrotate(codec, row, d, 1);
+        r->vec->distance(r->k + j * d, row, d, &difference, &norm);
+        double nrmse = norm < 1e-30f ? 0.0 : sqrt((double)difference / (double)norm);
+        worst = nrmse > worst ? nrmse : worst;
+    }
+    kvb_codec_destroy(codec);
+    return worst;
+}
+
+static float *floats(size_t count, size_t more, size_t still_more) {
+    size_t limit = SIZE_MAX / sizeof(float);
+    if (count > limit / more || count * more > limit / still_more)
+        return NULL;
+    return malloc(count * more * still_more * sizeof(float));
+}
+
+static kvb_status allocate(layer_run *r, const kvb_ab_config *config, kvb_error *error) {
+    const kvb_trace_layer *l = r->layer;
+    size_t k_dim = (size_t)l->head_dim, v_dim = (size_t)l->v_head_dim, scratch_bytes, attend_bytes;
+    size_t k_scratch = kvb_variants_scratch_bytes(&r->comparison->k, CHUNK);
+    size_t v_scratch = kvb_variants_scratch_bytes(&r->comparison->v, CHUNK);
+    kvb_attend_shape shape = {.vec = r->vec,
+                              .n_q = (int)r->group,
+                              .n_k = r->comparison->k.n,
+                              .n_combos = r->comparison->n_combos,
+                              .combos = r->comparison->combos,
+                              .max_len = r->tokens,
+                              .v_dim = v_dim,
+                              .scale = (float)r->attention.scale,
+                              .softcap = (float)r->attention.softcap,
+                              .skip = config->skip};
+    scratch_bytes = (k_scratch > v_scratch ? k_scratch : v_scratch) + 1;
+    attend_bytes = kvb_attend_bytes(&shape);
+    r->q = floats((size_t)l->n_heads, r->tokens, k_dim);
+    r->k = floats((size_t)l->n_kv_heads, r->tokens, k_dim);
+    r->v = floats((size_t)l->n_kv_heads, r->tokens, v_dim);
+    r->k_rows = floats((size_t)r->comparison->k.n, r->tokens, k_dim);
+    r->v_rows = floats((size_t)r->comparison->v.n, r->tokens, v_dim);
+    r->scratch = calloc((size_t)r->workers, sizeof *r->scratch);
+    r->attends = calloc((size_t)r->workers, sizeof *r->attends);
+    r->memory = malloc((size_t)r->workers * (attend_bytes + scratch_bytes));
+    if (!r->q || !r->k || !r->v || !r->k_rows || !r->v_rows || !r->scratch || !r->attends || !r->memory)
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for layer %d of %zu tokens", l->index, r->tokens);
+    char *attend_memory = r->memory, *scratch = attend_memory + (size_t)r->workers * attend_bytes;
+    for (int i = 0; i < r->workers; i++) {
+        kvb_attend_init(&r->attends[i], &shape, attend_memory + (size_t)i * attend_bytes);
+        r->scratch[i] = scratch + (size_t)i * scratch_bytes;
+    }
+    return kvb_measured_make(r->measured, r->queries, (size_t)l->n_kv_heads, r->comparison, error);
+}
+
+static kvb_status read_sides(layer_run *r, const kvb_trace *trace, int index, kvb_error *error) {
+    kvb_status status = kvb_trace_read(trace, index, KVB_SIDE_Q, r->q, error);
+    if (status == KVB_OK)
+        status = kvb_trace_read(trace, index, KVB_SIDE_K, r->k, error);
+    return status == KVB_OK ? kvb_trace_read(trace, index, KVB_SIDE_V, r->v, error) : status;
+}
+
+static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, kvb_error *error) {
+    size_t chunks = (r->tokens + CHUNK - 1) / CHUNK, variants = (size_t)(r->comparison->k.n + r->comparison->v.n);
+    for (r->head = 0; r->head < (size_t)r->layer->n_kv_heads; r->head++) {
+        kvb_for_each(parallel, variants * chunks, store_chunk, r);
+        if (atomic_load(&r->failed))
+            return kvb_error_set(error, r->status, "layer %d: %s", r->layer->index, r->failure.text);
+        kvb_for_each(parallel, r->queries, run_query, r);
+    }
+    kvb_measured_pool(r->measured);
+    return KVB_OK;
+}
+
+kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trace, int index,
+                              const kvb_comparison *comparison, const kvb_vec *vec, const kvb_parallel *parallel,
+                              kvb_measured *measured, double *transform_error, kvb_error *error) {
+    const kvb_trace_layer *layer = kvb_trace_get_layer(trace, index);
+    layer_run r = {.layer = layer,
+                   .comparison = comparison,
+                   .vec = vec,
+                   .attention = kvb_layer_attention_of(config, layer),
+                   .tokens = (size_t)layer->tokens,
+                   .group = (size_t)(layer->n_heads / layer->n_kv_heads),
+                   .queries = kvb_layer_queries(config, layer),
+                   .workers = kvb_workers(parallel),
+                   .measured = measured};
+    kvb_status status = allocate(&r, config, error);
+    if (status == KVB_OK)
+        status = read_sides(&r, trace, index, error);
+    if (status == KVB_OK) {
+        *transform_error = transform_error_of(&r, config);
+        status = run_heads(&r, parallel, error);
+    }
+    free(r.q);
+    free(r.k);
+    free(r.v);
+    free(r.k_rows);
+    free(r.v_rows);
+    free(r.scratch);
+    free(r.attends);
+    free(r.memory);
+    return status;
+}

@@ -1,0 +1,120 @@
+#include "baselines.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kvb_store {
+    kvb_scheme_kind kind;
+    int head_dim;
+    kvb_codec *codec; /* CODEC: the format itself; baselines: their rotation; EXACT: NULL */
+};
+
+double kvb_scheme_bits(const kvb_scheme *scheme) {
+    const kvb_codec_spec *spec = &scheme->spec;
+    if (scheme->kind == KVB_SCHEME_EXACT) {
+        return 32;
+    }
+    if (scheme->kind == KVB_SCHEME_CODEC) {
+        return spec->head_dim < 1 ? 0 : spec->bits + 8.0 * (double)kvb_dtype_bytes(spec->scale_dtype) / spec->head_dim;
+    }
+    return kvb_baseline_bits(scheme->kind, spec->head_dim);
+}
+
+void kvb_scheme_name(const kvb_scheme *scheme, char *out, size_t bytes) {
+    const char *name = kvb_baseline_name(scheme->kind);
+    if (scheme->kind == KVB_SCHEME_CODEC) {
+        snprintf(out, bytes, "%d", scheme->spec.bits);
+    } else if (name) {
+        snprintf(out, bytes, "%s%s", name, scheme->spec.rotation == KVB_ROTATION_NONE ? "" : "+rot");
+    } else {
+        snprintf(out, bytes, "exact");
+    }
+}
+
+/* The codec object that a scheme needs, if any. */
+static kvb_status create_codec(const kvb_scheme *scheme, kvb_codec **out, kvb_error *error) {
+    kvb_codec_spec spec = scheme->spec;
+    *out = NULL;
+    if (scheme->kind == KVB_SCHEME_EXACT) {
+        return KVB_OK;
+    }
+    if (scheme->kind != KVB_SCHEME_CODEC) {
+        if (!kvb_baseline_known(scheme->kind)) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "scheme kind %d is not 0 (exact) to %d (int4)",
+                                 (int)scheme->kind, (int)KVB_SCHEME_INT4_G32);
+        }
+        /* Only head_dim and rotation matter; the rest has to be legal. */
+        spec = kvb_codec_spec_default(scheme->spec.head_dim, 1);
+        spec.rotation = scheme->spec.rotation;
+        spec.sign_seed = scheme->spec.sign_seed;
+    }
+    return kvb_codec_create(&spec, NULL, NULL, out, error);
+}
+
+kvb_status kvb_store_create(const kvb_scheme *scheme, kvb_store **out, kvb_error *error) {
+    kvb_codec *codec;
+    *out = NULL;
+    if (scheme->spec.head_dim < 1) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "head_dim %d is not positive", scheme->spec.head_dim);
+    }
+    const kvb_status status = create_codec(scheme, &codec, error);
+    if (status) {
+        return status;
+    }
+    kvb_store *store = malloc(sizeof *store);
+    if (!store) {
+        kvb_codec_destroy(codec);
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a store");
+    }
+    *store = (kvb_store){.kind = scheme->kind, .head_dim = scheme->spec.head_dim, .codec = codec};
+    *out = store;
+    return KVB_OK;
+}
+
+void kvb_store_destroy(kvb_store *store) {
+    if (store) {
+        kvb_codec_destroy(store->codec);
+        free(store);
+    }
+}
+
+size_t kvb_store_scratch_bytes(const kvb_store *store, size_t n_rows) {
+    return store->kind == KVB_SCHEME_CODEC ? kvb_codec_block_bytes(store->codec, n_rows) : 0;
+}
+
+static kvb_status round_trip_codec(const kvb_store *store, const float *rows, size_t n_rows, float *out, void *scratch,
+                                   kvb_error *error) {
+    const size_t d = (size_t)store->head_dim;
+    const kvb_packed packed = kvb_packed_view(store->codec, scratch, n_rows);
+    const kvb_status status = kvb_encode(store->codec, rows, KVB_F32, d, n_rows, &packed, 0, NULL, error);
+    return status ? status : kvb_decode(store->codec, &packed, 0, n_rows, KVB_DOMAIN_INPUT, out, d, error);
+}
+
+static kvb_status round_trip_baseline(const kvb_store *store, float *rows, size_t n_rows, kvb_error *error) {
+    const size_t d = (size_t)store->head_dim;
+    kvb_rotate(store->codec, rows, d, n_rows);
+    for (size_t r = 0; r < n_rows; r++) {
+        kvb_baseline_round_trip(store->kind, rows + r * d, store->head_dim);
+        for (size_t i = 0; i < d; i++) {
+            if (!isfinite(rows[r * d + i])) {
+                return kvb_error_set(error, KVB_ERROR_NOT_FINITE,
+                                     "row %zu, coordinate %zu: %s reads back as %g, because its block's scale or zero "
+                                     "point exceeds binary16's 65504",
+                                     r, i, kvb_baseline_name(store->kind), (double)rows[r * d + i]);
+            }
+        }
+    }
+    kvb_unrotate(store->codec, rows, d, n_rows);
+    return KVB_OK;
+}
+
+kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_t n_rows, float *out, void *scratch,
+                                kvb_error *error) {
+    if (store->kind == KVB_SCHEME_CODEC) {
+        return round_trip_codec(store, rows, n_rows, out, scratch, error);
+    }
+    memmove(out, rows, n_rows * (size_t)store->head_dim * sizeof *rows);
+    return store->kind == KVB_SCHEME_EXACT ? KVB_OK : round_trip_baseline(store, out, n_rows, error);
+}

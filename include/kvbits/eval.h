@@ -1,0 +1,290 @@
+/* kvbits evaluation: how few bits can keys and values take before attention notices?
+ *
+ * The API of libkvbits-eval, on top of kvbits.h: random numbers, codebook design, storage schemes, traces of real
+ * models, the A/B on synthetic data and on traces, and its reports. docs/evaluation.md defines every measure.
+ * It allocates with malloc, starts no threads (see kvb_parallel) and prints nothing. Its figures are the same for any
+ * number of workers and on any instruction set.
+ */
+#ifndef KVBITS_EVAL_H
+#define KVBITS_EVAL_H
+
+#include "kvbits/kvbits.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Work and progress ------------------------------------------------------------------------------------------ */
+
+/* The caller's parallel-for: calls body(argument, index, worker) once for each index in [0, n), worker < workers, and
+ * returns when all are done. NULL wherever it is taken: one worker, in order. */
+typedef struct kvb_parallel {
+    void (*run)(void *context, size_t n, void (*body)(void *argument, size_t index, int worker), void *argument);
+    int workers;
+    void *context;
+} kvb_parallel;
+
+/* Called now and then from the calling thread with the share done in [0, 1]. May be NULL. */
+typedef struct kvb_progress {
+    void (*report)(void *context, const char *what, double share);
+    void *context;
+} kvb_progress;
+
+/* ---- Random numbers (xoshiro256**, Box-Muller; docs/evaluation.md) ---------------------------------------------- */
+
+typedef struct kvb_rng {
+    uint64_t s[4];
+} kvb_rng;
+
+/* Fills the state from the seed by SplitMix64. */
+KVB_API kvb_rng kvb_rng_seed(uint64_t seed);
+KVB_API uint64_t kvb_rng_next(kvb_rng *rng);
+/* (u64 >> 11) / 2^53, in [0, 1). */
+KVB_API double kvb_rng_uniform(kvb_rng *rng);
+/* One vector of n standard normals: pairs (r cos, r sin); an odd n drops the second of its last pair. */
+KVB_API void kvb_rng_normals(kvb_rng *rng, float *out, size_t n);
+/* Advances by n draws of kvb_rng_next in O(log n). */
+KVB_API void kvb_rng_jump(kvb_rng *rng, uint64_t n);
+
+/* ---- Statistics ------------------------------------------------------------------------------------------------- */
+
+/* Mean, population standard deviation, 99.9 % quantile and the 95 % confidence interval of the mean (Student t). */
+typedef struct kvb_statistic {
+    size_t n;
+    double mean, std, p999, low, high;
+} kvb_statistic;
+
+KVB_API kvb_statistic kvb_statistic_of(const double *values, size_t n);
+/* The statistic of a[i] - b[i]: the paired comparison. */
+KVB_API kvb_statistic kvb_statistic_paired(const double *a, const double *b, size_t n);
+
+/* ---- Codebook design -------------------------------------------------------------------------------------------- */
+
+/* The law a codebook is made for: N(0,1), or the coordinate of a random unit vector in dimension d times sqrt(d). */
+typedef struct kvb_law {
+    int sphere_dim; /* 0: N(0,1); else d >= 2 */
+} kvb_law;
+
+/* The normal CDF used by the fixed-point iteration: erfc, or Abramowitz-Stegun 26.2.17 (error 7.5e-8) to show its effect. */
+typedef enum kvb_cdf { KVB_CDF_ERFC = 0, KVB_CDF_AS26217 = 1 } kvb_cdf;
+
+typedef struct kvb_lloyd_report {
+    int levels;
+    int rounds;
+    double last_change; /* largest centroid change of the last round */
+} kvb_lloyd_report;
+
+/* The fixed-point Lloyd-Max iteration for N(0,1) (docs/evaluation.md, T1a): `levels` centroids, stops when the largest
+ * change falls below `tolerance`. More than `round_limit` rounds: KVB_ERROR_CONVERGENCE naming levels, rounds and last
+ * change; centroids are then not written, the report is. */
+KVB_API KVB_CHECKED kvb_status kvb_lloyd_max(int levels, kvb_cdf cdf, double tolerance, int round_limit,
+                                             double *centroids, kvb_lloyd_report *report, kvb_error *error);
+
+/* The true optimum for the law, 2..256 levels, by Newton's method on the stationarity conditions. `residual` (may be
+ * NULL) gets the largest |centroid - conditional mean| at the end, below 1e-12. */
+KVB_API KVB_CHECKED kvb_status kvb_codebook_optimum(kvb_law law, int levels, double *centroids, double *residual,
+                                                    kvb_error *error);
+/* Rounds to the nearest multiple of 2^-12 that binary16 represents. */
+KVB_API double kvb_codebook_round(double centroid);
+/* Mean squared error of nearest-centroid quantisation under the law (unit variance). */
+KVB_API double kvb_codebook_mse(kvb_law law, const double *centroids, int levels);
+/* 10 log10(ratio), the same on every machine: kvb_decibel(1 / mse) is a table's SQNR. */
+KVB_API double kvb_decibel(double ratio);
+
+typedef struct kvb_codebook_check {
+    int levels;
+    double factor;        /* global factor g that fits best: the table is g * (unit-variance table) */
+    double mse;           /* of the table divided by its factor */
+    double optimum_mse;   /* of the Lloyd-Max optimum with as many levels */
+    double mse_loss;      /* mse / optimum_mse - 1 */
+    double largest_move;  /* of one Lloyd round from the table divided by its factor: small also where it moves slowly */
+    double largest_gap;   /* |centroid / factor - optimum|, how far that round and all that follow would take it */
+    int worst_level;      /* whose gap is the largest share of what the tolerance allows */
+    int symmetric;        /* to 1e-6 of the factor */
+    int increasing;       /* strictly */
+    int fixed_point;      /* every gap within the tolerance, symmetric and increasing */
+} kvb_codebook_check;
+
+/* Is the table a Lloyd-Max fixed point for N(0,1), up to a global factor? N(0,1) has only one, so the question is how
+ * far the table is from the optimum. `tolerance`: largest gap that still counts as rounding; default 0: 2^-13 + 2^-11 *
+ * |optimum| for each level, what rounding to binary16 or to the library's grid may do (docs/math.md). */
+KVB_API KVB_CHECKED kvb_status kvb_codebook_check_table(const double *centroids, int levels, double tolerance,
+                                                        kvb_codebook_check *check, kvb_error *error);
+
+/* Tables read from JSON {"codebooks": {"4_bit": [...], ...}}. centroids[b] holds 2^b doubles, or NULL when absent. */
+typedef struct kvb_codebook_file {
+    double *centroids[KVB_MAX_BITS + 1];
+} kvb_codebook_file;
+
+KVB_API KVB_CHECKED kvb_status kvb_codebook_file_read(const char *path, kvb_codebook_file *out, kvb_error *error);
+/* The same from memory; `name` stands for the path in errors. */
+KVB_API KVB_CHECKED kvb_status kvb_codebook_file_parse(const char *text, size_t bytes, const char *name,
+                                                       kvb_codebook_file *out, kvb_error *error);
+KVB_API void kvb_codebook_file_free(kvb_codebook_file *file);
+
+/* ---- Traces of real models (safetensors; docs/evaluation.md) ---------------------------------------------------- */
+
+typedef struct kvb_trace kvb_trace;
+
+typedef struct kvb_trace_layer {
+    int index;                /* the <i> of layers.<i>.q */
+    int tokens, n_heads, n_kv_heads, head_dim, v_head_dim;
+    kvb_dtype dtype_q, dtype_k, dtype_v;
+    double scale;             /* softmax scale; default 1/sqrt(head_dim) */
+    double softcap;           /* 0: none */
+    int window;               /* 0: none */
+} kvb_trace_layer;
+
+/* Maps the file and checks header, shapes and metadata; values are checked for NaN and Inf when read. */
+KVB_API KVB_CHECKED kvb_status kvb_trace_open(const char *path, kvb_trace **out, kvb_error *error);
+/* The same over caller-owned bytes, which must outlive the trace. */
+KVB_API KVB_CHECKED kvb_status kvb_trace_from_memory(const void *bytes, size_t size, const char *name, kvb_trace **out,
+                                                     kvb_error *error);
+KVB_API void kvb_trace_close(kvb_trace *trace);
+KVB_API int kvb_trace_layers(const kvb_trace *trace);
+/* The i-th layer in rising order of its index. */
+KVB_API const kvb_trace_layer *kvb_trace_get_layer(const kvb_trace *trace, int i);
+/* The file's name without its folder, or the name given to kvb_trace_from_memory. */
+KVB_API const char *kvb_trace_name(const kvb_trace *trace);
+/* Metadata by key, such as "model" or "license"; NULL when absent. */
+KVB_API const char *kvb_trace_metadata(const kvb_trace *trace, const char *key);
+
+typedef enum kvb_side { KVB_SIDE_Q = 0, KVB_SIDE_K = 1, KVB_SIDE_V = 2 } kvb_side;
+
+/* Reads one side of the i-th layer as floats, [heads][tokens][head_dim] (head-major, unlike the file).
+ * KVB_ERROR_NOT_FINITE names tensor, token, head and coordinate. */
+KVB_API KVB_CHECKED kvb_status kvb_trace_read(const kvb_trace *trace, int i, kvb_side side, float *out,
+                                              kvb_error *error);
+
+/* ---- Storage schemes: ways to store a row ----------------------------------------------------------------------- */
+
+typedef enum kvb_scheme_kind {
+    KVB_SCHEME_EXACT = 0, /* float, as computed */
+    KVB_SCHEME_CODEC,     /* kvbits codec, `spec` */
+    KVB_SCHEME_Q4_0,      /* blocks of 32, absmax scale in binary16: 4.5 bits */
+    KVB_SCHEME_Q8_0,      /* blocks of 32, absmax scale in binary16: 8.5 bits */
+    KVB_SCHEME_FP8_E4M3,  /* saturating cast with scale 1: 8 bits */
+    KVB_SCHEME_INT4_G32   /* groups of 32, scale and zero point in binary16: 5 bits */
+} kvb_scheme_kind;
+
+typedef struct kvb_scheme {
+    kvb_scheme_kind kind;
+    kvb_codec_spec spec;  /* CODEC: all of it. Baselines: head_dim, rotation, sign_seed. */
+} kvb_scheme;
+
+/* Stored bits per value, scales included. */
+KVB_API double kvb_scheme_bits(const kvb_scheme *scheme);
+/* A short name: "4", "q4_0", "q4_0+rot". */
+KVB_API void kvb_scheme_name(const kvb_scheme *scheme, char *out, size_t bytes);
+
+typedef struct kvb_store kvb_store; /* a scheme made ready to use */
+
+KVB_API KVB_CHECKED kvb_status kvb_store_create(const kvb_scheme *scheme, kvb_store **out, kvb_error *error);
+KVB_API void kvb_store_destroy(kvb_store *store);
+/* Bytes of scratch that kvb_store_round_trip needs for up to n_rows rows. */
+KVB_API size_t kvb_store_scratch_bytes(const kvb_store *store, size_t n_rows);
+/* What reading back gives: rows, encoded and decoded (back in the input's domain). Thread-safe with its own scratch. */
+KVB_API KVB_CHECKED kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_t n_rows,
+                                                    float *out, void *scratch, kvb_error *error);
+
+/* ---- The A/B ---------------------------------------------------------------------------------------------------- */
+
+typedef enum kvb_generator {
+    KVB_GENERATOR_GAUSSIAN = 0,
+    KVB_GENERATOR_STUDENT_T,  /* student_dof degrees of freedom */
+    KVB_GENERATOR_OUTLIERS,   /* outlier_channels channels times outlier_factor, clustered or spread */
+    KVB_GENERATOR_SINK,       /* token 0: a key all queries like, a value near zero */
+    KVB_GENERATOR_LOW_RANK    /* rank directions plus noise */
+} kvb_generator;
+
+/* Where the kvbits codebooks come from. */
+typedef enum kvb_codebook_source {
+    KVB_CODEBOOK_DEFAULT = 0, /* the fixed-point iteration up to 6 bits, the library's tables above */
+    KVB_CODEBOOK_LLOYD,       /* the fixed-point iteration */
+    KVB_CODEBOOK_LIBRARY,     /* kvb_codebook() */
+    KVB_CODEBOOK_BETA,        /* the optimum for the coordinate of a unit vector in head_dim */
+    KVB_CODEBOOK_FILE         /* codebook_file */
+} kvb_codebook_source;
+
+/* How sums are taken: fixed 16 lanes, or plain scalar sums in index order with the spec's own arithmetic. */
+typedef enum kvb_sums { KVB_SUMS_LANES = 0, KVB_SUMS_INDEX_ORDER = 1 } kvb_sums;
+
+/* Widths of keys and values, 1-8 bits. */
+typedef struct kvb_pair {
+    int k_bits, v_bits;
+} kvb_pair;
+
+typedef struct kvb_ab_config {
+    /* data */
+    uint64_t seed;
+    kvb_generator generator;
+    int student_dof, outlier_channels, outliers_spread, low_rank; /* low_rank 0: head_dim / 4 */
+    double outlier_factor, low_rank_noise, sink_strength;
+    int n_heads, n_kv_heads, head_dim;
+    const int *kv_lens;
+    int n_kv_lens;
+    int trials;
+    const int *round_trip_dims;
+    int n_round_trip_dims;
+    int vectors;
+    /* attention; for a trace 0, -1 and -1 keep what the trace says */
+    double scale, softcap;
+    int window;
+    /* storage */
+    const int *bits; /* widths of T1a and T1b, and of the symmetric pairs */
+    int n_bits;
+    const kvb_pair *pairs; /* T1c; the symmetric pairs when NULL */
+    int n_pairs;
+    kvb_rotation rotation;
+    uint64_t sign_seed;
+    kvb_scale_kind scale_kind;
+    kvb_dtype scale_dtype;
+    kvb_codebook_source codebook;
+    const kvb_codebook_file *codebook_file;
+    const char *codebook_file_name;
+    kvb_cdf cdf;
+    int baselines; /* 1: q4_0, q8_0, fp8, int4 beside, with and without rotation */
+    int redraws;   /* > 0: repeat under that many random rotations of the same data */
+    /* verdict */
+    double thresholds[2];
+    int queries; /* a trace only: evenly spaced query positions per layer; 0: all */
+    /* computation */
+    kvb_sums sums;
+    int skip; /* 1: skip values whose softmax weight is below a proven bound */
+} kvb_ab_config;
+
+/* The experiment of docs/evaluation.md with seed 0xC25EED. */
+KVB_API kvb_ab_config kvb_ab_config_default(void);
+/* What a trace is asked by default: the library's default codec, 2-8 bits for K and for V in every combination. */
+KVB_API kvb_ab_config kvb_ab_config_trace(void);
+/* KVB_ERROR_ARGUMENT with a sentence that names the bad value and the legal ones. */
+KVB_API KVB_CHECKED kvb_status kvb_ab_config_check(const kvb_ab_config *config, kvb_error *error);
+
+typedef struct kvb_result kvb_result;
+
+KVB_API KVB_CHECKED kvb_status kvb_ab_run(const kvb_ab_config *config, const kvb_parallel *parallel,
+                                          const kvb_progress *progress, kvb_result **out, kvb_error *error);
+/* The same question asked of a trace: per layer, K bits x V bits, causal attention over the recorded tokens. Uses the
+ * config's storage, verdict and computation parts. */
+KVB_API KVB_CHECKED kvb_status kvb_ab_run_trace(const kvb_ab_config *config, const kvb_trace *trace,
+                                                const kvb_parallel *parallel, const kvb_progress *progress,
+                                                kvb_result **out, kvb_error *error);
+KVB_API void kvb_result_free(kvb_result *result);
+/* Number of failed checks: 0 means that the run passed. */
+KVB_API int kvb_result_failed_checks(const kvb_result *result);
+
+/* The documents, as text to be released with kvb_text_free. */
+KVB_API KVB_CHECKED kvb_status kvb_result_json(const kvb_result *result, char **text, kvb_error *error);
+KVB_API KVB_CHECKED kvb_status kvb_result_markdown(const kvb_result *result, char **text, kvb_error *error);
+/* Self-contained HTML with SVG charts drawn by gnuplot. */
+KVB_API KVB_CHECKED kvb_status kvb_result_html(const kvb_result *result, char **text, kvb_error *error);
+/* KVB_ERROR_UNSUPPORTED with a sentence that says how to install it, when gnuplot cannot be run. */
+KVB_API KVB_CHECKED kvb_status kvb_report_plotter_check(kvb_error *error);
+/* A result from the JSON of an earlier run, for reports. */
+KVB_API KVB_CHECKED kvb_status kvb_result_parse(const char *json, size_t bytes, kvb_result **out, kvb_error *error);
+KVB_API void kvb_text_free(char *text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

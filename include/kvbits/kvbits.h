@@ -1,0 +1,210 @@
+/* kvbits: dense packed KV-cache rows at 1-8 bits, bit-exact on every backend.
+ *
+ * The whole public API of libkvbits, read top to bottom: status, memory, backends, codebooks, codec, packed rows.
+ * docs/format.md specifies every byte; docs/math.md says why. A row is one head vector: one token of one KV head.
+ *
+ *     kvb_codec_spec spec = kvb_codec_spec_default(128, 4);            // head_dim, bits
+ *     kvb_codec *codec;
+ *     if (kvb_codec_create(&spec, NULL, NULL, &codec, &error)) ...
+ *     void *block = malloc(kvb_codec_block_bytes(codec, n_rows));      // dense: bits * head_dim / 8 + scale per row
+ *     kvb_packed packed = kvb_packed_view(codec, block, n_rows);
+ *     kvb_encode(codec, rows, KVB_F32, 128, n_rows, &packed, 0, NULL, &error);
+ *     kvb_decode(codec, &packed, 0, n_rows, KVB_DOMAIN_INPUT, out, 128, &error);
+ */
+#ifndef KVBITS_KVBITS_H
+#define KVBITS_KVBITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KVB_VERSION_MAJOR 0
+#define KVB_VERSION_MINOR 1
+#define KVB_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define KVB_API __attribute__((visibility("default")))
+#define KVB_CHECKED __attribute__((warn_unused_result))
+#else
+#define KVB_API
+#define KVB_CHECKED
+#endif
+
+/* ---- Status and errors ------------------------------------------------------------------------------------------ */
+
+typedef enum kvb_status {
+    KVB_OK = 0,
+    KVB_ERROR_ARGUMENT,    /* a value outside its legal range; the sentence names both */
+    KVB_ERROR_NOT_FINITE,  /* NaN, Inf or |x| > KVB_MAX_ABS in the input */
+    KVB_ERROR_MEMORY,      /* the allocator returned NULL, or a size does not fit size_t */
+    KVB_ERROR_UNSUPPORTED, /* a legal request that this build or this machine cannot serve */
+    KVB_ERROR_FORMAT,      /* a file or a string that breaks its format */
+    KVB_ERROR_IO,          /* the operating system refused to open, read or write */
+    KVB_ERROR_CONVERGENCE  /* an iteration reached its limit; no result is returned */
+} kvb_status;
+
+/* Caller-owned, may be NULL wherever it is taken. On failure `text` holds one sentence; on success it is untouched. */
+typedef struct kvb_error {
+    char text[512];
+} kvb_error;
+
+/* Writes the printf-style sentence into `error` (NULL is legal) and returns `status`: how every layer above reports. */
+KVB_API kvb_status kvb_error_set(kvb_error *error, kvb_status status, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+/* The status's name, such as "not finite"; never NULL. */
+KVB_API const char *kvb_status_name(kvb_status status);
+/* "major.minor.patch" of the linked library. */
+KVB_API const char *kvb_version(void);
+
+/* ---- Memory ----------------------------------------------------------------------------------------------------- */
+
+/* Memory comes only from create calls and goes back in destroy. NULL wherever an allocator is taken means malloc/free. */
+typedef struct kvb_allocator {
+    void *(*allocate)(void *context, size_t bytes, size_t alignment); /* NULL when out of memory */
+    void (*release)(void *context, void *pointer, size_t bytes);
+    void *context;
+} kvb_allocator;
+
+/* ---- Backends --------------------------------------------------------------------------------------------------- */
+
+/* A set of kernels. Several can run side by side; all give equal packed bytes. */
+typedef struct kvb_backend kvb_backend;
+
+/* Opens "scalar" (more names come with their kernels) or, for NULL, the fastest that this machine supports.
+ * KVB_ERROR_ARGUMENT for an unknown name (the sentence lists the known ones), KVB_ERROR_UNSUPPORTED for one that this
+ * build or this processor lacks. */
+KVB_API KVB_CHECKED kvb_status kvb_backend_open(const char *name, const kvb_backend **out, kvb_error *error);
+/* Its name, as given to kvb_backend_open. */
+KVB_API const char *kvb_backend_name(const kvb_backend *backend);
+/* The i-th backend name compiled into this library, NULL past the last. */
+KVB_API const char *kvb_backend_list(size_t i);
+
+/* ---- Types of values -------------------------------------------------------------------------------------------- */
+
+typedef enum kvb_dtype { KVB_F32 = 0, KVB_F16 = 1, KVB_BF16 = 2 } kvb_dtype;
+
+/* Bytes of one value: 4, 2, 2; 0 for anything else. */
+KVB_API size_t kvb_dtype_bytes(kvb_dtype dtype);
+/* IEEE 754 binary16 and bfloat16. From float: round to nearest even; to_f16 overflows to Inf (scales saturate instead). */
+KVB_API float kvb_f16_to_f32(uint16_t half);
+KVB_API uint16_t kvb_f32_to_f16(float value);
+KVB_API float kvb_bf16_to_f32(uint16_t bfloat);
+KVB_API uint16_t kvb_f32_to_bf16(float value);
+
+/* ---- Codebooks -------------------------------------------------------------------------------------------------- */
+
+#define KVB_MAX_BITS 8
+#define KVB_MAX_LEVELS 256
+
+/* The library's table for 1-8 bits: the Lloyd-Max optimum for N(0,1), 2^bits centroids in rising order, rounded to
+ * multiples of 2^-12 that binary16 represents (generated: src/codebook_tables.inc). NULL for other widths. */
+KVB_API const float *kvb_codebook(int bits);
+
+/* ---- Codec: how rows become codes ------------------------------------------------------------------------------- */
+
+#define KVB_MIN_HEAD_DIM 8
+#define KVB_MAX_HEAD_DIM 576
+#define KVB_MAX_ABS 0x1p58f /* largest input magnitude: sums of squares of KVB_MAX_HEAD_DIM of them stay finite */
+
+typedef enum kvb_rotation {
+    KVB_ROTATION_NONE = 0,     /* head_dim: any multiple of 8 up to 576 */
+    KVB_ROTATION_HADAMARD = 1, /* orthonormal; head_dim a multiple of 8 from 32 on, m * 2^k, m in {1,12,20,28,36} */
+    KVB_ROTATION_SIGNED = 2    /* random signs from `sign_seed`, then the same transform */
+} kvb_rotation;
+
+typedef enum kvb_scale_kind {
+    KVB_SCALE_NORM = 0, /* s = |x| / sqrt(head_dim), rounded to scale_dtype first; codes from x * (1/s) */
+    KVB_SCALE_LSQ = 1   /* codes from the unrounded norm; s = <x,c>/<c,c>, rounded; codes are not revisited */
+} kvb_scale_kind;
+
+typedef struct kvb_codec_spec {
+    int head_dim;
+    int bits; /* 1-8 */
+    kvb_rotation rotation;
+    uint64_t sign_seed; /* KVB_ROTATION_SIGNED only */
+    kvb_scale_kind scale;
+    kvb_dtype scale_dtype;  /* KVB_F16 (saturating at 65504, counted) or KVB_F32 */
+    const float *centroids; /* 2^bits, rising strictly, up to KVB_MAX_ABS; NULL: kvb_codebook(bits). Copied. */
+} kvb_codec_spec;
+
+/* The library default: signed rotation (seed 0x6b766269), lsq scale in binary16, the library's codebook. */
+KVB_API kvb_codec_spec kvb_codec_spec_default(int head_dim, int bits);
+
+/* 1 when `rotation` accepts `head_dim`, else 0. */
+KVB_API int kvb_head_dim_supported(int head_dim, kvb_rotation rotation);
+
+typedef struct kvb_codec kvb_codec;
+
+/* backend NULL: the fastest. The codec is immutable: any number of threads may use it at once. */
+KVB_API KVB_CHECKED kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend,
+                                                const kvb_allocator *allocator, kvb_codec **out, kvb_error *error);
+KVB_API void kvb_codec_destroy(kvb_codec *codec); /* NULL is legal */
+/* The spec it was made from; `centroids` points at the codec's own copy. */
+KVB_API const kvb_codec_spec *kvb_codec_get_spec(const kvb_codec *codec);
+/* Stored bits per value, scale included: bits + scale bits / head_dim. */
+KVB_API double kvb_codec_bits_per_value(const kvb_codec *codec);
+
+/* ---- Packed rows ------------------------------------------------------------------------------------------------ */
+
+#define KVB_MAX_PLANES 3
+
+/* Where packed rows lie. A b-bit code is cut into planes of 8, 4, 2 and 1 bits (5 = 4+1), so that every row of every
+ * plane is whole bytes: plane p holds rows of width[p] * head_dim / 8 bytes, one after another, without padding.
+ * Scales are a plane of their own. Pointers may lie anywhere; scales must be aligned to their type. */
+typedef struct kvb_packed {
+    uint8_t *planes[KVB_MAX_PLANES];
+    void *scales; /* uint16_t (binary16) or float per row */
+} kvb_packed;
+
+/* The planes of a code of `bits` bits: their widths, low bits first; returns their number (0 for illegal bits). */
+KVB_API int kvb_plane_widths(int bits, int widths[KVB_MAX_PLANES]);
+
+/* Bytes of n_rows rows in one contiguous block: scales first, then the planes in order. 0 when it overflows size_t. */
+KVB_API size_t kvb_codec_block_bytes(const kvb_codec *codec, size_t n_rows);
+/* Pointers into such a block (aligned to 4 bytes) of n_rows rows. */
+KVB_API kvb_packed kvb_packed_view(const kvb_codec *codec, void *block, size_t n_rows);
+
+typedef struct kvb_encode_stats {
+    uint64_t rows;
+    uint64_t saturated_scales;  /* scales above 65504 stored as 65504 */
+    uint64_t not_finite_rows;   /* kvb_encode_unchecked only: rows stored with a NaN scale and codes 0 */
+} kvb_encode_stats;
+
+/* Encodes n_rows rows of head_dim values into rows first_row, first_row+1, ... of `packed`. row_stride counts values
+ * from one row's start to the next (>= head_dim). All input is checked before the first byte is written: NaN, Inf or
+ * |x| > KVB_MAX_ABS gives KVB_ERROR_NOT_FINITE, naming row and coordinate. `stats` (may be NULL) is added to. */
+KVB_API KVB_CHECKED kvb_status kvb_encode(const kvb_codec *codec, const void *rows, kvb_dtype dtype, size_t row_stride,
+                                          size_t n_rows, const kvb_packed *packed, size_t first_row,
+                                          kvb_encode_stats *stats, kvb_error *error);
+/* The same without checks: a row whose sum of squares is not finite gets scale NaN and codes 0. */
+KVB_API void kvb_encode_unchecked(const kvb_codec *codec, const void *rows, kvb_dtype dtype, size_t row_stride,
+                                  size_t n_rows, const kvb_packed *packed, size_t first_row, kvb_encode_stats *stats);
+
+typedef enum kvb_domain {
+    KVB_DOMAIN_INPUT = 0,  /* rotated back: comparable with the rows that were encoded */
+    KVB_DOMAIN_ROTATED = 1 /* centroid * scale as stored: comparable with kvb_rotate of the input */
+} kvb_domain;
+
+/* Decodes rows first_row .. first_row+n_rows-1 of `packed` to floats, row_stride values apart. */
+KVB_API KVB_CHECKED kvb_status kvb_decode(const kvb_codec *codec, const kvb_packed *packed, size_t first_row,
+                                          size_t n_rows, kvb_domain domain, float *out, size_t row_stride,
+                                          kvb_error *error);
+
+/* The codec's rotation (signs, then transform) and its inverse, in place on n_rows rows; identity for NONE. */
+KVB_API void kvb_rotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
+KVB_API void kvb_unrotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
+
+/* Codes of one packed row, a byte each (head_dim of them), and its scale: for inspection and tests. */
+KVB_API void kvb_packed_row_codes(const kvb_codec *codec, const kvb_packed *packed, size_t row, uint8_t *codes,
+                                  float *scale);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

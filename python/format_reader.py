@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Decodes packed rows: a second reader, written from docs/format.md alone, standard library only.
+
+    import format_reader
+    description = format_reader.Description.parse(description_bytes)
+    rows = format_reader.decode(description, block_bytes, n_rows)
+
+Or print what a golden file holds: python3 python/format_reader.py tests/golden/packed/d64-b4.json
+"""
+
+import json
+import math
+import struct
+import sys
+from dataclasses import dataclass
+
+
+class FormatError(Exception):
+    """The bytes break docs/format.md."""
+
+
+def to_float(value):
+    """Rounds a double to binary32. Sums and products of two floats are so exact in binary64 that rounding twice gives
+    what rounding once would."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+# ---- Section 6: description ----
+
+
+@dataclass
+class Plane:
+    width: int
+    low_bit: int
+
+
+@dataclass
+class Description:
+    head_dim: int
+    rotation: int
+    scale_kind: int
+    half_scales: bool
+    sign_seed: int
+    planes: list
+    levels: list
+
+    @property
+    def bits(self):
+        return sum(plane.width for plane in self.planes)
+
+    @staticmethod
+    def parse(data):
+        if len(data) < 24:
+            raise FormatError(f"description has {len(data)} bytes, at least 24 are needed")
+        fields = struct.unpack_from("<HBBHBBBBHIQ", data)
+        version, kind, n_planes, head_dim, rotation, scale_kind, scale_type, zero, n_levels, zeros, seed = fields
+        if version != 1 or kind != 1 or zero or zeros:
+            raise FormatError(f"version {version}, code kind {kind}: only 1 and 1 are known, reserved bytes must be 0")
+        if rotation > 2 or scale_kind > 1 or scale_type > 1:
+            raise FormatError(f"rotation {rotation}, scale kind {scale_kind} or scale type {scale_type} is unknown")
+        if rotation == 0 and (head_dim % 8 or not 8 <= head_dim <= 576) or rotation and not order_of(head_dim):
+            raise FormatError(f"head_dim {head_dim} is illegal for rotation {rotation}")
+        if seed and rotation != 2:
+            raise FormatError("sign_seed without signs")
+        if len(data) != 24 + 8 * n_planes + 4 * n_levels:
+            raise FormatError(f"description of {n_planes} planes and {n_levels} levels has {len(data)} bytes")
+        planes = [Description._plane(data, 24 + 8 * p, head_dim) for p in range(n_planes)]
+        levels = list(struct.unpack_from(f"<{n_levels}f", data, 24 + 8 * n_planes))
+        result = Description(head_dim, rotation, scale_kind, scale_type == 1, seed, planes, levels)
+        result._check()
+        return result
+
+    @staticmethod
+    def _plane(data, offset, head_dim):
+        width, low_bit, role, zero, first, count = struct.unpack_from("<BBBBHH", data, offset)
+        if width not in (1, 2, 4, 8) or role or zero or first or count != head_dim:
+            raise FormatError(f"plane of width {width}, role {role}, coordinates {first}+{count} is unknown")
+        return Plane(width, low_bit)
+
+    def _check(self):
+        next_bit = 0
+        for plane in self.planes:
+            if plane.low_bit != next_bit:
+                raise FormatError(f"plane starts at bit {plane.low_bit}, not {next_bit}")
+            next_bit += plane.width
+        if next_bit > 8 or len(self.levels) != 1 << next_bit:
+            raise FormatError(f"{len(self.levels)} levels for {next_bit} bits")
+        if any(not a < b for a, b in zip(self.levels, self.levels[1:])):
+            raise FormatError("levels do not rise")
+
+
+# ---- Sections 4 and 5: blocks ----
+
+
+def unpack(description, block, n_rows):
+    """Codes and scales of all rows."""
+    d = description.head_dim
+    scale_format = "e" if description.half_scales else "f"
+    scale_bytes = struct.calcsize(scale_format)
+    expected = n_rows * (scale_bytes + d * description.bits // 8)
+    if len(block) != expected:
+        raise FormatError(f"block has {len(block)} bytes, {n_rows} rows take {expected}")
+    scales = list(struct.unpack_from(f"<{n_rows}{scale_format}", block))
+    codes = [[0] * d for _ in range(n_rows)]
+    start = n_rows * scale_bytes
+    for plane in description.planes:
+        stride = d * plane.width // 8
+        mask = (1 << plane.width) - 1
+        for row in range(n_rows):
+            for i in range(d):
+                field = block[start + i % stride] >> (i // stride * plane.width) & mask
+                codes[row][i] |= field << plane.low_bit
+            start += stride
+    return codes, scales
+
+
+# ---- Section 1: rotation ----
+
+
+def order_of(head_dim):
+    """m, or 0 for a head_dim that cannot be rotated."""
+    if head_dim % 8 or not 32 <= head_dim <= 576:
+        return 0
+    odd = head_dim
+    while odd % 2 == 0:
+        odd //= 2
+    return {1: 1, 3: 12, 5: 20, 7: 28, 9: 36}.get(odd, 0)
+
+
+def chi(t, q):
+    if t % q == 0:
+        return 0
+    return 1 if any(i * i % q == t % q for i in range(1, q)) else -1
+
+
+def matrix(m):
+    """The Hadamard matrix of order 12, 20, 28 or 36."""
+    if m in (12, 20):
+        q = m - 1
+        return [[1 if i == 0 or j == 0 else -1 if i == j else chi(j - i, q) for j in range(m)] for i in range(m)]
+    p = m // 2
+    conference = [
+        [0 if i == j == 0 else 1 if i == 0 or j == 0 else chi(j - i, p - 1) for j in range(p)] for i in range(p)
+    ]
+    plus = [[conference[i][j] + (i == j) for j in range(p)] for i in range(p)]
+    minus = [[conference[i][j] - (i == j) for j in range(p)] for i in range(p)]
+    h = [plus[i] + minus[i] for i in range(p)] + [minus[i] + [-value for value in plus[i]] for i in range(p)]
+    h[p] = [-value for value in h[p]]
+    for row in h:
+        row[p] = -row[p]
+    return h
+
+
+def butterflies(u):
+    h = 1
+    while h < len(u):
+        for c in range(len(u)):
+            if c // h % 2 == 0:
+                u[c], u[c + h] = to_float(u[c] + u[c + h]), to_float(u[c] - u[c + h])
+        h *= 2
+
+
+def signs(seed, n):
+    """-1 or 1 for each coordinate."""
+    wrap = (1 << 64) - 1
+    result = []
+    while len(result) < n:
+        seed = (seed + 0x9E3779B97F4A7C15) & wrap
+        z = seed
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & wrap
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & wrap
+        z ^= z >> 31
+        result += [-1.0 if z >> bit & 1 else 1.0 for bit in range(64)]
+    return result[:n]
+
+
+def unrotate(description, y):
+    d = description.head_dim
+    if description.rotation == 0:
+        return y
+    m = order_of(d)
+    n = d // m
+    rows = [y[a * n : (a + 1) * n] for a in range(m)]
+    for row in rows:
+        butterflies(row)
+    if m > 1:
+        h = matrix(m)
+        mixed = []
+        for a in range(m):
+            sums = list(rows[0])
+            for k in range(1, m):
+                sums = [to_float(s + h[k][a] * u) for s, u in zip(sums, rows[k])]
+            mixed.append(sums)
+        rows = mixed
+    factor = to_float(1.0 / math.sqrt(d))
+    x = [to_float(value * factor) for row in rows for value in row]
+    if description.rotation == 2:
+        x = [sign * value for sign, value in zip(signs(description.sign_seed, d), x)]
+    return x
+
+
+# ---- Section 5: decoding ----
+
+
+def decode(description, block, n_rows, rotated=False):
+    """Rows as lists of floats, in the input's domain or, on request, in the rotated domain."""
+    rows = []
+    for codes, scale in zip(*unpack(description, block, n_rows)):
+        y = [to_float(description.levels[code] * scale) for code in codes]
+        rows.append(y if rotated else unrotate(description, y))
+    return rows
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    with open(sys.argv[1], encoding="utf-8") as file:
+        golden = json.load(file)
+    description = Description.parse(bytes.fromhex(golden["description"]))
+    print(f"head_dim {description.head_dim}, {description.bits} bits, rotation {description.rotation}")
+    for row in decode(description, bytes.fromhex(golden["block"]), golden["n_rows"]):
+        print(" ".join(f"{value:.9g}" for value in row))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+/* The codec: a validated spec made into tables, and the sizes of its blocks. */
+#include "codec.h"
+#include "memory.h"
+
+#include <math.h>
+
+enum { codec_alignment = 64 };
+
+/* ---- Creation ---- */
+
+kvb_codec_spec kvb_codec_spec_default(int head_dim, int bits) {
+    return (kvb_codec_spec){.head_dim = head_dim,
+                            .bits = bits,
+                            .rotation = KVB_ROTATION_SIGNED,
+                            .sign_seed = 0x6b766269,
+                            .scale = KVB_SCALE_LSQ,
+                            .scale_dtype = KVB_F16,
+                            .centroids = NULL};
+}
+
+int kvb_head_dim_supported(int head_dim, kvb_rotation rotation) {
+    switch (rotation) {
+    case KVB_ROTATION_NONE:
+        return head_dim >= KVB_MIN_HEAD_DIM && head_dim <= KVB_MAX_HEAD_DIM && head_dim % 8 == 0;
+    case KVB_ROTATION_HADAMARD:
+    case KVB_ROTATION_SIGNED:
+        return kvb_hadamard_order(head_dim) != 0;
+    }
+    return 0;
+}
+
+static kvb_status check_shape(const kvb_codec_spec *spec, kvb_error *error) {
+    if (spec->bits < 1 || spec->bits > KVB_MAX_BITS) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "bits %d is not from 1 to %d", spec->bits, KVB_MAX_BITS);
+    }
+    if (spec->rotation != KVB_ROTATION_NONE && spec->rotation != KVB_ROTATION_HADAMARD &&
+        spec->rotation != KVB_ROTATION_SIGNED) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "rotation %d is not 0 (none), 1 (Hadamard) or 2 (signed)",
+                             (int)spec->rotation);
+    }
+    if (!kvb_head_dim_supported(spec->head_dim, KVB_ROTATION_NONE)) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "head_dim %d is not a multiple of 8 from %d to %d",
+                             spec->head_dim, KVB_MIN_HEAD_DIM, KVB_MAX_HEAD_DIM);
+    }
+    if (!kvb_head_dim_supported(spec->head_dim, spec->rotation)) {
+        return kvb_error_set(
+            error, KVB_ERROR_ARGUMENT,
+            "head_dim %d has no Hadamard rotation; it takes 2^k, 12*2^k, 20*2^k, 28*2^k and 36*2^k that "
+            "are multiples of 8 from %d to %d, and rotation none takes any multiple of 8",
+            spec->head_dim, KVB_MIN_ROTATED_DIM, KVB_MAX_HEAD_DIM);
+    }
+    return KVB_OK;
+}
+
+static kvb_status check_scale(const kvb_codec_spec *spec, kvb_error *error) {
+    if (spec->scale != KVB_SCALE_NORM && spec->scale != KVB_SCALE_LSQ) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "scale %d is not 0 (norm) or 1 (lsq)", (int)spec->scale);
+    }
+    if (spec->scale_dtype != KVB_F16 && spec->scale_dtype != KVB_F32) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "scale_dtype %d is not 0 (f32) or 1 (f16)",
+                             (int)spec->scale_dtype);
+    }
+    return KVB_OK;
+}
+
+static kvb_status check_centroids(const float *centroids, int bits, kvb_error *error) {
+    if (!centroids) {
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "this build has no codebook for %d bits", bits);
+    }
+    for (int i = 0; i < 1 << bits; i++) {
+        if (!(fabsf(centroids[i]) <= KVB_MAX_ABS)) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "centroid %d is %g; centroids are finite, up to 2^58 in size", i,
+                                 (double)centroids[i]);
+        }
+        if (i > 0 && !(centroids[i] > centroids[i - 1])) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "centroid %d is %.9g after %.9g; centroids must rise strictly", i,
+                                 (double)centroids[i], (double)centroids[i - 1]);
+        }
+    }
+    return KVB_OK;
+}
+
+static kvb_status check_allocator(const kvb_allocator *allocator, kvb_error *error) {
+    if (allocator && (!allocator->allocate || !allocator->release)) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "the allocator lacks %s; it needs allocate and release",
+                             allocator->allocate ? "release" : "allocate");
+    }
+    return KVB_OK;
+}
+
+kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
+                            kvb_codec **out, kvb_error *error) {
+    if (!spec || !out) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s is NULL; spec and out are needed", spec ? "out" : "spec");
+    }
+    *out = NULL;
+    kvb_status status;
+    if ((status = check_shape(spec, error)) || (status = check_scale(spec, error)) ||
+        (status = check_allocator(allocator, error))) {
+        return status;
+    }
+    const float *centroids = spec->centroids ? spec->centroids : kvb_codebook(spec->bits);
+    if ((status = check_centroids(centroids, spec->bits, error)) ||
+        (!backend && (status = kvb_backend_open(NULL, &backend, error)))) {
+        return status;
+    }
+    kvb_allocator resolved = kvb_allocator_resolve(allocator);
+    kvb_codec *codec = resolved.allocate(resolved.context, sizeof *codec, codec_alignment);
+    if (!codec) {
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for a codec of %zu bytes", sizeof *codec);
+    }
+    kvb_codec_tables_fill(&codec->tables, spec, centroids);
+    codec->spec = *spec;
+    codec->spec.centroids = codec->tables.centroids;
+    codec->backend = backend;
+    codec->allocator = resolved;
+    *out = codec;
+    return KVB_OK;
+}
+
+void kvb_codec_destroy(kvb_codec *codec) {
+    if (codec) {
+        kvb_allocator allocator = codec->allocator;
+        allocator.release(allocator.context, codec, sizeof *codec);
+    }
+}
+
+const kvb_codec_spec *kvb_codec_get_spec(const kvb_codec *codec) {
+    return &codec->spec;
+}
+
+double kvb_codec_bits_per_value(const kvb_codec *codec) {
+    size_t scale_bits = 8 * kvb_dtype_bytes(codec->spec.scale_dtype);
+    return codec->spec.bits + (double)scale_bits / codec->spec.head_dim;
+}
+
+/* ---- Blocks ---- */
+
+int kvb_plane_widths(int bits, int widths[KVB_MAX_PLANES]) {
+    return kvb_layout_planes(bits, widths);
+}
+
+size_t kvb_codec_block_bytes(const kvb_codec *codec, size_t n_rows) {
+    size_t row_bytes = kvb_dtype_bytes(codec->spec.scale_dtype) +
+                       (size_t)kvb_layout_code_bytes(codec->spec.head_dim, codec->spec.bits);
+    size_t bytes;
+    return kvb_size_multiply(row_bytes, n_rows, &bytes) ? bytes : 0;
+}
+
+kvb_packed kvb_packed_view(const kvb_codec *codec, void *block, size_t n_rows) {
+    const kvb_codec_tables *tables = &codec->tables;
+    kvb_packed packed = {.scales = block};
+    uint8_t *next = (uint8_t *)block + n_rows * kvb_dtype_bytes(tables->scale_dtype);
+    for (int p = 0; p < tables->n_planes; p++) {
+        packed.planes[p] = next;
+        next += n_rows * (size_t)kvb_layout_plane_bytes(tables->head_dim, tables->plane_widths[p]);
+    }
+    return packed;
+}

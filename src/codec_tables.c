@@ -1,0 +1,141 @@
+#include "codec_tables.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+/* Bit-exact by specification: every operation must round to float once. */
+_Static_assert(FLT_EVAL_METHOD == 0, "kvbits needs float arithmetic without excess precision (x86: SSE)");
+
+int kvb_hadamard_order(int head_dim) {
+    if (head_dim < KVB_MIN_ROTATED_DIM || head_dim > KVB_MAX_HEAD_DIM || head_dim % 8 != 0) {
+        return 0;
+    }
+    int odd = head_dim;
+    while (odd % 2 == 0) {
+        odd /= 2;
+    }
+    if (odd == 1) {
+        return 1;
+    }
+    return odd <= 9 ? 4 * odd : 0;
+}
+
+static uint64_t splitmix64_next(uint64_t *state) {
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static void fill_signs(kvb_codec_tables *tables, uint64_t seed) {
+    uint64_t word = 0;
+    for (int i = 0; i < tables->head_dim; i++) {
+        if (i % 64 == 0) {
+            word = splitmix64_next(&seed);
+        }
+        tables->sign_masks[i] = (word >> (i % 64) & 1) ? 0x80000000u : 0;
+    }
+}
+
+/* Legendre symbol of n modulo the odd prime q. */
+static int legendre(int n, int q) {
+    int residue = ((n % q) + q) % q;
+    for (int i = 1; residue != 0 && i < q; i++) {
+        if (i * i % q == residue) {
+            return 1;
+        }
+    }
+    return residue == 0 ? 0 : -1;
+}
+
+/* Orders 12 and 20: q = m - 1 = 3 mod 4, skew Q. First row and column are ones. */
+static int paley_one(int row, int column, int m) {
+    if (row == 0 || column == 0) {
+        return 1;
+    }
+    return row == column ? -1 : legendre(column - row, m - 1);
+}
+
+/* Orders 28 and 36: q = m/2 - 1 = 1 mod 4, symmetric conference matrix C, [[C+I, C-I], [C-I, -C-I]] with row and column
+ * m/2 negated, so that first row and column are ones. */
+static int paley_two(int row, int column, int m) {
+    int half = m / 2;
+    int i = row % half, j = column % half;
+    int lower = row >= half, right = column >= half;
+    int entry;
+    if (i == j) {
+        entry = lower || right ? -1 : 1;
+    } else {
+        int c = i == 0 || j == 0 ? 1 : legendre(j - i, half - 1);
+        entry = lower && right ? -c : c;
+    }
+    return (row == half) != (column == half) ? -entry : entry;
+}
+
+static void fill_mix(kvb_codec_tables *tables) {
+    int m = tables->hadamard_order;
+    for (int row = 0; m > 1 && row < m; row++) {
+        for (int column = 0; column < m; column++) {
+            int entry = m <= 20 ? paley_one(row, column, m) : paley_two(row, column, m);
+            tables->mix[0][row * m + column] = (uint8_t)(entry > 0 ? column : m + column);
+            tables->mix[1][column * m + row] = (uint8_t)(entry > 0 ? row : m + row);
+        }
+    }
+}
+
+/* Midpoints in the fullest of `n` buckets; fills them. */
+static int fill_buckets(kvb_codec_tables *tables, int n) {
+    int n_midpoints = tables->levels - 1;
+    float first = tables->midpoints[0], last = tables->midpoints[n_midpoints - 1];
+    float per_unit = last > first ? (float)n / (last - first) : 1.0f;
+    tables->bucket_origin = first;
+    tables->buckets_per_unit = per_unit < FLT_MAX ? per_unit : FLT_MAX; /* Inf would make 0 * Inf of the origin */
+    tables->last_bucket = (float)(n - 1);
+    int most = 0, code = 0;
+    for (int bucket = 0; bucket < n; bucket++) {
+        tables->buckets[bucket] = (kvb_bucket){tables->midpoints[code], code};
+        int start = code;
+        while (code < n_midpoints && kvb_bucket_of(tables, tables->midpoints[code]) == bucket) {
+            code++;
+        }
+        most = code - start > most ? code - start : most;
+    }
+    return most;
+}
+
+static void fill_quantizer(kvb_codec_tables *tables, const float *centroids) {
+    int levels = tables->levels;
+    memcpy(tables->centroids, centroids, (size_t)levels * sizeof *centroids);
+    for (int i = 0; i + 1 < levels; i++) {
+        tables->midpoints[i] = 0.5f * (centroids[i] + centroids[i + 1]);
+    }
+    tables->midpoints[levels - 1] = INFINITY;
+    /* The smallest table in which one comparison decides; tables with very uneven gaps keep more in some bucket. */
+    int n = 1;
+    while ((tables->most_in_bucket = fill_buckets(tables, n)) > 1 && n < KVB_MAX_BUCKETS) {
+        n *= 2;
+    }
+}
+
+void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec, const float *centroids) {
+    memset(tables, 0, sizeof *tables);
+    tables->head_dim = spec->head_dim;
+    tables->bits = spec->bits;
+    tables->levels = 1 << spec->bits;
+    tables->n_planes = kvb_layout_planes(spec->bits, tables->plane_widths);
+    tables->rotation = spec->rotation;
+    tables->scale = spec->scale;
+    tables->scale_dtype = spec->scale_dtype;
+    tables->sqrt_dim = (float)sqrt((double)spec->head_dim);
+    tables->inverse_sqrt_dim = (float)(1.0 / sqrt((double)spec->head_dim));
+    if (spec->rotation != KVB_ROTATION_NONE) {
+        tables->hadamard_order = kvb_hadamard_order(spec->head_dim);
+        tables->run = spec->head_dim / tables->hadamard_order;
+        fill_mix(tables);
+    }
+    if (spec->rotation == KVB_ROTATION_SIGNED) {
+        fill_signs(tables, spec->sign_seed);
+    }
+    fill_quantizer(tables, centroids);
+}

@@ -1,0 +1,22 @@
+/* The constants of a codec, computed once at creation from a validated spec. */
+#ifndef KVB_CODEC_TABLES_H
+#define KVB_CODEC_TABLES_H
+
+#include "jobs.h"
+
+/* Order m of the Hadamard matrix whose Kronecker product with a power of two gives head_dim, 0 when there is none. */
+int kvb_hadamard_order(int head_dim);
+
+/* `centroids`: 2^spec->bits values. */
+void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec, const float *centroids);
+
+/* The bucket of a scaled value: rises with the value, so that a lower bucket means a lower value. Every operation
+ * rounds monotonically, and the clamps keep +-Inf inside. */
+static inline int32_t kvb_bucket_of(const kvb_codec_tables *tables, float value) {
+    float position = (value - tables->bucket_origin) * tables->buckets_per_unit;
+    position = position > 0.0f ? position : 0.0f;
+    position = position < tables->last_bucket ? position : tables->last_bucket;
+    return (int32_t)position;
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* Plain descriptions of work, handed to kernels by pointer. Whoever fills one has validated it: kernels do not. */
+#ifndef KVB_JOBS_H
+#define KVB_JOBS_H
+
+#include "layout.h"
+
+#define KVB_MAX_BUCKETS 4096
+
+/* One of the equal intervals that guess a code. All values of a bucket have at least `code`, and one more when they are
+ * above `midpoint`, the first at or above the bucket's lower end. */
+typedef struct kvb_bucket {
+    float midpoint;
+    int32_t code;
+} kvb_bucket;
+
+/* Everything that kernels read of a codec: constants computed once at creation (codec_tables.c). */
+typedef struct kvb_codec_tables {
+    int head_dim;
+    int bits;
+    int levels;
+    int n_planes;
+    int plane_widths[KVB_MAX_PLANES];
+    kvb_rotation rotation;
+    kvb_scale_kind scale;
+    kvb_dtype scale_dtype;
+
+    /* Rotation: head_dim = hadamard_order * run. mix[0] is the order-m matrix, mix[1] its transpose: the entry of row
+     * a, column j at a*m + j is j where the matrix holds +1 and m + j where it holds -1: an index into m rows followed
+     * by their negations. */
+    int hadamard_order;
+    int run;
+    float inverse_sqrt_dim;
+    uint32_t sign_masks[KVB_MAX_HEAD_DIM]; /* 0x80000000 where the coordinate is negated */
+    uint8_t mix[2][KVB_MAX_HADAMARD_ORDER * KVB_MAX_HADAMARD_ORDER];
+
+    /* Scale. */
+    float sqrt_dim;
+
+    /* Quantization: midpoints[i] separates codes i and i+1; midpoints[levels-1] is +Inf, a sentinel. A value falls into
+     * the bucket of kvb_bucket_of (codec_tables.h); most_in_bucket midpoints lie in the fullest. */
+    float centroids[KVB_MAX_LEVELS];
+    float midpoints[KVB_MAX_LEVELS];
+    float bucket_origin;
+    float buckets_per_unit;
+    float last_bucket;
+    int most_in_bucket;
+    kvb_bucket buckets[KVB_MAX_BUCKETS];
+} kvb_codec_tables;
+
+/* Looks for the first row that holds NaN, Inf or a magnitude above KVB_MAX_ABS. */
+typedef struct kvb_check_job {
+    const void *rows;
+    kvb_dtype dtype;
+    int head_dim;
+    size_t row_stride;
+    size_t n_rows;
+} kvb_check_job;
+
+typedef struct kvb_encode_job {
+    const kvb_codec_tables *tables;
+    const void *rows;
+    kvb_dtype dtype;
+    size_t row_stride;
+    size_t n_rows;
+    kvb_packed packed;
+    size_t first_row;
+    kvb_encode_stats *stats; /* never NULL */
+} kvb_encode_job;
+
+typedef struct kvb_decode_job {
+    const kvb_codec_tables *tables;
+    kvb_packed packed;
+    size_t first_row;
+    size_t n_rows;
+    kvb_domain domain;
+    float *out;
+    size_t row_stride;
+} kvb_decode_job;
+
+typedef struct kvb_rotate_job {
+    const kvb_codec_tables *tables;
+    float *rows;
+    size_t row_stride;
+    size_t n_rows;
+    int inverse;
+} kvb_rotate_job;
+
+/* One packed row as codes, a byte each, and its scale. */
+typedef struct kvb_unpack_job {
+    const kvb_codec_tables *tables;
+    kvb_packed packed;
+    size_t row;
+    uint8_t *codes;
+    float *scale;
+} kvb_unpack_job;
+
+#endif

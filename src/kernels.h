@@ -1,0 +1,22 @@
+/* The table that a backend fills: one function per kind of job, each over a whole batch, so that an entry is one tiled
+ * loop on a CPU and one launch on a GPU. A new backend is one more table, and one more row in backend.c. */
+#ifndef KVB_KERNELS_H
+#define KVB_KERNELS_H
+
+#include "jobs.h"
+
+struct kvb_backend {
+    const char *name;
+    /* 1 when this processor and its operating system can run the table; NULL: always. x86 tables ask CPUID for the
+     * instructions and XGETBV for the register state that the system saves. */
+    int (*supported)(void);
+    size_t (*check)(const kvb_check_job *job); /* index of the first illegal row, n_rows when there is none */
+    void (*encode)(const kvb_encode_job *job);
+    void (*decode)(const kvb_decode_job *job);
+    void (*rotate)(const kvb_rotate_job *job);
+    void (*unpack)(const kvb_unpack_job *job);
+};
+
+extern const kvb_backend kvb_backend_scalar;
+
+#endif

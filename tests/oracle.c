@@ -1,0 +1,311 @@
+#include "oracle.h"
+
+#include <assert.h>
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- Data ---- */
+
+uint64_t oracle_next(oracle_random *random) {
+    random->state += 0x9e3779b97f4a7c15u;
+    uint64_t z = random->state;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+double oracle_uniform(oracle_random *random) {
+    return ((double)(oracle_next(random) >> 11) + 0.5) * 0x1p-53;
+}
+
+float oracle_normal(oracle_random *random) {
+    double radius = sqrt(-2.0 * log(oracle_uniform(random)));
+    return (float)(radius * cos(2.0 * acos(-1.0) * oracle_uniform(random)));
+}
+
+/* ---- Definitions ---- */
+
+const int oracle_rotated_dims[] = {32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
+                                   160, 192, 224, 256, 288, 320, 384, 448, 512, 576, 0};
+
+static void split_dim(int head_dim, int *order, int *run) {
+    static const int orders[] = {36, 28, 20, 12};
+    for (int k = 0; k < 4; k++) {
+        int n = head_dim / orders[k];
+        if (head_dim % orders[k] == 0 && (n & (n - 1)) == 0) {
+            *order = orders[k];
+            *run = n;
+            return;
+        }
+    }
+    *order = 1;
+    *run = head_dim;
+}
+
+/* Quadratic character by Euler's criterion: t^((q-1)/2) mod q. */
+static int character(int t, int q) {
+    int base = (t % q + q) % q, power = 1;
+    for (int i = 0; i < (q - 1) / 2; i++) {
+        power = power * base % q;
+    }
+    return power == q - 1 ? -1 : power;
+}
+
+static int conference(int i, int j, int q) {
+    if (i == 0 && j == 0) {
+        return 0;
+    }
+    return i == 0 || j == 0 ? 1 : character(j - i, q);
+}
+
+static int paley(int m, int i, int j) {
+    if (m == 12 || m == 20) {
+        if (i == 0 || j == 0) {
+            return 1;
+        }
+        return i == j ? -1 : character(j - i, m - 1);
+    }
+    int p = m / 2, a = i % p, b = j % p;
+    int identity = a == b;
+    int entry;
+    if (i < p && j < p) {
+        entry = conference(a, b, p - 1) + identity;
+    } else if (i >= p && j >= p) {
+        entry = -conference(a, b, p - 1) - identity;
+    } else {
+        entry = conference(a, b, p - 1) - identity;
+    }
+    if (i == p) {
+        entry = -entry;
+    }
+    return j == p ? -entry : entry;
+}
+
+int oracle_hadamard(int head_dim, int row, int column) {
+    int m, n;
+    split_dim(head_dim, &m, &n);
+    int entry = m > 1 ? paley(m, row / n, column / n) : 1;
+    for (int common = (row % n) & (column % n); common; common &= common - 1) {
+        entry = -entry;
+    }
+    return entry;
+}
+
+int oracle_sign(uint64_t seed, int i) {
+    oracle_random random = {seed};
+    uint64_t word = 0;
+    for (int w = 0; w <= i / 64; w++) {
+        word = oracle_next(&random);
+    }
+    return word >> (i % 64) & 1 ? -1 : 1;
+}
+
+double oracle_round_half(double value) {
+    if (value == 0.0 || isnan(value)) {
+        return value;
+    }
+    int exponent;
+    frexp(value, &exponent);
+    double quantum = ldexp(1.0, exponent - 11 > -24 ? exponent - 11 : -24);
+    double rounded = nearbyint(value / quantum) * quantum;
+    return fabs(rounded) >= 65536.0 ? copysign(INFINITY, value) : rounded;
+}
+
+void oracle_uniform_levels(int bits, double step, float *levels) {
+    int n = 1 << bits;
+    for (int i = 0; i < n; i++) {
+        levels[i] = (float)(step * (i - 0.5 * (n - 1)));
+    }
+}
+
+/* ---- Double precision ---- */
+
+void oracle_rotate(const kvb_codec_spec *spec, const float *x, double *y) {
+    int d = spec->head_dim;
+    for (int i = 0; i < d; i++) {
+        y[i] = x[i];
+    }
+    if (spec->rotation == KVB_ROTATION_NONE) {
+        return;
+    }
+    for (int i = 0; i < d; i++) {
+        double sum = 0.0;
+        for (int j = 0; j < d; j++) {
+            int sign = spec->rotation == KVB_ROTATION_SIGNED ? oracle_sign(spec->sign_seed, j) : 1;
+            sum += oracle_hadamard(d, i, j) * sign * (double)x[j];
+        }
+        y[i] = sum / sqrt(d);
+    }
+}
+
+void oracle_unrotate(const kvb_codec_spec *spec, const double *y, double *x) {
+    int d = spec->head_dim;
+    if (spec->rotation == KVB_ROTATION_NONE) {
+        memcpy(x, y, (size_t)d * sizeof *x);
+        return;
+    }
+    for (int j = 0; j < d; j++) {
+        double sum = 0.0;
+        for (int i = 0; i < d; i++) {
+            sum += oracle_hadamard(d, i, j) * y[i];
+        }
+        x[j] = sum / sqrt(d) * (spec->rotation == KVB_ROTATION_SIGNED ? oracle_sign(spec->sign_seed, j) : 1);
+    }
+}
+
+double oracle_encode(const kvb_codec_spec *spec, const float *x, uint8_t *codes, double *scale) {
+    int d = spec->head_dim, levels = 1 << spec->bits;
+    double y[KVB_MAX_HEAD_DIM], sum = 0.0, nearest = INFINITY;
+    oracle_rotate(spec, x, y);
+    for (int i = 0; i < d; i++) {
+        sum += y[i] * y[i];
+    }
+    double norm_scale = sqrt(sum / d), xc = 0.0, cc = 0.0;
+    for (int i = 0; i < d; i++) {
+        codes[i] = 0;
+        for (int k = 0; k + 1 < levels; k++) {
+            double midpoint = 0.5 * ((double)spec->centroids[k] + spec->centroids[k + 1]);
+            codes[i] += y[i] / norm_scale > midpoint;
+            nearest = fmin(nearest, fabs(y[i] / norm_scale - midpoint));
+        }
+        xc += y[i] * spec->centroids[codes[i]];
+        cc += (double)spec->centroids[codes[i]] * spec->centroids[codes[i]];
+    }
+    *scale = spec->scale == KVB_SCALE_NORM ? norm_scale : xc / cc;
+    return nearest;
+}
+
+/* ---- Float, operation by operation ---- */
+
+static void transform_exact(int d, int transposed, float *x) {
+    int m, n;
+    split_dim(d, &m, &n);
+    float y[KVB_MAX_HEAD_DIM];
+    for (int h = 1; h < n; h *= 2) {
+        for (int i = 0; i < d; i++) {
+            int c = i % n;
+            y[i] = c / h % 2 == 0 ? x[i] + x[i + h] : x[i - h] - x[i];
+        }
+        memcpy(x, y, (size_t)d * sizeof *x);
+    }
+    float factor = (float)(1.0 / sqrt((double)d));
+    for (int i = 0; i < d; i++) {
+        int a = i / n, c = i % n;
+        y[i] = x[c];
+        for (int j = 1; j < m; j++) {
+            int entry = transposed ? paley(m, j, a) : paley(m, a, j);
+            y[i] = entry > 0 ? y[i] + x[j * n + c] : y[i] - x[j * n + c];
+        }
+    }
+    for (int i = 0; i < d; i++) {
+        x[i] = (m > 1 ? y[i] : x[i]) * factor;
+    }
+}
+
+static void apply_signs(const kvb_codec_spec *spec, float *x) {
+    for (int i = 0; spec->rotation == KVB_ROTATION_SIGNED && i < spec->head_dim; i++) {
+        x[i] = oracle_sign(spec->sign_seed, i) < 0 ? -x[i] : x[i];
+    }
+}
+
+void oracle_rotate_exact(const kvb_codec_spec *spec, float *x) {
+    if (spec->rotation != KVB_ROTATION_NONE) {
+        apply_signs(spec, x);
+        transform_exact(spec->head_dim, 0, x);
+    }
+}
+
+void oracle_unrotate_exact(const kvb_codec_spec *spec, float *x) {
+    if (spec->rotation != KVB_ROTATION_NONE) {
+        transform_exact(spec->head_dim, 1, x);
+        apply_signs(spec, x);
+    }
+}
+
+static float sum_exact(const float *a, const float *b, int d) {
+    float lane[16] = {0};
+    for (int i = 0; i < d; i++) {
+        float product = a[i] * b[i];
+        lane[i % 16] = lane[i % 16] + product;
+    }
+    float eight[8], four[4];
+    for (int l = 0; l < 8; l++) {
+        eight[l] = lane[l] + lane[l + 8];
+    }
+    for (int l = 0; l < 4; l++) {
+        four[l] = eight[l] + eight[l + 4];
+    }
+    float even = four[0] + four[2], odd = four[1] + four[3];
+    return even + odd;
+}
+
+static float round_scale_exact(kvb_dtype dtype, float scale, int *saturated) {
+    float most = dtype == KVB_F16 ? 65504.0f : FLT_MAX;
+    if (scale > most || scale < -most) {
+        *saturated = 1;
+        return scale > 0 ? most : -most;
+    }
+    return dtype == KVB_F16 ? (float)oracle_round_half(scale) : scale;
+}
+
+static void count_midpoints(const kvb_codec_spec *spec, const float *y, float scale, uint8_t *codes) {
+    float r = 1.0f / scale;
+    for (int i = 0; i < spec->head_dim; i++) {
+        float value = y[i] * r;
+        codes[i] = 0;
+        for (int k = 0; k + 1 < 1 << spec->bits; k++) {
+            float sum = spec->centroids[k] + spec->centroids[k + 1];
+            codes[i] += value > 0.5f * sum;
+        }
+    }
+}
+
+void oracle_encode_exact(const kvb_codec_spec *spec, const float *x, uint8_t *codes, float *scale, int *saturated) {
+    int d = spec->head_dim, ignored = 0;
+    float y[KVB_MAX_HEAD_DIM], c[KVB_MAX_HEAD_DIM];
+    saturated = saturated ? saturated : &ignored;
+    memcpy(y, x, (size_t)d * sizeof *y);
+    oracle_rotate_exact(spec, y);
+    memset(codes, 0, (size_t)d);
+    float sum = sum_exact(y, y, d);
+    *scale = isfinite(sum) ? 0.0f : NAN;
+    if (sum == 0.0f || !isfinite(sum)) {
+        return;
+    }
+    float root = sqrtf(sum), s = root / (float)sqrt((double)d);
+    if (spec->scale == KVB_SCALE_NORM) {
+        s = round_scale_exact(spec->scale_dtype, s, saturated);
+    }
+    if (s != 0.0f) {
+        count_midpoints(spec, y, s, codes);
+    }
+    if (spec->scale == KVB_SCALE_LSQ) {
+        for (int i = 0; i < d; i++) {
+            c[i] = spec->centroids[codes[i]];
+        }
+        float xc = sum_exact(y, c, d), cc = sum_exact(c, c, d);
+        s = cc > 0.0f ? round_scale_exact(spec->scale_dtype, xc / cc, saturated) : 0.0f;
+    }
+    if (s == 0.0f) {
+        s = 0.0f;
+        memset(codes, 0, (size_t)d);
+    }
+    *scale = s == 0.0f ? 0.0f : s;
+}
+
+void oracle_pack(int bits, int head_dim, const uint8_t *codes, uint8_t *bytes) {
+    static const char *const widths[] = {"", "1", "2", "21", "4", "41", "42", "421", "8"};
+    memset(bytes, 0, (size_t)(bits * head_dim / 8));
+    int low_bit = 0;
+    for (const char *plane = widths[bits]; *plane; plane++) {
+        int width = *plane - '0', stride = head_dim * width / 8;
+        for (int i = 0; i < head_dim; i++) {
+            int field = codes[i] >> low_bit & ((1 << width) - 1);
+            bytes[i % stride] |= (uint8_t)(field << (i / stride * width));
+        }
+        bytes += stride;
+        low_bit += width;
+    }
+    assert(low_bit == bits);
+}

@@ -1,0 +1,51 @@
+"""The command's front: --help, --version, wrong names, and output that cannot be written."""
+import os
+import subprocess
+import unittest
+
+KVBITS = os.environ["KVBITS"]
+
+
+def kvbits(*arguments, **options):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([KVBITS, *arguments], text=True, check=False, **options)
+
+
+class Command(unittest.TestCase):
+    def test_help_lists_every_command(self):
+        done = kvbits("--help")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for name in ("ab", "codebook", "report"):
+            self.assertRegex(done.stdout, rf"(?m)^  {name} ")
+
+    def test_each_command_explains_itself_under_its_full_name(self):
+        for name in ("ab", "codebook", "report"):
+            done = kvbits(name, "--help")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(f"Usage: kvbits {name}", done.stdout)
+
+    def test_version_is_the_library_s(self):
+        done = kvbits("--version")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"^kvbits \d+\.\d+\.\d+\n$")
+
+    def test_an_unknown_command_is_refused_with_the_legal_ones(self):
+        for name in ("abc", "", "--ab", "-v"):
+            done = kvbits(name)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(f"'{name}' is no command; the commands are ab, codebook and report", done.stderr)
+
+    def test_no_command_prints_the_help_as_an_error(self):
+        done = kvbits()
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("Usage: kvbits COMMAND", done.stderr)
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = kvbits("--version", stdout=full)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("could not be written", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,102 @@
+"""The second decoder (python/format_reader.py) against docs/format.md's rows and against the golden files."""
+
+import json
+import math
+import pathlib
+import struct
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "python"))
+
+import format_reader  # noqa: E402
+
+GOLDEN = ROOT / "tests" / "golden" / "packed"
+HEAD_DIMS = (32, 64, 72, 80, 96, 112, 128, 192, 256, 320, 512, 576)
+
+
+def describe(head_dim, rotation, scale_kind, half, seed, planes, levels):
+    data = struct.pack("<HBBHBBBBHIQ", 1, 1, len(planes), head_dim, rotation, scale_kind, half, 0, len(levels), 0, seed)
+    for width, low_bit in planes:
+        data += struct.pack("<BBBBHH", width, low_bit, 0, 0, 0, head_dim)
+    return data + struct.pack(f"<{len(levels)}f", *levels)
+
+
+def bits_of(value):
+    return "nan" if math.isnan(value) else struct.pack("<f", value)
+
+
+class HandRows(unittest.TestCase):
+    def test_row_a(self):
+        levels = [-1.75, -1.25, -0.75, -0.25, 0.25, 0.75, 1.25, 1.75]
+        description = format_reader.Description.parse(describe(8, 0, 0, 1, 0, [(2, 0), (1, 2)], levels))
+        block = bytes.fromhex("0040e7c02d")
+        codes, scales = format_reader.unpack(description, block, 1)
+        self.assertEqual(codes, [[7, 0, 5, 4, 2, 4, 3, 3]])
+        self.assertEqual(scales, [2.0])
+        self.assertEqual(
+            format_reader.decode(description, block, 1), [[3.5, -3.5, 1.5, 0.5, -1.5, 0.5, -0.5, -0.5]]
+        )
+
+    def test_row_b(self):
+        description = format_reader.Description.parse(
+            describe(64, 2, 1, 0, 0x6B766269, [(2, 0)], [-1.5, -0.5, 0.5, 1.5])
+        )
+        block = bytes.fromhex("00000040" "7722dd887722dd88dd887722dd887722")
+        x = [0.0] * 64
+        x[1], x[26] = 8.0, -16.0
+        self.assertEqual(format_reader.decode(description, block, 1), [x])
+        rotated = [(1 if i % 2 == 0 else -1) + (2 if bin(i & 26).count("1") % 2 == 0 else -2) for i in range(64)]
+        self.assertEqual(format_reader.decode(description, block, 1, rotated=True), [rotated])
+
+
+class Golden(unittest.TestCase):
+    def check(self, name):
+        golden = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+        description = format_reader.Description.parse(bytes.fromhex(golden["description"]))
+        self.assertEqual(description.head_dim, golden["head_dim"])
+        self.assertEqual(description.bits, golden["bits"])
+        self.assertEqual(("none", "hadamard", "signed")[description.rotation], golden["rotation"])
+        self.assertEqual(("norm", "lsq")[description.scale_kind], golden["scale"])
+        self.assertEqual(("f32", "f16")[description.half_scales], golden["scale_dtype"])
+        rows = format_reader.decode(description, bytes.fromhex(golden["block"]), golden["n_rows"])
+        expected = bytes.fromhex(golden["decoded_f32"])
+        values = struct.unpack(f"<{len(expected) // 4}f", expected)
+        decoded = [value for row in rows for value in row]
+        self.assertEqual(list(map(bits_of, decoded)), list(map(bits_of, values)))
+
+    def test_every_width_and_head_dim_decodes_to_the_same_bits(self):
+        for head_dim in HEAD_DIMS:
+            for bits in range(1, 9):
+                with self.subTest(head_dim=head_dim, bits=bits):
+                    self.check(f"d{head_dim}-b{bits}")
+
+    def test_edge_rows_decode_to_the_same_bits(self):
+        for scale in ("norm", "lsq"):
+            for dtype in ("f32", "f16"):
+                with self.subTest(scale=scale, dtype=dtype):
+                    self.check(f"edges-{scale}-{dtype}")
+
+
+class Refusals(unittest.TestCase):
+    def test_broken_descriptions_are_refused(self):
+        good = describe(64, 2, 1, 0, 5, [(2, 0)], [-1.5, -0.5, 0.5, 1.5])
+        format_reader.Description.parse(good)
+        for offset, value in ((0, 2), (2, 2), (3, 2), (4, 65), (6, 3), (6, 0), (7, 2), (8, 2), (9, 1), (10, 5), (12, 1),
+                              (24, 3), (25, 1), (26, 1), (27, 1), (28, 8), (30, 8), (35, 0x7F)):
+            with self.subTest(offset=offset), self.assertRaises(format_reader.FormatError):
+                format_reader.Description.parse(good[:offset] + bytes([value]) + good[offset + 1 :])
+        for size in range(len(good)):
+            with self.subTest(size=size), self.assertRaises(format_reader.FormatError):
+                format_reader.Description.parse(good[:size])
+
+    def test_blocks_of_another_size_are_refused(self):
+        description = format_reader.Description.parse(describe(64, 2, 1, 0, 5, [(2, 0)], [-1.5, -0.5, 0.5, 1.5]))
+        for size in (19, 21):
+            with self.assertRaises(format_reader.FormatError):
+                format_reader.decode(description, bytes(size), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
