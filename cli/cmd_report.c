@@ -91,7 +91,7 @@ static kvb_status read_result(const char *path, kvb_result **out, kvb_error *err
         kvb_error reason = {""};
         status = kvb_result_parse(text, size, out, &reason);
         if (status != KVB_OK) {
-            status = kvb_error_set(error, status, "%.180s: %s", path, reason.text);
+            status = kvb_error_set(error, status, "%.180s: %s", from_stdin ? "standard input" : path, reason.text);
         }
     }
     free(text);

@@ -16,7 +16,7 @@ if(KVB_BUILD_EVAL)
   install(EXPORT kvbitsEvalStaticTargets NAMESPACE kvbits:: DESTINATION ${KVB_CMAKE_DIR})
   list(APPEND pc_files kvbits-eval.pc)
 endif()
-if(TARGET kvbits-cli)
+if(KVB_BUILD_CLI)
   install(TARGETS kvbits-cli RUNTIME)
 endif()
 

@@ -149,7 +149,7 @@ static kvb_status allocate(layer_run *r, const kvb_ab_config *config, kvb_error 
                               .scale = (float)r->attention.scale,
                               .softcap = (float)r->attention.softcap,
                               .skip = config->skip};
-    scratch_bytes = (k_scratch > v_scratch ? k_scratch : v_scratch) + 1;
+    scratch_bytes = ((k_scratch > v_scratch ? k_scratch : v_scratch) / 64 + 1) * 64; /* every worker's stays aligned */
     attend_bytes = kvb_attend_bytes(&shape);
     r->q = floats((size_t)l->n_heads, r->tokens, k_dim);
     r->k = floats((size_t)l->n_kv_heads, r->tokens, k_dim);

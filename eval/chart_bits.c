@@ -154,7 +154,8 @@ int kvb_chart_bits(const json_t *document, kvb_frame *frame, kvb_chart *chart) {
             kvb_frame_data(frame, s, all[s].points, all[s].n);
         }
         if (all[MIXED].n > 0) {
-            kvb_frame_marks(frame, MIXED, KVB_COLOR_MUTED, 7, 0.4, 0);
+            int few = all[MIXED].n <= 12;
+            kvb_frame_marks(frame, MIXED, KVB_COLOR_MUTED, 7, few ? 0.55 : 0.4, few ? 'y' : 0);
         }
         for (int s = V_ALONE; s >= ALIKE; s--) {
             if (all[s].n > 0) {
