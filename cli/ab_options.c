@@ -1,112 +1,64 @@
-#include "ab_options.h"
-
 #include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ab_option_list.h"
 #include "parse.h"
+#include "threads.h"
 
-/* What an option's value is, and how it is stored. */
-typedef enum kind {
-    FLAG,     /* sets an int to 1 */
-    NO_FLAG,  /* sets an int to 0 */
-    INTEGER,  /* int */
-    SEED,     /* uint64_t, decimal or 0x */
-    REAL,     /* double */
-    INTEGERS, /* list of int, and its length */
-    CHOICE,   /* one of `legal`, stored as its place */
-    TEXT,     /* const char * */
-    PAIRS,    /* K/V,... or grid */
-    THRESHOLDS,
-    CODEBOOK
-} kind;
-
-typedef struct spec {
-    const char *name;
-    kind kind;
-    int synthetic; /* means nothing to a trace */
-    size_t offset; /* into kvb_ab_options */
-    const char *legal; /* CHOICE: names separated by '|'; else the metavariable */
-    const char *help;
-} spec;
-
-#define AT(member) offsetof(kvb_ab_options, member)
-
-static const spec specs[] = {
-    {"bits", INTEGERS, 0, AT(bits), "LIST", "code widths, 1-8 (default 4,5,6; for a trace 2-8)"},
-    {"pairs", PAIRS, 0, 0, "LIST|grid", "K/V widths, such as 7/5,6/4; grid: every K with every V of --bits (default: "
-                                        "equal widths; for a trace grid)"},
-    {"thresholds", THRESHOLDS, 0, AT(config.thresholds), "A,B", "NRMSE that attention may lose (default 0.1,0.15)"},
-    {"rotation", CHOICE, 0, AT(config.rotation), "none|hadamard|signed",
-     "before quantising (default none; for a trace signed)"},
-    {"sign-seed", SEED, 0, AT(config.sign_seed), "N", "of the signed rotation (default 0x6b766269)"},
-    {"scale-kind", CHOICE, 0, AT(config.scale_kind), "norm|lsq", "row scale (default norm; for a trace lsq)"},
-    {"scale-dtype", CHOICE, 0, AT(config.scale_dtype), "f32|f16", "as stored (default f32; for a trace f16)"},
-    {"codebook", CODEBOOK, 0, 0, "default|lloyd|library|beta|FILE",
-     "default: fixed-point Lloyd-Max up to 6 bits, library tables above (for a trace: library); lloyd: the iteration at "
-     "every width; beta: the optimum for head_dim; FILE: JSON {\"codebooks\": {\"4_bit\": [...]}}"},
-    {"cdf", CHOICE, 0, AT(config.cdf), "erfc|as26.2.17", "normal CDF of the iteration (default erfc)"},
-    {"baselines", FLAG, 0, AT(config.baselines), NULL,
-     "q4_0, q8_0, fp8 e4m3 and int4 groups of 32 beside, each with and without rotation"},
-    {"redraws", INTEGER, 1, AT(config.redraws), "N",
-     "repeat under N random rotations of the same data; reports mean and deviation (default 0)"},
-    {"generator", CHOICE, 1, AT(config.generator), "gaussian|student-t|outliers|sink|low-rank",
-     "synthetic data (default gaussian)"},
-    {"student-dof", INTEGER, 1, AT(config.student_dof), "N", "degrees of freedom of student-t (default 4)"},
-    {"outlier-channels", INTEGER, 1, AT(config.outlier_channels), "N", "channels that are larger (default 4)"},
-    {"outlier-factor", REAL, 1, AT(config.outlier_factor), "X", "by this factor (default 20)"},
-    {"outliers", CHOICE, 1, AT(config.outliers_spread), "clustered|spread", "where they lie (default clustered)"},
-    {"sink-strength", REAL, 1, AT(config.sink_strength), "X", "how much queries like the sink token (default 4)"},
-    {"rank", INTEGER, 1, AT(config.low_rank), "N", "of low-rank (default head_dim / 4)"},
-    {"low-rank-noise", REAL, 1, AT(config.low_rank_noise), "X", "noise beside it (default 0.25)"},
-    {"heads", INTEGER, 1, AT(config.n_heads), "N", "query heads (default 16)"},
-    {"kv-heads", INTEGER, 1, AT(config.n_kv_heads), "N", "KV heads (default 8)"},
-    {"head-dim", INTEGER, 1, AT(config.head_dim), "N", "of the attention test (default 256)"},
-    {"kv-lens", INTEGERS, 1, AT(kv_lens), "LIST", "cache lengths (default 64,512,1024)"},
-    {"trials", INTEGER, 1, AT(config.trials), "N", "per kv_len (default 100)"},
-    {"head-dims", INTEGERS, 1, AT(dims), "LIST", "of the round-trip test (default 128,256,512)"},
-    {"vectors", INTEGER, 1, AT(config.vectors), "N", "per round-trip cell (default 1000)"},
-    {"seed", SEED, 1, AT(config.seed), "N", "of all data (default 0xC25EED)"},
-    {"scale", REAL, 0, AT(config.scale), "X", "softmax scale (default 1; for a trace what it says)"},
-    {"softmax", CHOICE, 1, AT(flat), "peaked|flat", "flat: scale 1/sqrt(head_dim) (default peaked: --scale)"},
-    {"softcap", REAL, 0, AT(config.softcap), "X", "softcap * tanh(logit / softcap); 0: none"},
-    {"window", INTEGER, 0, AT(config.window), "N", "sliding window in tokens; 0: none"},
-    {"sums", CHOICE, 0, AT(config.sums), "lanes|index-order",
-     "index-order: plain scalar sums, the reference run's arithmetic, slow (default lanes)"},
-    {"no-skip", NO_FLAG, 0, AT(config.skip), NULL, "make and add every value, however small its weight (same figures)"},
-    {"trace", TEXT, 0, AT(trace), "FILE", "ask a recorded trace (safetensors) instead of synthetic data"},
-    {"queries", INTEGER, 0, AT(config.queries), "N", "of a trace: evenly spaced query positions per layer (default all)"},
-    {"threads", INTEGER, 0, AT(threads), "N", "worker threads (default: all processors)"},
-    {"out", TEXT, 0, AT(out), "DIR", "result.json, result.md and report.html go here (default kvbits-ab)"},
-    {"json", TEXT, 0, AT(json), "FILE", "the JSON here; - : on standard output instead of tables, and no folder unless "
-                                        "--out names one"},
-    {"no-report", NO_FLAG, 0, AT(report), NULL, "leave report.html out (needs no gnuplot)"},
-    {"quiet", FLAG, 0, AT(quiet), NULL, "no tables on standard output"},
-    {"help", FLAG, 0, AT(help), NULL, "this text"},
-};
-enum { N_SPECS = sizeof specs / sizeof specs[0] };
+static kvb_status refuse(const kvb_ab_option *o, const char *text, const char *legal, kvb_error *error) {
+    return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: %s", o->name, text, legal);
+}
 
 /* Where the lists' lengths are kept, by the list's own place. */
-static int *length_of(kvb_ab_options *options, const spec *s) {
-    return s->offset == AT(bits)      ? &options->config.n_bits
-           : s->offset == AT(kv_lens) ? &options->config.n_kv_lens
-                                      : &options->config.n_round_trip_dims;
+static int *length_of(kvb_ab_options *options, const kvb_ab_option *o) {
+    return o->offset == offsetof(kvb_ab_options, bits)      ? &options->config.n_bits
+           : o->offset == offsetof(kvb_ab_options, kv_lens) ? &options->config.n_kv_lens
+                                                            : &options->config.n_round_trip_dims;
 }
 
-static kvb_status parse_thresholds(const char *option, const char *text, double out[2], kvb_error *error) {
+/* The config's negative and zero "as the trace says" are no values that a user may give. */
+static kvb_status parse_count(const kvb_ab_option *o, const char *text, int *out, kvb_error *error) {
+    int value;
+    kvb_status status = kvb_parse_int(o->name, text, &value, error);
+    if (status == KVB_OK && value < 0)
+        return refuse(o, text, "a whole number of at least 0", error);
+    if (status == KVB_OK)
+        *out = value;
+    return status;
+}
+
+static kvb_status parse_amount(const kvb_ab_option *o, const char *text, double *out, kvb_error *error) {
+    double value;
+    kvb_status status = kvb_parse_real(o->name, text, &value, error);
+    if (status == KVB_OK && o->kind == KVB_AB_POSITIVE && !(value > 0.0))
+        return refuse(o, text, "a number above 0", error);
+    if (status == KVB_OK && value < 0.0)
+        return refuse(o, text, "a number of at least 0", error);
+    if (status == KVB_OK)
+        *out = value;
+    return status;
+}
+
+static kvb_status parse_thresholds(const kvb_ab_option *o, const char *text, double out[2], kvb_error *error) {
     const char *comma = strchr(text, ',');
+    size_t length = comma ? (size_t)(comma - text) : 0;
     char first[64];
-    if (!comma || comma == text || (size_t)(comma - text) >= sizeof first)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%s'; legal: two numbers, such as 0.1,0.15", option, text);
-    memcpy(first, text, (size_t)(comma - text));
-    first[comma - text] = '\0';
-    kvb_status status = kvb_parse_real(option, first, &out[0], error);
-    return status == KVB_OK ? kvb_parse_real(option, comma + 1, &out[1], error) : status;
+    if (comma && length < sizeof first) {
+        memcpy(first, text, length);
+        first[length] = '\0';
+        if (kvb_parse_real(o->name, first, &out[0], NULL) == KVB_OK &&
+            kvb_parse_real(o->name, comma + 1, &out[1], NULL) == KVB_OK)
+            return KVB_OK;
+    }
+    return refuse(o, text, "two numbers, such as 0.1,0.15", error);
 }
 
-static kvb_status parse_codebook(kvb_ab_options *options, const char *text) {
+static kvb_status parse_codebook(const kvb_ab_option *o, kvb_ab_options *options, const char *text, kvb_error *error) {
     static const char *const names[] = {"default", "lloyd", "library", "beta"};
+    if (*text == '\0')
+        return refuse(o, text, o->legal, error);
     options->config.codebook = KVB_CODEBOOK_FILE;
     options->codebook_path = text;
     for (int i = 0; i < 4; i++)
@@ -117,67 +69,56 @@ static kvb_status parse_codebook(kvb_ab_options *options, const char *text) {
     return KVB_OK;
 }
 
-static kvb_status parse_pairs(kvb_ab_options *options, const char *text, kvb_error *error) {
+static kvb_status parse_pairs(const kvb_ab_option *o, kvb_ab_options *options, const char *text, kvb_error *error) {
     options->pairs_grid = strcmp(text, "grid") == 0;
     options->config.pairs = options->pairs;
     options->config.n_pairs = 0;
     if (options->pairs_grid)
         return KVB_OK;
-    return kvb_parse_pairs("pairs", text, options->pairs, KVB_LIST_MAX, &options->config.n_pairs, error);
+    return kvb_parse_pairs(o->name, text, options->pairs, KVB_LIST_MAX, &options->config.n_pairs, error);
 }
 
-static kvb_status store(kvb_ab_options *options, const spec *s, const char *text, kvb_error *error) {
-    void *place = (char *)options + s->offset;
-    switch (s->kind) {
-    case FLAG:
-    case NO_FLAG:
-        *(int *)place = s->kind == FLAG;
+static kvb_status parse_choice(const kvb_ab_option *o, const char *text, void *place, kvb_error *error) {
+    int chosen;
+    kvb_status status = kvb_parse_choice(o->name, text, o->legal, &chosen, error);
+    if (status == KVB_OK)
+        memcpy(place, &chosen, sizeof chosen); /* every choice is an enumeration or an int, of the same size */
+    return status;
+}
+_Static_assert(sizeof(kvb_rotation) == sizeof(int) && sizeof(kvb_generator) == sizeof(int),
+               "choices are stored as int");
+
+static kvb_status store(kvb_ab_options *options, const kvb_ab_option *o, const char *text, kvb_error *error) {
+    void *place = (char *)options + o->offset;
+    switch (o->kind) {
+    case KVB_AB_FLAG:
+    case KVB_AB_NO_FLAG:
+        *(int *)place = o->kind == KVB_AB_FLAG;
         return KVB_OK;
-    case INTEGER:
-        return kvb_parse_int(s->name, text, place, error);
-    case SEED:
-        return kvb_parse_seed(s->name, text, place, error);
-    case REAL:
-        return kvb_parse_real(s->name, text, place, error);
-    case INTEGERS:
-        return kvb_parse_ints(s->name, text, place, KVB_LIST_MAX, length_of(options, s), error);
-    case CHOICE: { /* every choice is an enumeration or an int, of the same size */
-        int chosen;
-        kvb_status status = kvb_parse_choice(s->name, text, s->legal, &chosen, error);
-        if (status == KVB_OK)
-            memcpy(place, &chosen, sizeof chosen);
-        return status;
-    }
-    case TEXT:
+    case KVB_AB_COUNT:
+        return parse_count(o, text, place, error);
+    case KVB_AB_SEED:
+        return kvb_parse_seed(o->name, text, place, error);
+    case KVB_AB_AMOUNT:
+    case KVB_AB_POSITIVE:
+        return parse_amount(o, text, place, error);
+    case KVB_AB_COUNTS:
+        return kvb_parse_ints(o->name, text, place, KVB_LIST_MAX, length_of(options, o), error);
+    case KVB_AB_CHOICE:
+        return parse_choice(o, text, place, error);
+    case KVB_AB_TEXT:
         *(const char **)place = text;
-        return KVB_OK;
-    case PAIRS:
-        return parse_pairs(options, text, error);
-    case THRESHOLDS:
-        return parse_thresholds(s->name, text, place, error);
+        return *text ? KVB_OK : refuse(o, text, "a name of at least one byte", error);
+    case KVB_AB_PAIRS:
+        return parse_pairs(o, options, text, error);
+    case KVB_AB_THRESHOLDS:
+        return parse_thresholds(o, text, place, error);
     default:
-        return parse_codebook(options, text);
+        return parse_codebook(o, options, text, error);
     }
 }
-_Static_assert(sizeof(kvb_rotation) == sizeof(int) && sizeof(kvb_generator) == sizeof(int), "choices are stored as int");
 
-static kvb_status add_grid(kvb_ab_options *options, kvb_error *error) {
-    const kvb_ab_config *config = &options->config;
-    if (config->n_bits * config->n_bits > KVB_LIST_MAX)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--bits lists %d widths; legal: at most 8", config->n_bits);
-    for (int k = 0; k < config->n_bits; k++)
-        for (int v = 0; v < config->n_bits; v++)
-            options->pairs[options->config.n_pairs++] = (kvb_pair){config->bits[k], config->bits[v]};
-    return KVB_OK;
-}
-
-/* A trace has its own defaults, so it must be known before the other options are stored. */
-static int asks_for_trace(int argc, char **argv) {
-    for (int i = 1; i < argc; i++)
-        if (strncmp(argv[i], "--trace", 7) == 0 && (argv[i][7] == '\0' || argv[i][7] == '='))
-            return 1;
-    return 0;
-}
+/* ---- All of them together ---- */
 
 static void set_defaults(kvb_ab_options *options, int trace) {
     *options = (kvb_ab_options){.report = 1};
@@ -196,90 +137,118 @@ static void set_defaults(kvb_ab_options *options, int trace) {
     }
 }
 
-static kvb_status finish(kvb_ab_options *options, kvb_error *error) {
+static kvb_status add_grid(kvb_ab_options *options, kvb_error *error) {
     kvb_ab_config *config = &options->config;
-    if (options->trace && options->synthetic_only)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s says nothing about a trace; leave it or --trace out",
-                             options->synthetic_only);
-    if (options->threads < 0 || options->threads > 1024)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--threads is %d; legal: 1 to 1024", options->threads);
-    if (options->flat && config->head_dim > 0)
-        config->scale = 1.0 / sqrt((double)config->head_dim);
+    if (config->n_bits > KVB_MAX_BITS)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--bits lists %d widths; legal: at most %d", config->n_bits,
+                             KVB_MAX_BITS);
+    for (int k = 0; k < config->n_bits; k++)
+        for (int v = 0; v < config->n_bits; v++)
+            options->pairs[config->n_pairs++] = (kvb_pair){options->bits[k], options->bits[v]};
+    return KVB_OK;
+}
+_Static_assert(KVB_MAX_BITS *KVB_MAX_BITS <= KVB_LIST_MAX, "a grid fits");
+
+/* What an option of that scope is for, NULL where it may be given. */
+static const char *other_purpose(const kvb_ab_options *options, kvb_ab_scope scope) {
+    const kvb_ab_config *config = &options->config;
+    int iterated = config->codebook == KVB_CODEBOOK_DEFAULT || config->codebook == KVB_CODEBOOK_LLOYD;
+    int random_signs = config->rotation == KVB_ROTATION_SIGNED || config->baselines || config->redraws;
+    switch (scope) {
+    case KVB_AB_SYNTHETIC:
+        return options->trace ? "synthetic data" : NULL;
+    case KVB_AB_OF_TRACE:
+        return options->trace ? NULL : "--trace";
+    case KVB_AB_STUDENT_T:
+        return config->generator == KVB_GENERATOR_STUDENT_T ? NULL : "--generator student-t";
+    case KVB_AB_OUTLIERS:
+        return config->generator == KVB_GENERATOR_OUTLIERS ? NULL : "--generator outliers";
+    case KVB_AB_SINK:
+        return config->generator == KVB_GENERATOR_SINK ? NULL : "--generator sink";
+    case KVB_AB_LOW_RANK:
+        return config->generator == KVB_GENERATOR_LOW_RANK ? NULL : "--generator low-rank";
+    case KVB_AB_ITERATED:
+        return iterated ? NULL : "--codebook default and lloyd";
+    case KVB_AB_SIGNED:
+        return random_signs ? NULL : "--rotation signed, --baselines and --redraws";
+    default:
+        return NULL;
+    }
+}
+
+/* An option that would be ignored is a mistake of the user's, who is told so. Bit i of `given`: option i. */
+static kvb_status check_scopes(const kvb_ab_options *options, uint64_t given, kvb_error *error) {
+    int scaled = 0;
+    for (int i = 0; kvb_ab_option_at(i); i++) {
+        const kvb_ab_option *o = kvb_ab_option_at(i);
+        const char *purpose = given >> i & 1 ? other_purpose(options, o->scope) : NULL;
+        if (purpose)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is for %s only", o->name, purpose);
+        scaled |= (given >> i & 1) && o->kind == KVB_AB_POSITIVE;
+    }
+    if (options->flat && scaled)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--softmax flat sets the scale; leave it or --scale out");
+    return KVB_OK;
+}
+
+static kvb_status finish(kvb_ab_options *options, uint64_t given, kvb_error *error) {
+    kvb_status status = check_scopes(options, given, error);
+    if (status != KVB_OK)
+        return status;
+    if (options->threads > KVB_MAX_THREADS)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--threads is %d; legal: 1 to %d, or 0 for all processors",
+                             options->threads, KVB_MAX_THREADS);
+    if (options->flat && options->config.head_dim > 0)
+        options->config.scale = 1.0 / sqrt((double)options->config.head_dim);
     return options->pairs_grid ? add_grid(options, error) : KVB_OK;
 }
 
-static kvb_status parse_all(int argc, char **argv, kvb_ab_options *options, kvb_error *error) {
-    struct option table[N_SPECS + 1] = {{0}};
-    for (int i = 0; i < N_SPECS; i++) {
-        int flag = specs[i].kind == FLAG || specs[i].kind == NO_FLAG;
-        table[i] = (struct option){specs[i].name, flag ? no_argument : required_argument, NULL, i + 1};
+/* What getopt_long did not like about `argument`. */
+static kvb_status refuse_argument(const char *argument, kvb_error *error) {
+    if (strncmp(argument, "--", 2) == 0 && optopt > 0) /* the number of a flag */
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%.80s': --%s takes no value", argument,
+                             kvb_ab_option_at(optopt - 1)->name);
+    return kvb_error_set(error, KVB_ERROR_ARGUMENT, "unknown or ambiguous option '%.80s'; --help lists the legal ones",
+                         argument);
+}
+
+static kvb_status parse_all(int argc, char **argv, kvb_ab_options *options, uint64_t *given, kvb_error *error) {
+    struct option table[KVB_AB_MAX_OPTIONS + 1] = {{0}};
+    for (int i = 0; kvb_ab_option_at(i); i++) {
+        kvb_ab_kind kind = kvb_ab_option_at(i)->kind;
+        int flag = kind == KVB_AB_FLAG || kind == KVB_AB_NO_FLAG;
+        table[i] = (struct option){kvb_ab_option_at(i)->name, flag ? no_argument : required_argument, NULL, i + 1};
     }
     optind = 0; /* glibc: start afresh */
     opterr = 0;
-    for (;;) {
-        int at = optind ? optind : 1, found = getopt_long(argc, argv, ":", table, NULL);
+    *given = 0;
+    for (;;) { /* '+': in order, so that an error names the argument at fault */
+        int at = optind ? optind : 1, found = getopt_long(argc, argv, "+:", table, NULL);
         if (found == -1)
             break;
         if (found == ':')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s needs a value; --help lists the legal ones", argv[optind - 1]);
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%.80s needs a value; --help lists the legal ones",
+                                 argv[at]);
         if (found == '?')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "unknown or ambiguous option '%s'; --help lists the legal ones",
-                                 at < argc ? argv[at] : "");
-        const spec *s = &specs[found - 1];
-        kvb_status status = store(options, s, optarg, error);
+            return refuse_argument(argv[at], error);
+        kvb_status status = store(options, kvb_ab_option_at(found - 1), optarg, error);
         if (status != KVB_OK)
             return status;
-        if (s->synthetic && !options->synthetic_only)
-            options->synthetic_only = s->name;
+        *given |= (uint64_t)1 << (found - 1);
     }
     if (optind < argc)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%s' is no option; every option begins with --", argv[optind]);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%.80s' is no option; every option begins with --",
+                             argv[optind]);
     return KVB_OK;
 }
 
 kvb_status kvb_ab_options_parse(int argc, char **argv, kvb_ab_options *options, kvb_error *error) {
-    set_defaults(options, asks_for_trace(argc, argv));
-    kvb_status status = parse_all(argc, argv, options, error);
-    if (status != KVB_OK || options->help)
-        return status;
-    return finish(options, error);
-}
-
-/* Wraps `text` at column 100 behind `indent` blanks. */
-static void print_wrapped(FILE *stream, const char *text, int indent) {
-    int column = indent;
-    while (*text) {
-        int word = (int)strcspn(text, " ");
-        if (column + word > 100) {
-            fprintf(stream, "\n%*s", indent, "");
-            column = indent;
-        }
-        fprintf(stream, "%.*s", word, text);
-        column += word + 1;
-        text += word;
-        if (*text == ' ') {
-            fputc(' ', stream);
-            text++;
-        }
+    uint64_t given;
+    set_defaults(options, 0);
+    kvb_status status = parse_all(argc, argv, options, &given, error);
+    if (status == KVB_OK && options->trace) { /* known only now, whatever its place and abbreviation: other defaults */
+        set_defaults(options, 1);
+        status = parse_all(argc, argv, options, &given, error);
     }
-    fputc('\n', stream);
-}
-
-void kvb_ab_options_help(FILE *stream) {
-    fputs("Usage: kvbits ab [OPTION...]\n"
-          "How few bits can keys and values take before attention notices? Runs the bit-width A/B on synthetic data,\n"
-          "or on a recorded trace (--trace), and writes result.json, result.md and report.html.\n\n",
-          stream);
-    for (int i = 0; i < N_SPECS; i++) {
-        int used = fprintf(stream, "  --%s%s%s", specs[i].name, specs[i].legal ? " " : "",
-                           specs[i].legal ? specs[i].legal : "");
-        if (used > 27)
-            fprintf(stream, "\n%*s", 28, "");
-        else
-            fprintf(stream, "%*s", 28 - used, "");
-        print_wrapped(stream, specs[i].help, 28);
-    }
-    fputs("\nExit codes: 0 every check holds, 1 a check failed, 2 bad input, 3 input/output error.\n"
-          "docs/evaluation.md defines every figure.\n",
-          stream);
+    return status != KVB_OK || options->help ? status : finish(options, given, error);
 }

@@ -16,8 +16,7 @@ typedef struct kvb_ab_options {
     const char *codebook_path, *trace, *out, *json;
     int threads; /* 0: all processors */
     int report, quiet, help;
-    int flat;                    /* softmax scale 1/sqrt(head_dim) */
-    const char *synthetic_only;  /* the first option given that means nothing to a trace */
+    int flat; /* softmax scale 1/sqrt(head_dim) */
 } kvb_ab_options;
 
 /* Neither prints nor exits. The sentence names the option, the bad value and the legal ones. */

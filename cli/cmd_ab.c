@@ -27,10 +27,10 @@ static const char *folder_of(const kvb_ab_options *options) {
 static kvb_status check_outputs(const kvb_ab_options *options, kvb_error *error) {
     const char *folder = folder_of(options);
     kvb_status status = KVB_OK;
-    if (folder)
-        status = kvb_output_make_folder(folder, error);
-    if (status == KVB_OK && folder && options->report)
+    if (folder && options->report)
         status = kvb_report_plotter_check(error);
+    if (status == KVB_OK && folder)
+        status = kvb_output_make_folder(folder, error);
     if (status == KVB_OK && options->json && strcmp(options->json, "-") != 0)
         status = kvb_output_check_file(options->json, error);
     return status;
@@ -80,24 +80,39 @@ static kvb_status write_documents(const kvb_ab_options *options, const kvb_resul
     return status;
 }
 
-static kvb_status run(kvb_ab_options *options, kvb_result **result, kvb_error *error) {
-    kvb_threads *threads = NULL;
-    kvb_trace *trace = NULL;
+/* What the options name to be read: found wrong before a folder is made. */
+static kvb_status open_inputs(kvb_ab_options *options, kvb_codebook_file *codebooks, kvb_trace **trace,
+                              kvb_error *error) {
     kvb_status status = KVB_OK;
-    if (options->trace)
-        status = kvb_trace_open(options->trace, &trace, error);
-    if (status == KVB_OK)
-        status = kvb_threads_create(options->threads, &threads, error);
-    if (status == KVB_OK) {
-        kvb_parallel parallel = kvb_threads_parallel(threads);
-        kvb_progress_line line;
-        kvb_progress progress = kvb_progress_line_start(&line);
-        status = trace ? kvb_ab_run_trace(&options->config, trace, &parallel, &progress, result, error)
-                       : kvb_ab_run(&options->config, &parallel, &progress, result, error);
-        kvb_progress_line_end(&line);
+    kvb_error reason = {""};
+    if (options->codebook_path) {
+        status = kvb_codebook_file_read(options->codebook_path, codebooks, &reason);
+        options->config.codebook_file = codebooks;
+        options->config.codebook_file_name = options->codebook_path;
     }
+    if (status == KVB_ERROR_IO) /* perhaps a source's name, mistyped */
+        return kvb_error_set(error, status, "%.400s (--codebook takes default, lloyd, library, beta or a file)",
+                             reason.text);
+    if (status != KVB_OK)
+        return kvb_error_set(error, status, "%s", reason.text);
+    status = kvb_ab_config_check(&options->config, error);
+    if (status == KVB_OK && options->trace)
+        status = kvb_trace_open(options->trace, trace, error);
+    return status;
+}
+
+static kvb_status run(const kvb_ab_options *options, const kvb_trace *trace, kvb_result **result, kvb_error *error) {
+    kvb_threads *threads = NULL;
+    kvb_status status = kvb_threads_create(options->threads, &threads, error);
+    if (status != KVB_OK)
+        return status;
+    kvb_parallel parallel = kvb_threads_parallel(threads);
+    kvb_progress_line line;
+    kvb_progress progress = kvb_progress_line_start(&line);
+    status = trace ? kvb_ab_run_trace(&options->config, trace, &parallel, &progress, result, error)
+                   : kvb_ab_run(&options->config, &parallel, &progress, result, error);
+    kvb_progress_line_end(&line);
     kvb_threads_destroy(threads);
-    kvb_trace_close(trace);
     return status;
 }
 
@@ -116,6 +131,7 @@ static int report_checks(const kvb_ab_options *options, const kvb_result *result
 int kvb_cmd_ab(int argc, char **argv) {
     kvb_ab_options options;
     kvb_codebook_file codebooks = {{NULL}};
+    kvb_trace *trace = NULL;
     kvb_result *result = NULL;
     kvb_error error = {""};
     kvb_status status = kvb_ab_options_parse(argc, argv, &options, &error);
@@ -123,21 +139,17 @@ int kvb_cmd_ab(int argc, char **argv) {
         kvb_ab_options_help(stdout);
         return KVB_EXIT_OK;
     }
-    if (status == KVB_OK && options.codebook_path) {
-        status = kvb_codebook_file_read(options.codebook_path, &codebooks, &error);
-        options.config.codebook_file = &codebooks;
-        options.config.codebook_file_name = options.codebook_path;
-    }
     if (status == KVB_OK)
-        status = kvb_ab_config_check(&options.config, &error);
+        status = open_inputs(&options, &codebooks, &trace, &error);
     if (status == KVB_OK)
         status = check_outputs(&options, &error);
     if (status == KVB_OK)
-        status = run(&options, &result, &error);
+        status = run(&options, trace, &result, &error);
     if (status == KVB_OK)
         status = write_documents(&options, result, &error);
     int code = status == KVB_OK ? report_checks(&options, result) : complain(status, &error);
     kvb_result_free(result);
+    kvb_trace_close(trace);
     kvb_codebook_file_free(&codebooks);
     return code;
 }

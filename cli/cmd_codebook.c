@@ -11,17 +11,17 @@ static int complain(kvb_status status, const kvb_error *error) {
     return kvb_exit_code(status);
 }
 
-/* The widths to work on: those asked for, or all; of a file, those that it has. */
+/* The widths to work on: those asked for, or all; of a file (path not NULL), those that it has. */
 static kvb_status choose_bits(const kvb_codebook_options *options, const kvb_codebook_file *file, const char *path,
                               int bits[KVB_MAX_BITS], int *n, kvb_error *error) {
     *n = 0;
     if (options->n_bits == 0)
         for (int b = 1; b <= KVB_MAX_BITS; b++)
-            if (!file || file->centroids[b])
+            if (!path || file->centroids[b])
                 bits[(*n)++] = b;
     for (int i = 0; i < options->n_bits; i++) {
         bits[(*n)++] = options->bits[i];
-        if (file && !file->centroids[options->bits[i]])
+        if (path && !file->centroids[options->bits[i]])
             return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--bits asks for %d, but %.200s has no \"%d_bit\" table",
                                  options->bits[i], path, options->bits[i]);
     }
@@ -149,7 +149,7 @@ int kvb_cmd_codebook(int argc, char **argv) {
     if (status == KVB_OK && options.check)
         status = check_tables(&options, &file, &all_fixed, &error);
     else if (status == KVB_OK)
-        status = print_tables(&options, path ? &file : NULL, &error);
+        status = print_tables(&options, &file, &error);
     kvb_codebook_file_free(&file);
     if (status != KVB_OK)
         return complain(status, &error);

@@ -9,8 +9,8 @@
 /* A table and its figures. */
 typedef struct kvb_codebook_sheet {
     int bits;
-    const char *source;
     kvb_law law;
+    const char *source;
     double centroids[KVB_MAX_LEVELS]; /* as printed */
     double factor;                    /* of the printed centroids: divided by it they are made for unit variance */
     double mse;                       /* at unit variance */

@@ -32,7 +32,7 @@ kvb_status kvb_parse_int(const char *option, const char *text, int *out, kvb_err
 kvb_status kvb_parse_real(const char *option, const char *text, double *out, kvb_error *error) {
     char *end;
     double value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value) || *text == ' ')
+    if (end == text || *end || !isfinite(value) || !strchr("+-.0123456789", *text)) /* blanks would be skipped */
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: a finite number", option, text);
     *out = value;
     return KVB_OK;
@@ -44,7 +44,8 @@ kvb_status kvb_parse_seed(const char *option, const char *text, uint64_t *out, k
     errno = 0;
     unsigned long long value = strtoull(text, &end, hexadecimal ? 16 : 10);
     if (text[0] < '0' || text[0] > '9' || *end || errno == ERANGE || (hexadecimal && end == text + 2))
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: 0 to 2^64-1, decimal or 0x...", option, text);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: 0 to 2^64-1, decimal or 0x...", option,
+                             text);
     *out = value;
     return KVB_OK;
 }
@@ -56,7 +57,8 @@ kvb_status kvb_parse_ints(const char *option, const char *text, int *out, int mo
     for (;;) {
         if (*n == most || *n == 256 || !scan_int(&p, &found[*n]) || (*p && *p != ','))
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "--%s is '%.80s'; legal: 1 to %d whole numbers separated by commas", option, text, most);
+                                 "--%s is '%.80s'; legal: 1 to %d whole numbers separated by commas", option, text,
+                                 most);
         ++*n;
         if (*p++ == '\0')
             break;
@@ -76,7 +78,8 @@ kvb_status kvb_parse_pairs(const char *option, const char *text, kvb_pair *out, 
         }
         if (!good)
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "--%s is '%.80s'; legal: grid, or 1 to %d pairs K/V, such as 7/5,6/4", option, text, most);
+                                 "--%s is '%.80s'; legal: grid, or 1 to %d pairs K/V, such as 7/5,6/4", option, text,
+                                 most);
         ++*n;
         if (*p++ == '\0')
             return KVB_OK;

@@ -34,14 +34,16 @@ static void release(trace_run *r) {
 }
 
 static kvb_status check_layer(const kvb_ab_config *config, const kvb_trace_layer *layer, kvb_error *error) {
-    kvb_rotation needed = config->baselines && config->rotation == KVB_ROTATION_NONE ? KVB_ROTATION_SIGNED : config->rotation;
+    kvb_rotation needed =
+        config->baselines && config->rotation == KVB_ROTATION_NONE ? KVB_ROTATION_SIGNED : config->rotation;
     int dims[2] = {layer->head_dim, layer->v_head_dim};
     for (int side = 0; side < 2; side++)
         if (!kvb_head_dim_supported(dims[side], needed))
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "layer %d has head_dim %d for %s, which the rotation '%s' does not take; legal: m * 2^k "
-                                 "from 32 to 576 with m in 1, 12, 20, 28, 36, or --rotation none without baselines",
-                                 layer->index, dims[side], side ? "V" : "K", kvb_rotation_name(needed));
+            return kvb_error_set(
+                error, KVB_ERROR_ARGUMENT,
+                "layer %d has head_dim %d for %s, which the rotation '%s' does not take; legal: m * 2^k "
+                "from 32 to 576 with m in 1, 12, 20, 28, 36, or the rotation none without baselines",
+                layer->index, dims[side], side ? "V" : "K", kvb_rotation_name(needed));
     return KVB_OK;
 }
 
@@ -57,18 +59,30 @@ static kvb_status find_comparison(trace_run *r, size_t i, const kvb_parallel *pa
                                parallel, &r->comparisons[i], error);
 }
 
+/* The share of one layer, as a share of all. */
+typedef struct layer_progress {
+    const kvb_progress *whole;
+    size_t index, n;
+} layer_progress;
+
+static void report_layer(void *context, const char *what, double share) {
+    const layer_progress *p = context;
+    if (p->whole)
+        p->whole->report(p->whole->context, what, ((double)p->index + share) / (double)p->n);
+}
+
 static kvb_status measure(trace_run *r, const kvb_parallel *parallel, const kvb_progress *progress, kvb_error *error) {
     kvb_status status = KVB_OK;
     for (size_t i = 0; i < r->n && status == KVB_OK; i++)
         status = check_layer(r->config, kvb_trace_get_layer(r->trace, (int)i), error);
     for (size_t i = 0; i < r->n && status == KVB_OK; i++) {
+        layer_progress part = {progress, i, r->n};
+        kvb_progress of_layer = {report_layer, &part};
         status = find_comparison(r, i, parallel, error);
         if (status == KVB_OK)
-            status = kvb_ab_trace_layer(r->config, r->trace, (int)i, r->comparisons[i], r->vec, parallel,
+            status = kvb_ab_trace_layer(r->config, r->trace, (int)i, r->comparisons[i], r->vec, parallel, &of_layer,
                                         &r->measured[i], &r->transform_errors[i], error);
         r->cells[i] = (kvb_cell){kvb_trace_get_layer(r->trace, (int)i)->index, r->comparisons[i], &r->measured[i]};
-        if (progress)
-            progress->report(progress->context, "layers", (double)(i + 1) / (double)r->n);
     }
     return status;
 }
@@ -80,9 +94,9 @@ static json_t *layer_object(const trace_run *r, size_t i) {
     const kvb_cell *cell = &r->cells[i];
     kvb_layer_attention attention = kvb_layer_attention_of(r->config, l);
     json_t *pairs = json_array(), *logits = json_array(), *verdicts = json_array();
-    json_t *object = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "layer", l->index, "tokens", l->tokens, "num_heads",
-                               l->n_heads, "num_kv_heads", l->n_kv_heads, "head_dim", l->head_dim, "v_head_dim",
-                               l->v_head_dim, "window", attention.window);
+    json_t *object = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "layer", l->index, "tokens", l->tokens,
+                               "num_heads", l->n_heads, "num_kv_heads", l->n_kv_heads, "head_dim", l->head_dim,
+                               "v_head_dim", l->v_head_dim, "window", attention.window);
     int bad = json_object_set_new(object, "scale", kvb_json_real(attention.scale));
     bad |= json_object_set_new(object, "softcap", kvb_json_real(attention.softcap));
     bad |= json_object_set_new(object, "queries", json_integer((json_int_t)cell->measured->n));
@@ -147,7 +161,8 @@ static kvb_status make_document(const trace_run *r, kvb_result **out, kvb_error 
     if (!bad)
         return kvb_result_create(root, out, error);
     json_decref(root);
-    return kvb_error_set(error, KVB_ERROR_NOT_FINITE, "the result holds a figure that is not finite, or memory ran out");
+    return kvb_error_set(error, KVB_ERROR_NOT_FINITE,
+                         "the result holds a figure that is not finite, or memory ran out");
 }
 
 kvb_status kvb_ab_run_trace(const kvb_ab_config *config, const kvb_trace *trace, const kvb_parallel *parallel,
@@ -155,8 +170,9 @@ kvb_status kvb_ab_run_trace(const kvb_ab_config *config, const kvb_trace *trace,
     trace_run r = {.config = config, .trace = trace, .vec = kvb_vec_best(), .n = (size_t)kvb_trace_layers(trace)};
     kvb_status status = kvb_ab_config_check(config, error);
     if (status == KVB_OK && config->sums != KVB_SUMS_LANES)
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "sums in index order restate the synthetic run; legal for a "
-                                                          "trace: lanes");
+        status = kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                               "sums in index order restate the synthetic run; legal for a "
+                               "trace: lanes");
     if (status != KVB_OK)
         return status;
     r.comparisons = calloc(r.n, sizeof *r.comparisons);

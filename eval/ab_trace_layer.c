@@ -158,7 +158,8 @@ static kvb_status allocate(layer_run *r, const kvb_ab_config *config, kvb_error 
     r->v_rows = floats((size_t)r->comparison->v.n, r->tokens, v_dim);
     r->scratch = calloc((size_t)r->workers, sizeof *r->scratch);
     r->attends = calloc((size_t)r->workers, sizeof *r->attends);
-    r->memory = malloc((size_t)r->workers * (attend_bytes + scratch_bytes));
+    if (attend_bytes > 0 && attend_bytes <= SIZE_MAX / (size_t)r->workers - scratch_bytes)
+        r->memory = malloc((size_t)r->workers * (attend_bytes + scratch_bytes));
     if (!r->q || !r->k || !r->v || !r->k_rows || !r->v_rows || !r->scratch || !r->attends || !r->memory)
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for layer %d of %zu tokens", l->index, r->tokens);
     char *attend_memory = r->memory, *scratch = attend_memory + (size_t)r->workers * attend_bytes;
@@ -176,13 +177,17 @@ static kvb_status read_sides(layer_run *r, const kvb_trace *trace, int index, kv
     return status == KVB_OK ? kvb_trace_read(trace, index, KVB_SIDE_V, r->v, error) : status;
 }
 
-static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, kvb_error *error) {
-    size_t chunks = (r->tokens + CHUNK - 1) / CHUNK, variants = (size_t)(r->comparison->k.n + r->comparison->v.n);
-    for (r->head = 0; r->head < (size_t)r->layer->n_kv_heads; r->head++) {
+static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, const kvb_progress *progress,
+                            kvb_error *error) {
+    size_t heads = (size_t)r->layer->n_kv_heads, chunks = (r->tokens + CHUNK - 1) / CHUNK,
+           variants = (size_t)(r->comparison->k.n + r->comparison->v.n);
+    for (r->head = 0; r->head < heads; r->head++) {
         kvb_for_each(parallel, variants * chunks, store_chunk, r);
         if (atomic_load(&r->failed))
             return kvb_error_set(error, r->status, "layer %d: %s", r->layer->index, r->failure.text);
         kvb_for_each(parallel, r->queries, run_query, r);
+        if (progress)
+            progress->report(progress->context, "layers", (double)(r->head + 1) / (double)heads);
     }
     kvb_measured_pool(r->measured);
     return KVB_OK;
@@ -190,7 +195,8 @@ static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, kvb_erro
 
 kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trace, int index,
                               const kvb_comparison *comparison, const kvb_vec *vec, const kvb_parallel *parallel,
-                              kvb_measured *measured, double *transform_error, kvb_error *error) {
+                              const kvb_progress *progress, kvb_measured *measured, double *transform_error,
+                              kvb_error *error) {
     const kvb_trace_layer *layer = kvb_trace_get_layer(trace, index);
     layer_run r = {.layer = layer,
                    .comparison = comparison,
@@ -206,7 +212,7 @@ kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trac
         status = read_sides(&r, trace, index, error);
     if (status == KVB_OK) {
         *transform_error = transform_error_of(&r, config);
-        status = run_heads(&r, parallel, error);
+        status = run_heads(&r, parallel, progress, error);
     }
     free(r.q);
     free(r.k);

@@ -24,6 +24,10 @@ static sizes sizes_of(const kvb_attend_shape *shape) {
 }
 
 size_t kvb_attend_bytes(const kvb_attend_shape *shape) {
+    double rows = (double)shape->n_q * shape->n_k, combos = (double)shape->n_q * shape->n_combos;
+    double floats = 2.0 * (rows * (double)shape->max_len + rows + combos) + combos * (double)shape->v_dim;
+    if (floats * sizeof(float) + (double)shape->max_len > (double)(SIZE_MAX / 2)) /* far from what rounding moves */
+        return 0;
     sizes s = sizes_of(shape);
     return 2 * s.scores + 2 * s.states + s.outputs + s.needed;
 }

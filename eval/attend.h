@@ -39,7 +39,7 @@ typedef struct kvb_attend {
     float *scores;  /* [n_q][n_k][max_len]: the caller writes <q, k_j> of the visible positions */
     float *weights; /* the same shape: exp(score - max) */
     float *max, *sum;
-    float *outputs; /* [n_q][n_combos][v_dim] */
+    float *outputs;        /* [n_q][n_combos][v_dim] */
     unsigned char *needed; /* [max_len]: positions whose value some combination needs */
 } kvb_attend;
 

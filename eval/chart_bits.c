@@ -38,11 +38,7 @@ static void add_pairs(const json_t *document, int narrow, series *all) {
             continue;
         }
         if (s == &all[BASELINE] || cheapest) {
-            if (kvb_view_symmetric(worst)) {
-                snprintf(s->names[s->n], KVB_VIEW_NAME, "%.31s", k);
-            } else {
-                kvb_view_pair(worst, s->names[s->n]);
-            }
+            kvb_view_pair(worst, s->names[s->n]);
             point.label = s->names[s->n];
         }
         s->points[s->n++] = point;

@@ -70,9 +70,7 @@ void kvb_chart_name_chosen(const kvb_chosen *c, char *text, size_t size) {
     int bits = kvb_view_code_bits(kvb_view_string(c->worst, "k"));
     if (bits > 0 && kvb_view_symmetric(c->worst)) {
         snprintf(text, size, "%d bit%s", bits, bits == 1 ? "" : "s");
-    } else if (kvb_view_symmetric(c->worst)) {
-        snprintf(text, size, "%.31s", kvb_view_string(c->worst, "k"));
     } else {
-        snprintf(text, size, "K/V %s", c->name);
+        snprintf(text, size, kvb_view_symmetric(c->worst) ? "%s" : "K/V %s", c->name);
     }
 }

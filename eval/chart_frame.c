@@ -45,7 +45,7 @@ void kvb_frame_quote(kvb_writer *out, const char *name) {
     size_t n = 0;
     for (; *name != 0 && n + 1 < sizeof safe; name++) {
         int letter = (*name >= 'a' && *name <= 'z') || (*name >= 'A' && *name <= 'Z') || (*name >= '0' && *name <= '9');
-        safe[n++] = letter || strchr("._+-/ ()<>=,", *name) != NULL ? *name : '?';
+        safe[n++] = letter || strchr("._+-/ (),", *name) != NULL ? *name : '?';
     }
     safe[n] = 0;
     kvb_writer_format(out, "'%s'", safe);

@@ -100,7 +100,7 @@ double kvb_frame_pixel_y(const kvb_frame *frame, double y);
  * through `lines`. */
 void kvb_frame_point_labels(kvb_frame *frame, const kvb_point *points, int n, const kvb_point *lines, int n_lines,
                             int color);
-/* `name` in gnuplot's quotes: characters other than letters, digits and "._+-/ ()<>=" become "?". */
+/* `name` in gnuplot's quotes: characters other than letters, digits and "._+-/ ()," become "?". */
 void kvb_frame_quote(kvb_writer *out, const char *name);
 
 #endif

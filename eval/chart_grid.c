@@ -118,9 +118,6 @@ static int rank_pairs(const json_t *document, ranked *pairs) {
         }
         pair.level = n_thresholds == 0 ? 1 : passed == n_thresholds ? 0 : passed > 0 ? 1 : 2;
         kvb_view_pair(worst, pair.name);
-        if (kvb_view_symmetric(worst) && kvb_view_code_bits(kvb_view_string(worst, "k")) == 0) {
-            snprintf(pair.name, sizeof pair.name, "%.31s", kvb_view_string(worst, "k"));
-        }
         others += !kvb_view_symmetric(worst) || kvb_view_code_bits(kvb_view_string(worst, "k")) == 0;
         pairs[n++] = pair;
     }

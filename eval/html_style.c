@@ -70,12 +70,7 @@ static const char tables[] =
     "footer{font-size:14px;margin-top:24px}\n";
 
 static const char narrow_page[] =
-    "@media (max-width:760px){\n"
-    "main{padding:20px 12px 32px}.card{padding:16px 14px}.fold{padding:12px "
-    "14px}h1{font-size:25px}.big{font-size:30px}\n"
-    ".wide{display:none}.narrow{display:block}\n"
-    "table{font-size:13.5px}th,td{padding:6px 5px}th{font-size:12px}td small{font-size:11.5px}\n"
-    "dl{gap:4px 12px;grid-template-columns:minmax(96px,max-content) minmax(0,1fr)}\n"
+    "@media (max-width:840px){\n"
     ".stack thead{display:none}.stack,.stack tbody{display:block}\n"
     ".stack tr{display:grid;grid-template-columns:1fr 1fr;gap:4px 16px;padding:10px 0;border-bottom:1px solid "
     "var(--line)}\n"
@@ -83,6 +78,14 @@ static const char narrow_page[] =
     ".stack td::before{content:attr(data-label);display:block;font-size:12px;color:var(--muted)}\n"
     ".stack td:first-child{grid-column:1/-1;font-weight:600;font-size:15px}.stack "
     "td:first-child::before{display:none}\n"
+    "}\n"
+    "@media (max-width:760px){\n"
+    "main{padding:20px 12px 32px}.card{padding:16px 14px}.fold{padding:12px "
+    "14px}h1{font-size:25px}.big{font-size:30px}\n"
+    ".wide{display:none}.narrow{display:block}\n"
+    "table{font-size:13.5px}th,td{padding:6px 5px}th{font-size:12px}td small{font-size:11.5px}\n"
+    "dl{gap:4px 12px;grid-template-columns:minmax(96px,max-content) minmax(0,1fr)}\n"
+    "th.words,td.words{overflow-wrap:anywhere}\n"
     "}\n"
     "@media print{.card{break-inside:avoid}body{background:#fff}}\n";
 

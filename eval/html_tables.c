@@ -3,7 +3,7 @@
 
 #include "html.h"
 
-enum { DECIMALS = 4, OPEN_ROWS = 14, STACK_COLUMNS = 7 };
+enum { DECIMALS = 4, OPEN_ROWS = 14, STACK_WEIGHT = 14 };
 
 void kvb_html_move(kvb_writer *out, kvb_writer *plain) {
     if (plain->data != NULL) {
@@ -53,7 +53,15 @@ static void write_table(kvb_writer *out, const json_t *document, const json_t *r
                         int n) {
     size_t i;
     json_t *row;
-    kvb_writer_format(out, "<div class=\"scroll\"><table%s><thead><tr>", n >= STACK_COLUMNS ? " class=\"stack\"" : "");
+    int weight = 2 * n; /* wide tables become one block a row on narrow pages */
+    for (int c = 0; c < n; c++) {
+        weight += columns[c]->interval != NULL              ? 2
+                  : columns[c]->kind == KVB_COLUMN_CHEAPEST ? 4
+                  : columns[c]->kind == KVB_COLUMN_GENERAL  ? 1
+                                                            : 0;
+    }
+    kvb_writer_format(out, "<div class=\"scroll\"><table%s><thead><tr>",
+                      weight >= STACK_WEIGHT ? " class=\"stack\"" : "");
     for (int c = 0; c < n; c++) {
         kvb_writer_format(out, "<th scope=\"col\"%s>", holds_words(columns[c]) ? " class=\"words\"" : "");
         write_heading(out, document, columns[c]);

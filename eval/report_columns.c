@@ -63,7 +63,7 @@ const kvb_section kvb_section_attribution = {
 static const kvb_column redraw_columns[] = {{"K/V", "k", KVB_COLUMN_PAIR, NULL},
                                             {"kv_len", "kv_seq_len", KVB_COLUMN_SIZE, NULL},
                                             {"this draw", "nrmse_mean", KVB_COLUMN_ERROR, NULL},
-                                            {"mean of redraws", "redraw_mean", KVB_COLUMN_ERROR, "redraw"},
+                                            {"redraws", "redraw_mean", KVB_COLUMN_ERROR, "redraw"},
                                             {"deviation", "redraw_std", KVB_COLUMN_ERROR, NULL},
                                             {NULL, NULL, KVB_COLUMN_END, NULL}};
 const kvb_section kvb_section_redraws = {

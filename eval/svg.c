@@ -68,10 +68,10 @@ static void copy_body(const char *at, const char *end, const char *prefix, kvb_w
             next = at + 1;
             break;
         case '\n': /* gnuplot leaves many empty lines */
-            next = at[1] == '\n' || at[1] == ' ' || at[1] == '\t' ? at + 1 : at;
-            if (next > at && out->size > 0 && out->data[out->size - 1] != '\n') {
+            if (out->data == NULL || out->data[out->size - 1] != '\n') {
                 kvb_writer_add(out, "\n");
             }
+            next = at + 1;
             break;
         default:
             break;

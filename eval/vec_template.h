@@ -91,7 +91,7 @@ static inline vu is_zero(vu x) {
 static unsigned normals_group(generator *g, size_t pairs, size_t n, float *const *out) {
     vu u1[PAIR_BLOCK], u2[PAIR_BLOCK], redraw = (vu){0};
     vd radius[PAIR_BLOCK];
-    float values[PAIR_BLOCK][2][VEC_DOUBLES];
+    float values[PAIR_BLOCK][VEC_DOUBLES][2]; /* cosine and sine side by side, as a row wants them */
     for (size_t first = 0; first < pairs; first += PAIR_BLOCK) {
         size_t count = pairs - first < PAIR_BLOCK ? pairs - first : PAIR_BLOCK;
         for (size_t p = 0; p < count; p++) {
@@ -109,19 +109,17 @@ static unsigned normals_group(generator *g, size_t pairs, size_t n, float *const
             cosine *= radius[p];
             sine *= radius[p];
             for (int l = 0; l < VEC_DOUBLES; l++) {
-                values[p][0][l] = (float)cosine[l];
-                values[p][1][l] = (float)sine[l];
+                values[p][l][0] = (float)cosine[l];
+                values[p][l][1] = (float)sine[l];
             }
         }
         for (int l = 0; l < VEC_DOUBLES; l++) {
             float *row = out[l] + 2 * first;
             size_t whole = 2 * (first + count) <= n ? count : count - 1; /* an odd n drops the last sine */
-            for (size_t p = 0; p < whole; p++) {
-                row[2 * p] = values[p][0][l];
-                row[2 * p + 1] = values[p][1][l];
-            }
+            for (size_t p = 0; p < whole; p++)
+                memcpy(row + 2 * p, values[p][l], sizeof values[p][l]);
             if (whole < count)
-                row[2 * whole] = values[whole][0][l];
+                row[2 * whole] = values[whole][l][0];
         }
     }
     return zero_lanes(~redraw);

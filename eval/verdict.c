@@ -1,9 +1,15 @@
 #include "verdict.h"
 
+#include <math.h>
 #include <stdio.h>
 
+/* Sums of equal widths in another order differ by rounding: that makes no pair cheaper. */
+#define SAME_BITS 1e-9
+
 static int combo_of(const kvb_comparison *c, kvb_slice slice, int index) {
-    return slice == KVB_SLICE_PAIR ? c->pair_combo[index] : slice == KVB_SLICE_K_ONLY ? c->k_only[index] : c->v_only[index];
+    return slice == KVB_SLICE_PAIR     ? c->pair_combo[index]
+           : slice == KVB_SLICE_K_ONLY ? c->k_only[index]
+                                       : c->v_only[index];
 }
 
 kvb_worst kvb_worst_of(const kvb_cell *cells, size_t n, kvb_slice slice, int index) {
@@ -13,7 +19,8 @@ kvb_worst kvb_worst_of(const kvb_cell *cells, size_t n, kvb_slice slice, int ind
         int combo = combo_of(cells[i].comparison, slice, index);
         kvb_statistic nrmse = kvb_measured_statistic(cells[i].measured, KVB_MEASURE_NRMSE, combo);
         sum += nrmse.mean;
-        if (worst.id < 0 || !(nrmse.mean <= worst.nrmse.mean)) { /* NaN counts as worst */
+        int nan_already = worst.id >= 0 && isnan(worst.nrmse.mean); /* NaN counts as worst */
+        if (worst.id < 0 || (!nan_already && !(nrmse.mean <= worst.nrmse.mean))) {
             worst.id = cells[i].id;
             worst.nrmse = nrmse;
         }
@@ -26,7 +33,8 @@ double kvb_pair_bits(const kvb_cell *cells, size_t n, int pair) {
     double bits = 0.0, values = 0.0;
     for (size_t i = 0; i < n; i++) {
         const kvb_comparison *c = cells[i].comparison;
-        bits += c->k.at[c->pairs[pair].k].stored_bits * c->k.head_dim + c->v.at[c->pairs[pair].v].stored_bits * c->v.head_dim;
+        bits += c->k.at[c->pairs[pair].k].stored_bits * c->k.head_dim +
+                c->v.at[c->pairs[pair].v].stored_bits * c->v.head_dim;
         values += c->k.head_dim + c->v.head_dim;
     }
     return bits / values;
@@ -63,8 +71,8 @@ kvb_needed kvb_needed_for(const kvb_cell *cells, size_t n, double threshold) {
         if (bits.k_bits == bits.v_bits && (needed.symmetric_bits == 0 || bits.k_bits < needed.symmetric_bits))
             needed.symmetric_bits = bits.k_bits;
         double stored = kvb_pair_bits(cells, n, i);
-        if (needed.cheapest_pair < 0 || stored < cheapest ||
-            (stored == cheapest && worst.nrmse.mean < needed.cheapest.nrmse.mean)) {
+        if (needed.cheapest_pair < 0 || stored < cheapest - SAME_BITS ||
+            (stored <= cheapest + SAME_BITS && worst.nrmse.mean < needed.cheapest.nrmse.mean)) {
             needed.cheapest_pair = i;
             needed.cheapest = worst;
             cheapest = stored;

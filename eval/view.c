@@ -91,7 +91,11 @@ int kvb_view_code_bits(const char *name) {
 
 void kvb_view_pair(const json_t *cell, char name[KVB_VIEW_NAME]) {
     const char *k = kvb_view_string(cell, "k"), *v = kvb_view_string(cell, "v");
-    snprintf(name, KVB_VIEW_NAME, "%.31s/%.31s", k == NULL ? "?" : k, v == NULL ? "?" : v);
+    if (kvb_view_symmetric(cell) && kvb_view_code_bits(k) == 0) {
+        snprintf(name, KVB_VIEW_NAME, "%.31s", k);
+    } else {
+        snprintf(name, KVB_VIEW_NAME, "%.31s/%.31s", k == NULL ? "?" : k, v == NULL ? "?" : v);
+    }
 }
 
 int kvb_view_symmetric(const json_t *cell) {

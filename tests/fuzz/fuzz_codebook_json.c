@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
         kvb_codebook_check check;
         /* All zero cannot rise, so that whatever was read can be checked. */
-        if (c && bits <= 4 && (kvb_codebook_check_table(c, 1 << bits, 0.0, &check, &error) != KVB_OK || !(check.mse > 0.0)))
+        if (c && bits <= 4 &&
+            (kvb_codebook_check_table(c, 1 << bits, 0.0, &check, &error) != KVB_OK || !(check.mse > 0.0)))
             abort();
     }
     kvb_codebook_file_free(&file);

@@ -10,8 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static int legal(const kvb_codebook_options *options) {
     int good = options->n_bits >= 0 && options->n_bits <= KVB_MAX_BITS && options->stop > 0.0 &&
                options->round_limit >= 0 && options->factor >= 0.0 && options->tolerance >= 0.0 &&
-               options->origin <= KVB_ORIGIN_FILE && options->format <= KVB_FORMAT_C &&
-               options->cdf <= KVB_CDF_AS26217;
+               options->origin <= KVB_ORIGIN_FILE && options->format <= KVB_FORMAT_C && options->cdf <= KVB_CDF_AS26217;
     for (int i = 0; i < options->n_bits; i++)
         good = good && options->bits[i] >= 1 && options->bits[i] <= KVB_MAX_BITS;
     return good && (options->origin != KVB_ORIGIN_BETA || options->check || options->help || options->dim >= 2) &&

@@ -154,7 +154,8 @@ static void asymmetric_and_unsorted_tables_are_told(void **state) {
 
 static void fitted_factor_minimizes_the_error(void **state) {
     (void)state;
-    const double tables[][8] = {{-4, -3, -2, -1, 1, 2, 3, 4}, {-9, -1, -0.5, 0, 0.1, 2, 5, 6}, {1, 2, 3, 4, 5, 6, 7, 8}};
+    const double tables[][8] = {
+        {-4, -3, -2, -1, 1, 2, 3, 4}, {-9, -1, -0.5, 0, 0.1, 2, 5, 6}, {1, 2, 3, 4, 5, 6, 7, 8}};
     for (int k = 0; k < 3; k++) {
         const kvb_codebook_check found = check(tables[k], 8);
         double near[8];

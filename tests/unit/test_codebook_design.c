@@ -62,7 +62,8 @@ static void normal_optimum_is_stationary_to_1e_12(void **state) {
 
 static void normal_optimum_has_the_published_errors(void **state) {
     (void)state;
-    const double published[] = {.3633802, .1174818, .03454776, .009501008, .002504668, .000644240, .000163478, .0000411851};
+    const double published[] = {.3633802,   .1174818,   .03454776,  .009501008,
+                                .002504668, .000644240, .000163478, .0000411851};
     for (int bits = 1; bits <= 8; bits++) {
         double c[KVB_MAX_LEVELS];
         optimum(0, 1 << bits, c);
@@ -128,7 +129,8 @@ static void sphere_in_two_dimensions_is_stationary_under_the_arcsine_law(void **
 /* Conditional mean by Simpson's rule on the density in x, which shares nothing with the library's quadrature. */
 static double simpson_mean(int d, double low, double high) {
     enum { STEPS = 4000 };
-    const double edge_of_law = sqrt(d), a = fmax(low, fmax(-edge_of_law, -12.0)), b = fmin(high, fmin(edge_of_law, 12.0));
+    const double edge_of_law = sqrt(d), a = fmax(low, fmax(-edge_of_law, -12.0)),
+                 b = fmin(high, fmin(edge_of_law, 12.0));
     double weight = 0.0, first = 0.0;
     for (int k = 0; k <= STEPS; k++) {
         double x = a + (b - a) * k / STEPS, f = pow(fmax(0.0, 1.0 - x * x / d), 0.5 * (d - 3));

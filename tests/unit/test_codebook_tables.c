@@ -61,9 +61,8 @@ static void rounding_costs_what_the_documents_say(void **state) {
         assert_ok(kvb_codebook_optimum((kvb_law){0}, 1 << bits, exact, NULL, &error), error);
         for (int i = 0; i < 1 << bits; i++)
             table[i] = kvb_codebook(bits)[i];
-        const double loss = kvb_codebook_mse((kvb_law){0}, table, 1 << bits) /
-                                kvb_codebook_mse((kvb_law){0}, exact, 1 << bits) -
-                            1.0;
+        const double loss =
+            kvb_codebook_mse((kvb_law){0}, table, 1 << bits) / kvb_codebook_mse((kvb_law){0}, exact, 1 << bits) - 1.0;
         assert_true(loss > 0.0 && loss < most[bits - 1]);
     }
 }

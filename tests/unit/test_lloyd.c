@@ -167,14 +167,14 @@ static void illegal_arguments_are_named(void **state) {
         double tolerance;
         const char *named;
     } cases[] = {
-        {1, 0, 10, 1e-8, "1 levels"},      {257, 0, 10, 1e-8, "257 levels"}, {16, 2, 10, 1e-8, "CDF 2"},
-        {16, 0, 0, 1e-8, "round limit 0"}, {16, 0, 10, 0.0, "tolerance 0"},  {16, 0, 10, -1.0, "tolerance -1"},
+        {1, 0, 10, 1e-8, "1 levels"},      {257, 0, 10, 1e-8, "257 levels"},       {16, 2, 10, 1e-8, "CDF 2"},
+        {16, 0, 0, 1e-8, "round limit 0"}, {16, 0, 10, 0.0, "tolerance 0"},        {16, 0, 10, -1.0, "tolerance -1"},
         {16, 0, 10, NAN, "tolerance"},     {16, 0, 10, INFINITY, "tolerance inf"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(kvb_lloyd_max(cases[i].levels, (kvb_cdf)cases[i].cdf, cases[i].tolerance, cases[i].limit, c,
-                                       NULL, &error),
-                         KVB_ERROR_ARGUMENT);
+        assert_int_equal(
+            kvb_lloyd_max(cases[i].levels, (kvb_cdf)cases[i].cdf, cases[i].tolerance, cases[i].limit, c, NULL, &error),
+            KVB_ERROR_ARGUMENT);
         assert_non_null(strstr(error.text, cases[i].named));
     }
 }

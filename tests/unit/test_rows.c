@@ -129,12 +129,14 @@ static void illegal_values_are_refused_by_name_and_nothing_is_written(void **sta
         }
     }
     static const uint16_t bad_f16[] = {0x7c00, 0xfc00, 0x7c01, 0xfe00}, bad_bf16[] = {0x7f80, 0xff80, 0x7fc0, 0x5c81};
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 4 * d; k++) {
         uint16_t x[n_rows * d] = {0};
-        x[4 * d + 71] = bad_f16[k];
-        check_refused(codec, x, KVB_F16, "row 4 coordinate 71 is");
-        x[4 * d + 71] = bad_bf16[k];
-        check_refused(codec, x, KVB_BF16, "row 4 coordinate 71 is");
+        char text[64];
+        (void)snprintf(text, sizeof text, "row 4 coordinate %d is", k / 4);
+        x[4 * d + k / 4] = bad_f16[k % 4];
+        check_refused(codec, x, KVB_F16, text);
+        x[4 * d + k / 4] = bad_bf16[k % 4];
+        check_refused(codec, x, KVB_BF16, text);
     }
     kvb_codec_destroy(codec);
 }
