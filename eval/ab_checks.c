@@ -13,7 +13,7 @@ typedef struct band {
     double low, high;
 } band;
 
-/* Open at both ends where ab-spec's brackets are round, closed where they are square. */
+/* docs/evaluation.md, "Checks": the ends of `worst_bands` are excluded, those of the others included. */
 static const band round_bands[] = {{4, 200, 800}, {5, 1000, 2500}, {6, 3500, 7000}};
 static const band worst_bands[] = {{4, 0.28, 0.50}, {5, 0.15, 0.28}, {6, 0.07, 0.14}};
 static const band b_bands[] = {{5, 0.047, 0.056}, {6, 0.024, 0.032}};

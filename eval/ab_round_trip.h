@@ -1,4 +1,4 @@
-/* T1b: quantise and read back Gaussian vectors. Case A between two Hadamard transforms, B as they are, C the transforms
+/* T1b: quantize and read back Gaussian vectors. Case A between two Hadamard transforms, B as they are, C the transforms
  * alone. */
 #ifndef KVB_EVAL_AB_ROUND_TRIP_H
 #define KVB_EVAL_AB_ROUND_TRIP_H

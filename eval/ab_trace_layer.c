@@ -64,7 +64,7 @@ static void store_chunk(void *argument, size_t index, int worker) {
 
 /* ---- One query position ---- */
 
-/* Adds the needed values, run by run of neighbouring positions. */
+/* Adds the needed values, run by run of neighboring positions. */
 static void add_needed(const layer_run *r, kvb_attend *attend, size_t first, size_t *positions) {
     const float *values[KVB_MAX_VARIANTS];
     size_t d = (size_t)r->comparison->v.head_dim;

@@ -6,7 +6,8 @@
 
 #include "logits.h"
 
-/* The share of a softmax that may be left out: values are bounded, so the output moves by less than 2^-30 of them. */
+/* The share of a softmax that may be left out: the output then moves by less than that share of the largest value left
+ * out (proof: docs/evaluation.md, "Determinism"). */
 #define SKIPPED_MASS 0x1p-30f
 
 static size_t align(size_t bytes) {

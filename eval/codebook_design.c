@@ -58,7 +58,7 @@ static void start(const kvb_measure *m, half_table *half, int levels) {
 }
 
 /* step = J^-1 (centroid - mean), J the tridiagonal Jacobian of centroid - mean: an edge moves by half of what each of
- * its neighbours moves, and a cell's mean by hazard * distance of the edge's move. Elimination without pivoting: for a
+ * its neighbors moves, and a cell's mean by hazard * distance of the edge's move. Elimination without pivoting: for a
  * log-concave law the rows are diagonally dominant. */
 static void newton_step(const kvb_measure *m, const half_table *half, double step[MAX_HALF]) {
     double above[MAX_HALF]; /* the eliminated upper diagonal */

@@ -4,20 +4,20 @@
 #include "document.h"
 #include "result.h"
 
-static int set_interval(json_t *object, const char *prefix, const kvb_statistic *s) {
+int kvb_document_set_interval(json_t *object, const char *prefix, const kvb_statistic *s) {
     char key[48];
-    int bad = 0;
+    int bad = 0, known = s->n > 1; /* one value says nothing of how far others would lie */
     snprintf(key, sizeof key, "%s_low", prefix);
-    bad |= json_object_set_new(object, key, kvb_json_nrmse(s->low));
+    bad |= json_object_set_new(object, key, known ? kvb_json_nrmse(s->low) : json_null());
     snprintf(key, sizeof key, "%s_high", prefix);
-    return bad | json_object_set_new(object, key, kvb_json_nrmse(s->high));
+    return bad | json_object_set_new(object, key, known ? kvb_json_nrmse(s->high) : json_null());
 }
 
 static int set_attribution(json_t *object, const char *prefix, const kvb_measured *measured, int combo) {
     char key[48];
     kvb_statistic s = kvb_measured_statistic(measured, KVB_MEASURE_NRMSE, combo);
     snprintf(key, sizeof key, "%s_mean", prefix);
-    return json_object_set_new(object, key, kvb_json_nrmse(s.mean)) | set_interval(object, prefix, &s);
+    return json_object_set_new(object, key, kvb_json_nrmse(s.mean)) | kvb_document_set_interval(object, prefix, &s);
 }
 
 static int set_id(json_t *object, const char *id_key, int id) {
@@ -45,7 +45,7 @@ static json_t *pair_cell(const kvb_cell *cell, int pair, const char *id_key) {
     bad |= json_object_set_new(object, "nrmse_mean", kvb_json_nrmse(nrmse.mean));
     bad |= json_object_set_new(object, "nrmse_std", kvb_json_nrmse(nrmse.std));
     bad |= json_object_set_new(object, "nrmse_p999", kvb_json_nrmse(nrmse.p999));
-    bad |= set_interval(object, "nrmse", &nrmse);
+    bad |= kvb_document_set_interval(object, "nrmse", &nrmse);
     bad |= json_object_set_new(object, "cosine_mean", kvb_json_nrmse(cosine.mean));
     bad |= set_attribution(object, "k_only", m, c->k_only[c->pairs[pair].k]);
     bad |= set_attribution(object, "v_only", m, c->v_only[c->pairs[pair].v]);
@@ -100,7 +100,7 @@ int kvb_document_add_differences(json_t *array, const kvb_cell *cell, const char
         bad |= json_object_set_new(object, "b", json_string(b));
         bad |= set_id(object, id_key, cell->id);
         bad |= json_object_set_new(object, "difference_mean", kvb_json_nrmse(s.mean));
-        bad |= set_interval(object, "difference", &s);
+        bad |= kvb_document_set_interval(object, "difference", &s);
         bad |= json_array_append_new(array, object);
     }
     return bad;
@@ -118,7 +118,7 @@ json_t *kvb_document_worst_pairs(const kvb_cell *cells, size_t n, const char *id
         bad |= json_object_set_new(object, "average_bits", kvb_json_real(kvb_pair_bits(cells, n, pair)));
         bad |= set_id(object, id_key, worst.id);
         bad |= json_object_set_new(object, "nrmse_worst", kvb_json_nrmse(worst.nrmse.mean));
-        bad |= set_interval(object, "nrmse", &worst.nrmse);
+        bad |= kvb_document_set_interval(object, "nrmse", &worst.nrmse);
         bad |= json_object_set_new(object, "nrmse_average", kvb_json_nrmse(worst.average));
         bad |= json_object_set_new(object, "passes",
                                    json_pack("[b, b]", worst.nrmse.mean <= thresholds[0], worst.nrmse.mean <= thresholds[1]));
@@ -160,16 +160,23 @@ json_t *kvb_document_needed(const kvb_cell *cells, size_t n, const double thresh
     return NULL;
 }
 
-/* "worst NRMSE over kv_len: 4/4 0.3880 [0.3800, 0.3950], ..." */
+/* "4/4 0.3880 [0.3671, 0.4088], 5/5 ...": every pair, or where they are many those of equal widths. */
 static void list_worst(const kvb_cell *cells, size_t n, char *out, size_t bytes) {
     const kvb_comparison *c = cells[0].comparison;
     size_t used = 0;
-    for (int pair = 0; c->n_pairs <= 8 && pair < c->n_pairs && used < bytes; pair++) {
+    for (int pair = 0; pair < c->n_pairs && used < bytes; pair++) {
+        int equal = c->k.at[c->pairs[pair].k].bits > 0 &&
+                    c->k.at[c->pairs[pair].k].bits == c->v.at[c->pairs[pair].v].bits;
         char name[64];
+        if (c->n_pairs > 8 && !equal)
+            continue;
         kvb_worst worst = kvb_worst_of(cells, n, KVB_SLICE_PAIR, pair);
         pair_name(c, pair, name, sizeof name);
-        int wrote = snprintf(out + used, bytes - used, "%s%s %.4f [%.4f, %.4f]", used ? ", " : "", name, worst.nrmse.mean,
-                             worst.nrmse.low, worst.nrmse.high);
+        int wrote = snprintf(out + used, bytes - used, "%s%s %.4f", used ? ", " : "", name, worst.nrmse.mean);
+        used += wrote > 0 ? (size_t)wrote : 0;
+        if (worst.nrmse.n < 2 || used >= bytes)
+            continue;
+        wrote = snprintf(out + used, bytes - used, " [%.4f, %.4f]", worst.nrmse.low, worst.nrmse.high);
         used += wrote > 0 ? (size_t)wrote : 0;
     }
     if (used == 0)
@@ -186,7 +193,9 @@ static void describe(const kvb_cell *cells, size_t n, double threshold, char *ou
         return;
     }
     pair_name(c, needed.cheapest_pair, name, sizeof name);
-    const char *sure = needed.cheapest.nrmse.high <= threshold ? "" : ", but its interval crosses the threshold";
+    const char *sure = needed.cheapest.nrmse.n < 2                 ? ", but of a single sample"
+                       : needed.cheapest.nrmse.high <= threshold ? ""
+                                                                 : ", but its interval crosses the threshold";
     snprintf(out, bytes, "at %g %s: the cheapest pair that passes is K/V %s, %.4g bits per value, worst NRMSE %.4f%s",
              threshold, verdict, name, kvb_pair_bits(cells, n, needed.cheapest_pair), needed.cheapest.nrmse.mean, sure);
 }

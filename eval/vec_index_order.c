@@ -1,4 +1,5 @@
-/* The reference run's arithmetic: plain float sums in index order. Random numbers are the generic set's. */
+/* The reference run's arithmetic: plain float sums in index order. Random numbers are the widest
+ * set's, which have the bits of every other. */
 #include "vec.h"
 
 #include <math.h>
@@ -52,6 +53,7 @@ static void distance(const float *a, const float *b, size_t d, float *difference
 }
 
 const kvb_vec *kvb_vec_index_order(void) {
-    static const kvb_vec table = {"index-order", normals, skip_normals, dots, rms_normalize, add_scaled, exps, distance};
+    static const kvb_vec table = {"index-order", normals,    skip_normals, dots,
+                                  rms_normalize, add_scaled, exps,         distance};
     return &table;
 }

@@ -83,7 +83,7 @@ static inline unsigned zero_lanes(vu x) {
     return mask;
 }
 
-/* x is zero in a lane exactly when its low bits, OR-ed down, are zero; `seen` gathers that without branches. */
+/* All ones in the lanes where x is zero: redraws are gathered by OR, without branches. */
 static inline vu is_zero(vu x) {
     return (vu)(x == (vu){0});
 }

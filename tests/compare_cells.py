@@ -10,7 +10,7 @@ import json
 import math
 import sys
 
-# Case C (no quantiser) measures rounding noise of about 1e-7, which another order of sums may change by some percent.
+# Case C (no quantizer) measures rounding noise of about 1e-7, which another order of sums may change by some percent.
 CASE_C_SHARE = 0.20
 VERDICTS = ("verdict", "verdict_at_threshold_015")
 GROUPS = {

@@ -3,9 +3,10 @@
 # KVBITS is the command, build/kvbits unless given; the parts are codebooks, ab and agreement, all unless given. Each
 # file says which command printed it. The whole takes some minutes on two cores.
 set -eu
-cd "$(dirname "$0")/../.."
-kvbits=${1:-build/kvbits}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+kvbits=$(realpath "${1:-$root/build/kvbits}")
 [ $# -eq 0 ] || shift
+cd "$root"
 out=docs/results
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -79,7 +80,10 @@ ab_runs() {
     ab window --kv-lens 1024 --window 128
     ab trace --trace tests/data/smollm2_trace.safetensors
     ab trace-none --trace tests/data/smollm2_trace.safetensors --rotation none
-    python3 -B $out/law.py $out/law.txt $out/flat.txt > $out/law-compared.txt
+    {
+        echo "docs/results/law.py docs/results/law.txt docs/results/flat.txt"
+        python3 -B $out/law.py $out/law.txt $out/flat.txt
+    } > $out/law-compared.txt
 }
 
 # agree NAME ROUND_TRIP ATTENTION: compares that run with the golden file.
@@ -128,7 +132,8 @@ same_bytes() {
     same flat flat-all-values --softmax flat --no-skip
 }
 
-for part in "${@:-all}"; do
+[ $# -gt 0 ] || set -- all
+for part; do
     case $part in all | codebooks) codebooks > $out/codebooks.txt ;; esac
     case $part in all | ab) ab_runs ;; esac
     case $part in all | agreement) agreement > $out/agreement.txt && same_bytes > $out/same-bytes.txt ;; esac

@@ -1,6 +1,9 @@
-"""The command's front: --help, --version, wrong names, and output that cannot be written."""
+"""The command's front: --help, --version, wrong names, exit codes, and output that cannot be written."""
+import json
 import os
+import pathlib
 import subprocess
+import tempfile
 import unittest
 
 KVBITS = os.environ["KVBITS"]
@@ -45,6 +48,19 @@ class Command(unittest.TestCase):
             done = kvbits("--version", stdout=full)
         self.assertEqual(done.returncode, 3)
         self.assertIn("could not be written", done.stderr)
+
+    def test_a_failed_check_ends_with_1_and_leaves_its_evidence(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "lopsided.json").write_text('{"codebooks": {"1_bit": [-0.8, 0.9]}}')
+            done = kvbits("ab", "--codebook", folder / "lopsided.json", "--bits", "1", "--heads", "2", "--kv-heads", "1",
+                          "--head-dim", "32", "--kv-lens", "8", "--trials", "2", "--head-dims", "32", "--vectors", "4",
+                          "--no-report", "--out", folder / "out")
+            result = json.loads((folder / "out" / "result.json").read_text())
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual([check["name"] for check in result["checks"] if not check["passed"]],
+                         ["codebook symmetric and strictly increasing"])
+        self.assertIn("1 check failed", done.stderr)
 
 
 if __name__ == "__main__":

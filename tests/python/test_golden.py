@@ -1,5 +1,4 @@
 """The default experiment agrees with the golden file, whatever the number of threads."""
-import json
 import os
 import pathlib
 import subprocess
@@ -18,12 +17,11 @@ class Golden(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
 
-    def run_ab(self, *options, code=0):
+    def run_ab(self, *options):
         out = tempfile.mkdtemp(dir=self.folder.name)
         done = subprocess.run([KVBITS, "ab", "--quiet", "--no-report", "--out", out, *options], capture_output=True,
                               text=True, check=False)
-        self.assertEqual(done.returncode, code, done.stderr)
-        self.assertEqual("failed" in done.stderr, code == 1, done.stderr)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
         return pathlib.Path(out) / "result.json"
 
     def compare(self, result, *options):
@@ -39,16 +37,6 @@ class Golden(unittest.TestCase):
         self.compare(first, "--round-trip", "1e-6", "--attention", "5e-5", "--verdict")
         other = self.run_ab("--codebook", GOLDEN, "--threads", "3")
         self.assertEqual(first.read_bytes(), other.read_bytes())
-
-    def test_a_failed_check_ends_with_1_and_leaves_its_evidence(self):
-        codebooks = json.loads(GOLDEN.read_text())["codebooks"]
-        codebooks["4_bit"] = [1.001 * centroid for centroid in codebooks["4_bit"]]
-        path = pathlib.Path(self.folder.name) / "codebooks.json"
-        path.write_text(json.dumps({"codebooks": codebooks}))
-        result = json.loads(self.run_ab("--codebook", path, code=1).read_text())
-        self.assertEqual([check["name"] for check in result["checks"] if not check["passed"]],
-                         ["gate 1: 4-bit codebook against production"])
-        self.assertFalse(result["codebook_4bit_sanity_gate"]["passed"])
 
     @unittest.skipUnless(os.environ.get("KVBITS_BUILD") == "Release", "half a minute in a release build, minutes in others")
     def test_sums_in_index_order_give_the_reference_run(self):

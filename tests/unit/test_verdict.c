@@ -112,8 +112,8 @@ static void pairs_of_equal_bits_go_by_their_error_whatever_rounding_says(void **
     (void)state;
     /* At head_dim 448 the sums of stored bits of these pairs, all 9 + 32/448, differ in their last place. */
     static const kvb_pair nine[] = {{8, 1}, {7, 2}, {6, 3}, {5, 4}, {4, 5}, {3, 6}, {2, 7}, {1, 8}};
-    for (int i = 0; i < 8; i++) { /* whichever pair is best, with each other one before and behind it */
-        layer l = {5, 24, 2, 1, 448, 448, KVB_F32, 0.05, 0.0, 0, NULL, NULL, NULL};
+    for (int i = 0; i < 24; i++) { /* another pair is best at another scale, with each of the others before it */
+        layer l = {5, 24, 2, 1, 448, 448, KVB_F32, 0.002 * pow(5.0, i / 8), 0.0, 0, NULL, NULL, NULL};
         kvb_ab_config config = small_config();
         kvb_pair rotated[8];
         for (int j = 0; j < 8; j++)
