@@ -15,19 +15,54 @@ import tempfile
 import time
 
 REFERENCE_SECONDS = 102.9
-FIGURES = (("wall", "s", "wall time"), ("cpu", "s", "CPU time"), ("peak", "MB", "peak memory"))
+FIGURES = (("wall", "s", "wall time"), ("cpu", "s", "CPU time"), ("peak", "MB", "kvbits' peak memory"))
 
 
-def one_run(command, folder):
-    """Wall and CPU seconds and peak resident megabytes (of the largest process) of one run, children included."""
-    start = time.perf_counter()
-    process = subprocess.Popen([*command, "--out", folder], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def high_water(pid):
+    """Peak resident megabytes of a running process so far, 0 when it is gone."""
+    try:
+        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except OSError:
+        pass
+    return 0.0
+
+
+def start(command, folder):
+    return subprocess.Popen([*command, "--out", folder], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE)
+
+
+def finish(process, status):
+    process.returncode = os.waitstatus_to_exitcode(status)
+    complaint = process.stderr.read().decode()
+    process.stderr.close()
+    if process.returncode != 0:
+        sys.exit(f"bench_ab: {' '.join(process.args)} ended with exit code {process.returncode}: {complaint}")
+
+
+def timed_run(command, folder):
+    """Wall and CPU seconds of one run, children included."""
+    begin = time.perf_counter()
+    process = start(command, folder)
     _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    code = process.returncode = os.waitstatus_to_exitcode(status)
-    if code != 0:
-        sys.exit(f"bench_ab: {' '.join(command)} ended with exit code {code}")
-    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024 / 1e6}
+    wall = time.perf_counter() - begin
+    finish(process, status)
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime}
+
+
+def watched_run(command, folder):
+    """Peak memory, in a run of its own: watching takes time. (wait4's ru_maxrss would count this program's memory too,
+    which the child holds until it becomes the command.)"""
+    process = start(command, folder)
+    peak, done = 0.0, 0
+    while not done:
+        peak = max(peak, high_water(process.pid))
+        time.sleep(0.002)
+        done, status = os.waitpid(process.pid, os.WNOHANG)
+    finish(process, status)
+    return peak
 
 
 def processor():
@@ -51,15 +86,17 @@ def main():
         parser.error(f"--runs must be at least 1, not {arguments.runs}")
     command = [arguments.kvbits, "ab"] + (["--threads", str(arguments.threads)] if arguments.threads else [])
     with tempfile.TemporaryDirectory() as folder:
-        one_run(command, folder)  # warms the page cache
-        runs = [one_run(command, folder) for _ in range(arguments.runs)]
+        timed_run(command, folder)  # warms the page cache
+        runs = [timed_run(command, folder) for _ in range(arguments.runs)]
+        for run in runs[:3]:
+            run["peak"] = watched_run(command, folder)
     version = subprocess.run([arguments.kvbits, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     machine = {"processor": processor(), "processors": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0],
                "system": platform.platform(), "version": version, "command": " ".join(command)}
     print(f"{version}, `{machine['command']}` on {machine['processors']} x {machine['processor']}, load {machine['load']:.1f}")
     print(f"{arguments.runs} runs after one to warm up" + f"{'median':>14}{'least':>10}{'most':>10}")
     for key, unit, title in FIGURES:
-        values = [run[key] for run in runs]
+        values = [run[key] for run in runs if key in run]
         figures = "".join(f"{value:10.2f}" if unit == "s" else f"{value:10.1f}"
                           for value in (statistics.median(values), min(values), max(values)))
         print(f"{title + ', ' + unit:30}{figures}")

@@ -62,7 +62,7 @@ static const kvb_ab_option list[] = {
     {"sums", KVB_AB_CHOICE, KVB_AB_SYNTHETIC, AT(config.sums), "lanes|index-order",
      "index-order: plain scalar sums, the reference run's arithmetic, slow (default lanes)"},
     {"no-skip", KVB_AB_NO_FLAG, KVB_AB_ANYWHERE, AT(config.skip), NULL,
-     "make and add every value, however small its weight (same figures)"},
+     "make and add every value, however small its weight (moves no NRMSE by more than rounding)"},
     {"threads", KVB_AB_COUNT, KVB_AB_ANYWHERE, AT(threads), "N", "worker threads (default 0: all processors)"},
     {"out", KVB_AB_TEXT, KVB_AB_ANYWHERE, AT(out), "DIR",
      "result.json, result.md and report.html go here (default kvbits-ab)"},

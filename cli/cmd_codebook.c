@@ -29,7 +29,7 @@ static kvb_status choose_bits(const kvb_codebook_options *options, const kvb_cod
 }
 
 static kvb_status make_lloyd(const kvb_codebook_options *options, kvb_codebook_sheet *sheet, kvb_error *error) {
-    const int default_limit = sheet->bits <= 6 ? 10000 : 100000;
+    const int default_limit = kvb_lloyd_round_limit(1 << sheet->bits);
     sheet->source = options->cdf == KVB_CDF_ERFC ? "fixed-point Lloyd-Max iteration"
                                                  : "fixed-point Lloyd-Max iteration with the CDF of A&S 26.2.17";
     return kvb_lloyd_max(1 << sheet->bits, options->cdf, options->stop,

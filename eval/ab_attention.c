@@ -1,30 +1,30 @@
 /* The K stream and the V stream are drawn once for all kv_lens: row r of a stream is trial r/(H*L), head r/L % H,
  * position r % L of every kv_len L, because each cell reads the stream from its start. Rows go by in batches. A batch
- * makes key rows, stores them in every variant and keeps only scores, in one ring per kv_len; of values it keeps the
- * generator's state per row. A unit (one KV head of one trial of one kv_len) whose rows have all gone by is finished:
- * softmax, then only the values that a weight calls for are made. */
+ * makes key rows, stores them in every variant and keeps only scores, in one sliding buffer per kv_len; of values it
+ * keeps the generator's state per row. A unit (one KV head of one trial of one kv_len) whose rows have all gone by is
+ * finished: softmax, then only the values that a weight calls for are made. */
 #include "ab_attention.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "parallel.h"
 #include "rows.h"
 #include "stream.h"
 
 enum { BATCH_ROWS = 16384, MAX_WORKERS = 1024 };
 
 typedef struct length {
-    size_t len, rows;  /* positions; rows of the stream that this kv_len reads */
-    size_t done;       /* units finished */
-    float *scores;     /* [ring row][group][n_k] */
+    size_t len, rows; /* positions; rows of the stream that this kv_len reads */
+    size_t done;      /* units finished */
+    float *scores;    /* [kept row][group][n_k] */
     kvb_measured *measured;
 } length;
 
 /* What one worker needs of its own. */
 typedef struct bench {
-    float *raw;   /* KVB_STREAM_ITEM_ROWS rows of normals */
-    float *rows;  /* the rows made of them */
+    float *raw;    /* KVB_STREAM_ITEM_ROWS rows of normals */
+    float *rows;   /* the rows made of them */
     float *stored; /* the same rows as a variant gives them back */
     float *values; /* [n_v][KVB_STREAM_LANES] rows */
     void *scratch;
@@ -37,27 +37,18 @@ typedef struct run {
     const kvb_comparison *comparison;
     const kvb_vec *vec;
     kvb_row_source q_source, k_source, v_source;
-    size_t d, heads, kv_heads, group, n_k, trials, max_rows, max_len, ring_rows;
-    float *queries;     /* [trials][heads][d] */
+    size_t d, heads, kv_heads, group, n_k, trials, max_rows, max_len, kept_rows;
+    float *queries; /* [trials][heads][d] */
     kvb_stream *k_stream, *v_stream;
-    kvb_rng *starts, *states; /* states: [ring row] of the value stream */
-    size_t base;        /* stream row of ring row 0 */
-    size_t batch;       /* stream row of the batch's first row */
+    kvb_rng *starts, *states; /* states: [kept row] of the value stream */
+    size_t base;              /* stream row of kept row 0 */
+    size_t batch;             /* stream row of the batch's first row */
     length *lengths;
     int n_lengths, workers;
     bench *benches;
     float **raws; /* benches[i].raw */
-    atomic_int failed;
-    kvb_status status;
-    kvb_error failure;
+    kvb_failure failure;
 } run;
-
-static void fail(run *r, kvb_status status, const kvb_error *error) {
-    if (atomic_exchange(&r->failed, 1) == 0) {
-        r->status = status;
-        r->failure = *error;
-    }
-}
 
 /* ---- Keys: rows to scores ---- */
 
@@ -100,7 +91,7 @@ static void score_first_rows(run *r, bench *b, size_t row, size_t n, const float
                 kvb_status status =
                     kvb_variant_round_trip(&r->comparison->k, (int)k, first, 1, stored, b->scratch, &error);
                 if (status != KVB_OK)
-                    fail(r, status, &error);
+                    kvb_failure_note(&r->failure, status, &error);
                 else
                     score_rows(r, l, row + i, 1, stored, k);
             }
@@ -117,9 +108,10 @@ static void use_keys(void *context, size_t first, size_t n, float *raw, int work
     score_all_lengths(r, row, n, b->rows, 0);
     for (size_t k = 1; k < r->n_k; k++) {
         kvb_error error;
-        kvb_status status = kvb_variant_round_trip(&r->comparison->k, (int)k, b->rows, n, b->stored, b->scratch, &error);
+        kvb_status status =
+            kvb_variant_round_trip(&r->comparison->k, (int)k, b->rows, n, b->stored, b->scratch, &error);
         if (status != KVB_OK) {
-            fail(r, status, &error);
+            kvb_failure_note(&r->failure, status, &error);
             return;
         }
         score_all_lengths(r, row, n, b->stored, k);
@@ -151,9 +143,9 @@ static kvb_status add_values(run *r, bench *b, size_t first_row, size_t visible,
     }
     for (int k = 0; k < v->n; k++) {
         values[k] = b->values + (size_t)k * rows;
-        kvb_status status = k == 0 ? KVB_OK
-                                   : kvb_variant_round_trip(v, k, b->values, n, b->values + (size_t)k * rows, b->scratch,
-                                                            error);
+        kvb_status status =
+            k == 0 ? KVB_OK
+                   : kvb_variant_round_trip(v, k, b->values, n, b->values + (size_t)k * rows, b->scratch, error);
         if (status != KVB_OK)
             return status;
     }
@@ -192,14 +184,14 @@ typedef struct finishing {
 static void finish_body(void *argument, size_t index, int worker) {
     finishing *f = argument;
     kvb_error error;
-    if (atomic_load(&f->r->failed))
+    if (f->r->failure.noted)
         return;
     kvb_status status = finish_unit(f->r, &f->r->benches[worker], f->l, f->l->done + index, &error);
     if (status != KVB_OK)
-        fail(f->r, status, &error);
+        kvb_failure_note(&f->r->failure, status, &error);
 }
 
-/* Finishes the units whose rows lie before stream row `end`, then moves the ring's live rows to its start. */
+/* Finishes the units whose rows lie before stream row `end`, then moves the rows still needed to the buffers' start. */
 static void finish_units(run *r, size_t end, const kvb_parallel *parallel) {
     size_t keep = end;
     for (int i = 0; i < r->n_lengths; i++) {
@@ -244,7 +236,7 @@ static void run_batches(run *r, const kvb_parallel *parallel, const kvb_progress
     make_queries(r, parallel);
     kvb_stream_open(r->k_stream, kvb_rng_seed(r->config->seed ^ 0x11), r->k_source.raw, r->vec);
     kvb_stream_open(r->v_stream, kvb_rng_seed(r->config->seed ^ 0x22), r->v_source.raw, r->vec);
-    for (r->batch = 0; r->batch < r->max_rows && !atomic_load(&r->failed); r->batch += BATCH_ROWS) {
+    for (r->batch = 0; r->batch < r->max_rows && !r->failure.noted; r->batch += BATCH_ROWS) {
         size_t n = r->max_rows - r->batch < BATCH_ROWS ? r->max_rows - r->batch : BATCH_ROWS;
         kvb_stream_states(r->v_stream, n, parallel, r->starts, r->states + (r->batch - r->base));
         kvb_stream_rows(r->k_stream, n, parallel, r->starts, r->raws, use_keys, r);
@@ -290,12 +282,12 @@ static int make_bench(run *r, bench *b) {
 
 static kvb_status allocate(run *r, kvb_measured *measured, kvb_error *error) {
     int lacking = 0;
-    r->ring_rows = BATCH_ROWS + r->max_len;
+    r->kept_rows = BATCH_ROWS + r->max_len;
     r->queries = reserve(r->trials * r->heads * r->d, sizeof(float), &lacking);
     r->k_stream = reserve(1, sizeof *r->k_stream, &lacking);
     r->v_stream = reserve(1, sizeof *r->v_stream, &lacking);
     r->starts = reserve(BATCH_ROWS / KVB_STREAM_ITEM_ROWS + 2, sizeof *r->starts, &lacking);
-    r->states = reserve(r->ring_rows, sizeof *r->states, &lacking);
+    r->states = reserve(r->kept_rows, sizeof *r->states, &lacking);
     r->lengths = calloc((size_t)r->n_lengths, sizeof *r->lengths);
     r->benches = calloc((size_t)r->workers, sizeof *r->benches);
     r->raws = calloc((size_t)r->workers, sizeof *r->raws);
@@ -306,7 +298,7 @@ static kvb_status allocate(run *r, kvb_measured *measured, kvb_error *error) {
         l->len = (size_t)r->config->kv_lens[i];
         l->rows = l->len * r->kv_heads * r->trials;
         l->measured = &measured[i];
-        l->scores = reserve(r->ring_rows * r->group * r->n_k, sizeof(float), &lacking);
+        l->scores = reserve(r->kept_rows * r->group * r->n_k, sizeof(float), &lacking);
         kvb_status status = kvb_measured_make(l->measured, r->trials, r->kv_heads, r->comparison, error);
         if (status != KVB_OK)
             return status;
@@ -371,8 +363,7 @@ kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *c
         status = allocate(&r, measured, error);
     if (status == KVB_OK) {
         run_batches(&r, parallel, progress, what);
-        if (atomic_load(&r.failed))
-            status = kvb_error_set(error, r.status, "%s", r.failure.text);
+        status = kvb_failure_result(&r.failure, error);
     }
     release(&r);
     return status;

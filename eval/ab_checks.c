@@ -71,7 +71,8 @@ static int add_general_checks(json_t *checks, const kvb_ab_found *found) {
     for (size_t i = 0; i < found->n_round_trip; i++)
         if (found->round_trip[i].kind == 'C')
             c = fmax(c, found->round_trip[i].nrmse.mean);
-    bad |= kvb_document_add_check(checks, "transform alone (case C) is exact", c < 1e-5, "worst NRMSE %.3e (below 1e-5)", c);
+    bad |= kvb_document_add_check(checks, "transform alone (case C) is exact", c < 1e-5,
+                                  "worst NRMSE %.3e (below 1e-5)", c);
     for (size_t i = 0; i < found->n_cells; i++)
         bad |= kvb_document_add_check(checks, "reference attention finite",
                                       kvb_measured_reference_finite(found->cells[i].measured), "kv_len %d",
@@ -83,8 +84,9 @@ static int add_general_checks(json_t *checks, const kvb_ab_found *found) {
 
 static int add_codebook_bands(json_t *checks, const kvb_tables *tables) {
     double difference = kvb_ab_production_difference(tables);
-    int bad = kvb_document_add_check(checks, "gate 1: 4-bit codebook against production", difference >= 0.0 && difference < 1e-4,
-                                     "largest difference %.3e (below 1e-4)", difference);
+    int bad = kvb_document_add_check(checks, "gate 1: 4-bit codebook against production",
+                                     difference >= 0.0 && difference < 1e-4, "largest difference %.3e (below 1e-4)",
+                                     difference);
     for (size_t i = 0; i < 3; i++) {
         const kvb_table *table = &tables->width[round_bands[i].bits];
         if (table->iterated)
@@ -115,9 +117,9 @@ static int add_round_trip_bands(json_t *checks, const kvb_ab_found *found) {
         size_t next = i + found->n_round_trip / (size_t)found->config->n_bits;
         if (cell->kind == 'B' && next < found->n_round_trip)
             bad |= kvb_document_add_check(checks, "round trip B falls with bits",
-                                          found->round_trip[next].nrmse.mean < mean, "head_dim %d: %.6f at %d, %.6f at %d",
-                                          cell->head_dim, mean, cell->bits, found->round_trip[next].nrmse.mean,
-                                          found->round_trip[next].bits);
+                                          found->round_trip[next].nrmse.mean < mean,
+                                          "head_dim %d: %.6f at %d, %.6f at %d", cell->head_dim, mean, cell->bits,
+                                          found->round_trip[next].nrmse.mean, found->round_trip[next].bits);
     }
     return bad;
 }
@@ -128,16 +130,17 @@ static int add_attention_bands(json_t *checks, const kvb_ab_found *found) {
     for (size_t i = 0; i < 3; i++) {
         int pair = symmetric_pair(c, worst_bands[i].bits);
         double worst = kvb_worst_of(found->cells, found->n_cells, KVB_SLICE_PAIR, pair).nrmse.mean;
-        bad |= kvb_document_add_check(checks, "worst attention error in its band",
-                                      worst > worst_bands[i].low && worst < worst_bands[i].high, "%d bits: %.6f (%g to %g)",
-                                      worst_bands[i].bits, worst, worst_bands[i].low, worst_bands[i].high);
+        bad |= kvb_document_add_check(
+            checks, "worst attention error in its band", worst > worst_bands[i].low && worst < worst_bands[i].high,
+            "%d bits: %.6f (%g to %g)", worst_bands[i].bits, worst, worst_bands[i].low, worst_bands[i].high);
     }
     double gate = kvb_ab_gate_2(found);
     bad |= kvb_document_add_check(checks, "gate 2: 4 bits at kv_len 512", gate >= 0.10 && gate <= 0.60,
                                   "%.6f (0.10 to 0.60)", gate);
     for (size_t i = 0; i < found->n_cells; i++)
         for (int pair = 1; pair < c->n_pairs; pair++) {
-            double less = kvb_measured_statistic(found->cells[i].measured, KVB_MEASURE_NRMSE, c->pair_combo[pair - 1]).mean;
+            double less =
+                kvb_measured_statistic(found->cells[i].measured, KVB_MEASURE_NRMSE, c->pair_combo[pair - 1]).mean;
             double more = kvb_measured_statistic(found->cells[i].measured, KVB_MEASURE_NRMSE, c->pair_combo[pair]).mean;
             bad |= kvb_document_add_check(checks, "attention error falls with bits", more < less,
                                           "kv_len %d: %.6f at %d, %.6f at %d", found->cells[i].id, less,
@@ -145,8 +148,8 @@ static int add_attention_bands(json_t *checks, const kvb_ab_found *found) {
         }
     char verdict[64];
     kvb_verdict_name(found->cells, found->n_cells, found->config->thresholds[0], verdict, sizeof verdict);
-    bad |= kvb_document_add_check(checks, "verdict is the reference run's", strcmp(verdict, expected_verdict) == 0, "%s",
-                                  verdict);
+    bad |= kvb_document_add_check(checks, "verdict is the reference run's", strcmp(verdict, expected_verdict) == 0,
+                                  "%s", verdict);
     return bad;
 }
 

@@ -7,7 +7,10 @@
 static const int default_bits[] = {4, 5, 6}, default_kv_lens[] = {64, 512, 1024}, default_dims[] = {128, 256, 512};
 static const int trace_bits[] = {2, 3, 4, 5, 6, 7, 8};
 
-#define WITH_K(k) {k, 2}, {k, 3}, {k, 4}, {k, 5}, {k, 6}, {k, 7}, {k, 8}
+#define WITH_K(k)                                                                                                      \
+    {k, 2}, {k, 3}, {k, 4}, {k, 5}, {k, 6}, {k, 7}, {                                                                  \
+        k, 8                                                                                                           \
+    }
 static const kvb_pair trace_pairs[] = {WITH_K(2), WITH_K(3), WITH_K(4), WITH_K(5), WITH_K(6), WITH_K(7), WITH_K(8)};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
@@ -95,7 +98,8 @@ static kvb_status check_pairs(const kvb_ab_config *config, kvb_error *error) {
             status = check_int("V bits", pair.v_bits, 1, KVB_MAX_BITS, error);
         for (int j = 0; j < i && status == KVB_OK; j++)
             if (config->pairs[j].k_bits == pair.k_bits && config->pairs[j].v_bits == pair.v_bits)
-                status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "pair %d/%d is listed twice", pair.k_bits, pair.v_bits);
+                status =
+                    kvb_error_set(error, KVB_ERROR_ARGUMENT, "pair %d/%d is listed twice", pair.k_bits, pair.v_bits);
     }
     return status;
 }
@@ -128,7 +132,8 @@ static kvb_status check_shape(const kvb_ab_config *config, kvb_error *error) {
     if (status == KVB_OK)
         status = check_int("vectors", config->vectors, 1, 1000000, error);
     if (status == KVB_OK)
-        status = check_list("round-trip head-dim", config->round_trip_dims, config->n_round_trip_dims, 1, 576, 64, error);
+        status =
+            check_list("round-trip head-dim", config->round_trip_dims, config->n_round_trip_dims, 1, 576, 64, error);
     for (int i = 0; i < config->n_round_trip_dims && status == KVB_OK; i++)
         status = check_dim("round-trip head-dim", config->round_trip_dims[i], KVB_ROTATION_HADAMARD, error);
     return status;
@@ -164,9 +169,10 @@ static kvb_status check_storage(const kvb_ab_config *config, kvb_error *error) {
     if (status == KVB_OK && config->sums == KVB_SUMS_INDEX_ORDER &&
         (config->rotation != KVB_ROTATION_NONE || config->scale_kind != KVB_SCALE_NORM ||
          config->scale_dtype != KVB_F32 || config->baselines || config->redraws))
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                               "sums in index order restate the reference run only: rotation none, scale norm in f32, no "
-                               "baselines, no redraws");
+        status =
+            kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                          "sums in index order restate the reference run only: rotation none, scale norm in f32, no "
+                          "baselines, no redraws");
     for (int i = 0; i < config->n_round_trip_dims && status == KVB_OK && config->sums == KVB_SUMS_INDEX_ORDER; i++)
         if (config->round_trip_dims[i] & (config->round_trip_dims[i] - 1))
             status = kvb_error_set(error, KVB_ERROR_ARGUMENT,

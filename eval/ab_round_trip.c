@@ -1,10 +1,11 @@
 #include "ab_round_trip.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "nrmse.h"
+#include "parallel.h"
 #include "plain.h"
 #include "stream.h"
 
@@ -16,14 +17,12 @@ typedef struct dimension {
     const kvb_tables *tables;
     const kvb_vec *vec;
     size_t d, n;
-    float *vectors;  /* [n][d] */
-    double *nrmse;   /* [n_bits][CASES][n] */
+    float *vectors;                     /* [n][d] */
+    double *nrmse;                      /* [n_bits][CASES][n] */
     kvb_store *stores[KVB_MAX_BITS][2]; /* by place in config->bits: A, B */
     kvb_codec *transform;               /* case C */
     float **scratch;                    /* per worker: 2 * CHUNK rows, then the stores' scratch */
-    atomic_int failed;
-    kvb_status status;
-    kvb_error failure;
+    kvb_failure failure;
 } dimension;
 
 static void use_vectors(void *context, size_t first, size_t n, float *rows, int worker) {
@@ -70,17 +69,13 @@ static void run_chunk(void *argument, size_t index, int worker) {
             kvb_error error;
             kvb_status status = round_trip(dim, b, kind, rows, n, out, out + CHUNK * dim->d, &error);
             if (status != KVB_OK) {
-                if (atomic_exchange(&dim->failed, 1) == 0) {
-                    dim->status = status;
-                    dim->failure = error;
-                }
+                kvb_failure_note(&dim->failure, status, &error);
                 return;
             }
             for (size_t r = 0; r < n; r++) {
                 float difference, norm;
                 dim->vec->distance(rows + r * dim->d, out + r * dim->d, dim->d, &difference, &norm);
-                dim->nrmse[(b * CASES + (size_t)kind) * dim->n + first + r] =
-                    norm < 1e-30f ? 0.0 : sqrt((double)difference / (double)norm);
+                dim->nrmse[(b * CASES + (size_t)kind) * dim->n + first + r] = kvb_nrmse(difference, norm);
             }
         }
     }
@@ -116,7 +111,8 @@ static kvb_status make_vectors(dimension *dim, const kvb_parallel *parallel, kvb
     size_t buffer = KVB_STREAM_ITEM_ROWS * dim->d;
     kvb_stream *stream = malloc(sizeof *stream);
     kvb_rng *starts = malloc((dim->n / KVB_STREAM_ITEM_ROWS + 2) * sizeof *starts);
-    float *memory = malloc((size_t)workers * buffer * sizeof *memory), **buffers = calloc((size_t)workers, sizeof *buffers);
+    float *memory = malloc((size_t)workers * buffer * sizeof *memory),
+          **buffers = calloc((size_t)workers, sizeof *buffers);
     kvb_status status = KVB_OK;
     if (stream && starts && memory && buffers) {
         for (int i = 0; i < workers; i++)
@@ -166,7 +162,7 @@ static kvb_status run_dimension(dimension *dim, const kvb_parallel *parallel, kv
     if (status != KVB_OK)
         return status;
     kvb_for_each(parallel, (dim->n + CHUNK - 1) / CHUNK, run_chunk, dim);
-    return atomic_load(&dim->failed) ? kvb_error_set(error, dim->status, "%s", dim->failure.text) : KVB_OK;
+    return kvb_failure_result(&dim->failure, error);
 }
 
 kvb_status kvb_ab_round_trip(const kvb_ab_config *config, const kvb_tables *tables, const kvb_vec *vec,
@@ -176,7 +172,10 @@ kvb_status kvb_ab_round_trip(const kvb_ab_config *config, const kvb_tables *tabl
     if (!own)
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for codebooks");
     for (int i = 0; i < config->n_round_trip_dims && status == KVB_OK; i++) {
-        dimension dim = {.config = config, .tables = tables, .vec = vec, .d = (size_t)config->round_trip_dims[i],
+        dimension dim = {.config = config,
+                         .tables = tables,
+                         .vec = vec,
+                         .d = (size_t)config->round_trip_dims[i],
                          .n = (size_t)config->vectors};
         if (config->codebook == KVB_CODEBOOK_BETA) {
             unsigned wanted = 0;
@@ -190,8 +189,9 @@ kvb_status kvb_ab_round_trip(const kvb_ab_config *config, const kvb_tables *tabl
         for (int b = 0; b < config->n_bits && status == KVB_OK; b++)
             for (int kind = 0; kind < CASES; kind++) {
                 kvb_round_trip_cell *cell = &cells[(b * config->n_round_trip_dims + i) * CASES + kind];
-                *cell = (kvb_round_trip_cell){config->bits[b], (char)('A' + kind), config->round_trip_dims[i],
-                                              kvb_statistic_of(dim.nrmse + (b * CASES + kind) * config->vectors, dim.n)};
+                *cell =
+                    (kvb_round_trip_cell){config->bits[b], (char)('A' + kind), config->round_trip_dims[i],
+                                          kvb_statistic_of(dim.nrmse + (b * CASES + kind) * config->vectors, dim.n)};
             }
         release(&dim, kvb_workers(parallel));
     }

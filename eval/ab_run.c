@@ -118,12 +118,9 @@ static int set_round_trip(json_t *root, const experiment *e) {
     int bad = 0;
     for (size_t i = 0; i < e->n_round_trip; i++) {
         const kvb_round_trip_cell *cell = &e->round_trip[i];
-        json_t *object = json_pack("{s:i, s:s%, s:i}", "bit_width", cell->bits, "case", &cell->kind, (size_t)1, "head_dim",
-                                   cell->head_dim);
-        bad |= json_object_set_new(object, "nrmse_mean", kvb_json_nrmse(cell->nrmse.mean));
-        bad |= json_object_set_new(object, "nrmse_std", kvb_json_nrmse(cell->nrmse.std));
-        bad |= json_object_set_new(object, "nrmse_low", kvb_json_nrmse(cell->nrmse.low));
-        bad |= json_object_set_new(object, "nrmse_high", kvb_json_nrmse(cell->nrmse.high));
+        json_t *object = json_pack("{s:i, s:s%, s:i}", "bit_width", cell->bits, "case", &cell->kind, (size_t)1,
+                                   "head_dim", cell->head_dim);
+        bad |= kvb_document_set_statistic(object, "nrmse", &cell->nrmse);
         bad |= json_array_append_new(cells, object);
     }
     return bad | json_object_set_new(root, "round_trip_cells", cells);
@@ -143,10 +140,7 @@ static int set_symmetric(json_t *root, const experiment *e) {
             kvb_statistic s = kvb_measured_statistic(&e->measured[i], KVB_MEASURE_NRMSE, c->pair_combo[pair]);
             json_t *object = json_pack("{s:i, s:i, s:i, s:i, s:i}", "bit_width", bits, "k_bits", bits, "v_bits", bits,
                                        "kv_seq_len", e->config->kv_lens[i], "n_trials", e->config->trials);
-            bad |= json_object_set_new(object, "nrmse_mean", kvb_json_nrmse(s.mean));
-            bad |= json_object_set_new(object, "nrmse_std", kvb_json_nrmse(s.std));
-            bad |= json_object_set_new(object, "nrmse_low", kvb_json_nrmse(s.low));
-            bad |= json_object_set_new(object, "nrmse_high", kvb_json_nrmse(s.high));
+            bad |= kvb_document_set_statistic(object, "nrmse", &s);
             bad |= json_array_append_new(cells, object);
         }
         snprintf(key, sizeof key, "%dbit", bits);
@@ -160,11 +154,10 @@ static int set_redraws(json_t *pairs, const experiment *e, int len) {
     int bad = 0;
     for (int pair = 0; e->config->redraws > 0 && pair < e->comparison->n_pairs; pair++) {
         json_t *object = json_array_get(pairs, (size_t)(len * e->comparison->n_pairs + pair));
+        if (!e->comparison->k.at[e->comparison->pairs[pair].k].redrawn)
+            continue;
         kvb_statistic s = kvb_statistic_of(redraw_means(e, len, pair), (size_t)e->config->redraws);
-        bad |= json_object_set_new(object, "redraw_mean", kvb_json_nrmse(s.mean));
-        bad |= json_object_set_new(object, "redraw_std", kvb_json_nrmse(s.std));
-        bad |= json_object_set_new(object, "redraw_low", kvb_json_nrmse(s.low));
-        bad |= json_object_set_new(object, "redraw_high", kvb_json_nrmse(s.high));
+        bad |= kvb_document_set_statistic(object, "redraw", &s);
     }
     return bad;
 }
@@ -186,9 +179,9 @@ static int set_gates(json_t *root, const kvb_ab_found *found) {
     double first = kvb_ab_production_difference(found->comparison->k_tables), second = kvb_ab_gate_2(found);
     int bad = 0;
     if (first >= 0.0)
-        bad |= json_object_set_new(root, "codebook_4bit_sanity_gate",
-                                   json_pack("{s:o, s:b}", "max_diff_vs_production", kvb_json_real(first), "passed",
-                                             first < 1e-4));
+        bad |= json_object_set_new(
+            root, "codebook_4bit_sanity_gate",
+            json_pack("{s:o, s:b}", "max_diff_vs_production", kvb_json_real(first), "passed", first < 1e-4));
     if (second >= 0.0)
         bad |= json_object_set_new(root, "sdpa_sanity_gate",
                                    json_pack("{s:o, s:b}", "4bit_at_kvl_512", kvb_json_nrmse(second), "passed",
@@ -200,7 +193,8 @@ static kvb_status make_document(const experiment *e, kvb_result **out, kvb_error
     size_t n = (size_t)e->config->n_kv_lens;
     kvb_ab_found found = {e->config, e->comparison, e->round_trip, e->n_round_trip, e->cells, n};
     json_t *root = json_object(), *checks = json_array();
-    int bad = set_head(root, e->config) | kvb_document_set_tables(root, e->comparison->k_tables) | set_gates(root, &found);
+    int bad =
+        set_head(root, e->config) | kvb_document_set_tables(root, e->comparison->k_tables) | set_gates(root, &found);
     bad |= set_round_trip(root, e) | set_symmetric(root, e) | set_cells(root, e);
     bad |= json_object_set_new(root, "worst_pairs",
                                kvb_document_worst_pairs(e->cells, n, "kv_seq_len", e->config->thresholds));
@@ -211,7 +205,8 @@ static kvb_status make_document(const experiment *e, kvb_result **out, kvb_error
     if (!bad)
         return kvb_result_create(root, out, error);
     json_decref(root);
-    return kvb_error_set(error, KVB_ERROR_NOT_FINITE, "the result holds a figure that is not finite, or memory ran out");
+    return kvb_error_set(error, KVB_ERROR_NOT_FINITE,
+                         "the result holds a figure that is not finite, or memory ran out");
 }
 
 kvb_status kvb_ab_run(const kvb_ab_config *config, const kvb_parallel *parallel, const kvb_progress *progress,

@@ -1,4 +1,5 @@
 /* The A/B on a recorded trace: every layer on its own, the worst layer decides for the model. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,14 +18,18 @@ typedef struct trace_run {
     double *transform_errors;     /* [n] */
 } trace_run;
 
+/* 1 when no earlier layer has the same comparison. */
+static int is_first_owner(const trace_run *r, size_t i) {
+    for (size_t j = 0; j < i; j++)
+        if (r->comparisons[j] == r->comparisons[i])
+            return 0;
+    return 1;
+}
+
 static void release(trace_run *r) {
-    for (size_t i = r->comparisons ? r->n : 0; i-- > 0;) { /* backwards: the first owner frees it, after all others */
-        int shared = 0;
-        for (size_t j = 0; j < i; j++)
-            shared |= r->comparisons[j] == r->comparisons[i];
-        if (!shared)
+    for (size_t i = r->comparisons ? r->n : 0; i-- > 0;) /* backwards: the first owner frees it, after all others */
+        if (is_first_owner(r, i))
             kvb_comparison_free(r->comparisons[i]);
-    }
     for (size_t i = 0; r->measured && i < r->n; i++)
         kvb_measured_free(&r->measured[i]);
     free(r->comparisons);
@@ -115,6 +120,18 @@ static json_t *layer_object(const trace_run *r, size_t i) {
     return NULL;
 }
 
+/* A file's name may be any bytes, a JSON string may not. */
+static json_t *name_string(const char *name) {
+    char shown[256];
+    json_t *string = json_string(name);
+    if (string)
+        return string;
+    snprintf(shown, sizeof shown, "%s", name);
+    for (char *p = shown; *p; p++)
+        *p = (unsigned char)*p < 0x80 ? *p : '?';
+    return json_string(shown);
+}
+
 static int set_trace(json_t *root, const kvb_trace *trace) {
     static const char *const keys[] = {"model", "model_file", "license", "text", "recorded_with"};
     json_t *metadata = json_object();
@@ -122,7 +139,7 @@ static int set_trace(json_t *root, const kvb_trace *trace) {
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (kvb_trace_metadata(trace, keys[i]))
             bad |= json_object_set_new(metadata, keys[i], json_string(kvb_trace_metadata(trace, keys[i])));
-    json_t *object = json_pack("{s:s}", "file", kvb_trace_name(trace));
+    json_t *object = json_pack("{s:o}", "file", name_string(kvb_trace_name(trace)));
     bad |= json_object_set_new(object, "metadata", metadata);
     return bad | json_object_set_new(root, "trace", object);
 }
@@ -133,10 +150,18 @@ static int add_checks(json_t *checks, const trace_run *r) {
         bad |= kvb_document_add_check(checks, "reference attention finite",
                                       kvb_measured_reference_finite(&r->measured[i]), "layer %d", r->cells[i].id);
         bad |= kvb_document_add_check(checks, "transform alone is exact", r->transform_errors[i] < 1e-5,
-                                      "layer %d: worst key's NRMSE %.3e (below 1e-5)", r->cells[i].id,
+                                      "layer %d: worst row's NRMSE %.3e (below 1e-5)", r->cells[i].id,
                                       r->transform_errors[i]);
     }
-    return bad | kvb_document_add_table_checks(checks, r->comparisons[0]->k_tables);
+    for (size_t i = 0; i < r->n; i++) {
+        const kvb_comparison *c = r->comparisons[i];
+        if (!is_first_owner(r, i))
+            continue;
+        bad |= kvb_document_add_table_checks(checks, c->k_tables);
+        if (c->v.head_dim != c->k.head_dim)
+            bad |= kvb_document_add_table_checks(checks, c->v_tables);
+    }
+    return bad;
 }
 
 static kvb_status make_document(const trace_run *r, kvb_result **out, kvb_error *error) {

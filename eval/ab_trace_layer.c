@@ -1,11 +1,11 @@
 #include "ab_trace_layer.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "stream.h"
+#include "nrmse.h"
+#include "parallel.h"
 
 enum { CHUNK = 64 /* rows stored at once */ };
 
@@ -22,9 +22,7 @@ typedef struct layer_run {
     void *memory;                        /* of the attends */
     int workers;
     kvb_measured *measured;
-    atomic_int failed;
-    kvb_status status;
-    kvb_error failure;
+    kvb_failure failure;
 } layer_run;
 
 kvb_layer_attention kvb_layer_attention_of(const kvb_ab_config *config, const kvb_trace_layer *layer) {
@@ -56,10 +54,7 @@ static void store_chunk(void *argument, size_t index, int worker) {
     float *out = (keys ? r->k_rows : r->v_rows) + (at * r->tokens + first) * d;
     kvb_error error;
     kvb_status status = kvb_variant_round_trip(variants, (int)at, rows, n, out, r->scratch[worker], &error);
-    if (status != KVB_OK && atomic_exchange(&r->failed, 1) == 0) {
-        r->status = status;
-        r->failure = error;
-    }
+    kvb_failure_note(&r->failure, status, &error);
 }
 
 /* ---- One query position ---- */
@@ -104,11 +99,12 @@ static void run_query(void *argument, size_t index, int worker) {
 
 /* ---- The layer ---- */
 
-static double transform_error_of(const layer_run *r, const kvb_ab_config *config) {
-    kvb_codec_spec spec = kvb_codec_spec_default(r->layer->head_dim, 4);
+/* The NRMSE of the worst of one side's rows after rotation and back. */
+static double transform_error_of(const layer_run *r, const kvb_ab_config *config, const float *rows, int head_dim) {
+    kvb_codec_spec spec = kvb_codec_spec_default(head_dim, 4);
     kvb_codec *codec = NULL;
     float row[KVB_MAX_HEAD_DIM];
-    size_t d = (size_t)r->layer->head_dim;
+    size_t d = (size_t)head_dim;
     double worst = 0.0;
     spec.rotation = config->rotation;
     spec.sign_seed = config->sign_seed;
@@ -116,12 +112,11 @@ static double transform_error_of(const layer_run *r, const kvb_ab_config *config
         return NAN;
     for (size_t j = 0; j < r->tokens * (size_t)r->layer->n_kv_heads; j++) {
         float difference, norm;
-        memcpy(row, r->k + j * d, d * sizeof *row);
+        memcpy(row, rows + j * d, d * sizeof *row);
         kvb_rotate(codec, row, d, 1);
         kvb_unrotate(codec, row, d, 1);
-        r->vec->distance(r->k + j * d, row, d, &difference, &norm);
-        double nrmse = norm < 1e-30f ? 0.0 : sqrt((double)difference / (double)norm);
-        worst = nrmse > worst ? nrmse : worst;
+        r->vec->distance(rows + j * d, row, d, &difference, &norm);
+        worst = fmax(worst, kvb_nrmse(difference, norm));
     }
     kvb_codec_destroy(codec);
     return worst;
@@ -183,8 +178,8 @@ static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, const kv
            variants = (size_t)(r->comparison->k.n + r->comparison->v.n);
     for (r->head = 0; r->head < heads; r->head++) {
         kvb_for_each(parallel, variants * chunks, store_chunk, r);
-        if (atomic_load(&r->failed))
-            return kvb_error_set(error, r->status, "layer %d: %s", r->layer->index, r->failure.text);
+        if (r->failure.noted)
+            return kvb_error_set(error, r->failure.status, "layer %d: %s", r->layer->index, r->failure.error.text);
         kvb_for_each(parallel, r->queries, run_query, r);
         if (progress)
             progress->report(progress->context, "layers", (double)(r->head + 1) / (double)heads);
@@ -211,7 +206,8 @@ kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trac
     if (status == KVB_OK)
         status = read_sides(&r, trace, index, error);
     if (status == KVB_OK) {
-        *transform_error = transform_error_of(&r, config);
+        *transform_error = fmax(transform_error_of(&r, config, r.k, layer->head_dim),
+                                transform_error_of(&r, config, r.v, layer->v_head_dim));
         status = run_heads(&r, parallel, progress, error);
     }
     free(r.q);

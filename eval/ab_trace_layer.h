@@ -15,7 +15,7 @@ kvb_layer_attention kvb_layer_attention_of(const kvb_ab_config *config, const kv
 size_t kvb_layer_queries(const kvb_ab_config *config, const kvb_trace_layer *layer);
 
 /* measured is made by the call, KV heads pooled; the caller frees it, also on failure. *transform_error gets the NRMSE
- * of the worst key that is rotated and rotated back (0 when the rotation is none). */
+ * of the worst row that is rotated and rotated back (0 when the rotation is none). */
 KVB_CHECKED kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trace, int index,
                                           const kvb_comparison *comparison, const kvb_vec *vec,
                                           const kvb_parallel *parallel, const kvb_progress *progress,

@@ -41,11 +41,11 @@ static double edge_above(const table *t, double scale, int i) {
 
 /* -1/2 of the derivative, by `scale`, of the error of the table times `scale`: 0 where the scale fits best. (The edges
  * lie half way between centroids, so that their moving contributes nothing.) */
-static double slope(const kvb_measure *m, const table *t, double scale) {
+static double slope(const kvb_law_density *m, const table *t, double scale) {
     double sum = 0.0, low = -INFINITY;
     for (int i = 0; i < t->levels; i++) {
         const double high = edge_above(t, scale, i), x = scale * t->centroid[i];
-        const kvb_cell cell = kvb_measure_cell(m, low, high, x);
+        const kvb_law_cell cell = kvb_law_cell_of(m, low, high, x);
         sum += t->centroid[i] * cell.mass * (cell.mean - x);
         low = high;
     }
@@ -53,7 +53,7 @@ static double slope(const kvb_measure *m, const table *t, double scale) {
 }
 
 /* The root of the slope: it is positive below the best scale and negative above. */
-static double fit_scale(const kvb_measure *m, const table *t, const double *optimum) {
+static double fit_scale(const kvb_law_density *m, const table *t, const double *optimum) {
     double dot = 0.0, square = 0.0;
     for (int i = 0; i < t->levels; i++) {
         dot += t->centroid[i] * optimum[i];
@@ -80,11 +80,11 @@ static double fit_scale(const kvb_measure *m, const table *t, const double *opti
     return 0.5 * (low + high);
 }
 
-static double largest_move(const kvb_measure *m, const double *centroids, int levels) {
+static double largest_move(const kvb_law_density *m, const double *centroids, int levels) {
     double largest = 0.0, low = -INFINITY;
     for (int i = 0; i < levels; i++) {
         const double high = i + 1 < levels ? 0.5 * (centroids[i] + centroids[i + 1]) : INFINITY;
-        largest = fmax(largest, fabs(kvb_measure_cell(m, low, high, centroids[i]).mean - centroids[i]));
+        largest = fmax(largest, fabs(kvb_law_cell_of(m, low, high, centroids[i]).mean - centroids[i]));
         low = high;
     }
     return largest;
@@ -134,7 +134,7 @@ kvb_status kvb_codebook_check_table(const double *centroids, int levels, double 
         return status;
     sorted = given; /* a quantizer does not care for the order of its levels */
     qsort(sorted.centroid, (size_t)levels, sizeof sorted.centroid[0], compare);
-    const kvb_measure m = kvb_measure_make(normal);
+    const kvb_law_density m = kvb_law_density_make(normal);
     const double scale = fit_scale(&m, &sorted, optimum);
     double unit[KVB_MAX_LEVELS];
     for (int i = 0; i < levels; i++)

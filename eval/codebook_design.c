@@ -18,11 +18,11 @@ typedef struct half_table {
     int odd; /* 1: one more centroid at 0 */
     double centroid[MAX_HALF];
     double edge[MAX_HALF + 1]; /* cell i is [edge[i], edge[i+1]] */
-    kvb_cell cell[MAX_HALF];
+    kvb_law_cell cell[MAX_HALF];
     double residual; /* largest |centroid - mean| */
 } half_table;
 
-static void evaluate(const kvb_measure *m, half_table *half) {
+static void evaluate(const kvb_law_density *m, half_table *half) {
     const int n = half->n;
     half->edge[0] = half->odd ? 0.5 * half->centroid[0] : 0.0;
     for (int i = 1; i < n; i++)
@@ -30,12 +30,12 @@ static void evaluate(const kvb_measure *m, half_table *half) {
     half->edge[n] = m->edge;
     half->residual = 0.0;
     for (int i = 0; i < n; i++) {
-        half->cell[i] = kvb_measure_cell(m, half->edge[i], half->edge[i + 1], half->centroid[i]);
+        half->cell[i] = kvb_law_cell_of(m, half->edge[i], half->edge[i + 1], half->centroid[i]);
         half->residual = fmax(half->residual, fabs(half->centroid[i] - half->cell[i].mean));
     }
 }
 
-static int is_legal(const kvb_measure *m, const half_table *half) {
+static int is_legal(const kvb_law_density *m, const half_table *half) {
     double below = 0.0;
     for (int i = 0; i < half->n; i++) {
         if (!(half->centroid[i] > below && half->centroid[i] < m->edge))
@@ -47,7 +47,7 @@ static int is_legal(const kvb_measure *m, const half_table *half) {
 
 /* At high rates the best density of centroids is the cube root of the law's (Panter-Dite): normal again, with variance
  * 3; bent into the support of the sphere's coordinate. */
-static void start(const kvb_measure *m, half_table *half, int levels) {
+static void start(const kvb_law_density *m, half_table *half, int levels) {
     half->n = levels / 2;
     half->odd = levels % 2;
     for (int i = 0; i < half->n; i++) {
@@ -60,14 +60,14 @@ static void start(const kvb_measure *m, half_table *half, int levels) {
 /* step = J^-1 (centroid - mean), J the tridiagonal Jacobian of centroid - mean: an edge moves by half of what each of
  * its neighbors moves, and a cell's mean by hazard * distance of the edge's move. Elimination without pivoting: for a
  * log-concave law the rows are diagonally dominant. */
-static void newton_step(const kvb_measure *m, const half_table *half, double step[MAX_HALF]) {
+static void newton_step(const kvb_law_density *m, const half_table *half, double step[MAX_HALF]) {
     double above[MAX_HALF]; /* the eliminated upper diagonal */
     for (int i = 0; i < half->n; i++) {
-        const kvb_cell *cell = &half->cell[i];
+        const kvb_law_cell *cell = &half->cell[i];
         const double low = half->edge[i], high = half->edge[i + 1];
         const int low_moves = i > 0 || half->odd, last = i + 1 == half->n;
-        const double by_low = low_moves ? 0.5 * kvb_measure_hazard(m, low, cell) * (cell->mean - low) : 0.0;
-        const double by_high = last ? 0.0 : 0.5 * kvb_measure_hazard(m, high, cell) * (high - cell->mean);
+        const double by_low = low_moves ? 0.5 * kvb_law_hazard(m, low, cell) * (cell->mean - low) : 0.0;
+        const double by_high = last ? 0.0 : 0.5 * kvb_law_hazard(m, high, cell) * (high - cell->mean);
         const double below = i > 0 ? -by_low : 0.0;
         const double pivot = 1.0 - by_low - by_high - (i > 0 ? below * above[i - 1] : 0.0);
         above[i] = -by_high / pivot;
@@ -78,7 +78,7 @@ static void newton_step(const kvb_measure *m, const half_table *half, double ste
 }
 
 /* The Newton step, shortened until it is legal and an improvement; 0 when no length helps. */
-static int try_newton(const kvb_measure *m, half_table *half) {
+static int try_newton(const kvb_law_density *m, half_table *half) {
     double step[MAX_HALF];
     newton_step(m, half, step);
     for (double length = 1.0; length > 0.01; length *= 0.5) {
@@ -96,7 +96,7 @@ static int try_newton(const kvb_measure *m, half_table *half) {
     return 0;
 }
 
-static void solve(const kvb_measure *m, half_table *half) {
+static void solve(const kvb_law_density *m, half_table *half) {
     evaluate(m, half);
     for (int i = 0; i < MAX_STEPS && half->residual > RESIDUAL_GOAL; i++) {
         if (try_newton(m, half))
@@ -121,7 +121,7 @@ kvb_status kvb_codebook_optimum(kvb_law law, int levels, double *centroids, doub
     if (levels < 2 || levels > KVB_MAX_LEVELS)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%d levels asked for; a codebook has 2 to %d", levels,
                              KVB_MAX_LEVELS);
-    const kvb_measure measure = kvb_measure_make(law);
+    const kvb_law_density measure = kvb_law_density_make(law);
     half_table half;
     start(&measure, &half, levels);
     solve(&measure, &half);
@@ -144,11 +144,11 @@ kvb_status kvb_codebook_optimum(kvb_law law, int levels, double *centroids, doub
 double kvb_codebook_mse(kvb_law law, const double *centroids, int levels) {
     if (!is_law(law) || levels < 1)
         return NAN;
-    const kvb_measure measure = kvb_measure_make(law);
+    const kvb_law_density measure = kvb_law_density_make(law);
     double sum = 0.0, low = -INFINITY;
     for (int i = 0; i < levels; i++) {
         const double high = i + 1 < levels ? 0.5 * (centroids[i] + centroids[i + 1]) : INFINITY;
-        sum += kvb_measure_cell(&measure, low, high, centroids[i]).cost;
+        sum += kvb_law_cell_of(&measure, low, high, centroids[i]).cost;
         low = high;
     }
     return sum;

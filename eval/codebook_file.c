@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#include "safetensors.h"
+#include "display.h"
 
 enum { MAX_BYTES = 16 << 20 }; /* eight tables in generous JSON take 30 kB */
 

@@ -133,13 +133,13 @@ int kvb_document_add_table_checks(json_t *checks, const kvb_tables *tables) {
             rising &= i == 0 || table->centroids[i] > table->centroids[i - 1];
         }
         if (table->levels)
-            bad |= kvb_document_add_check(checks, "codebook symmetric and strictly increasing", asymmetry <= 1e-6 && rising,
-                                          "%d bits: asymmetry %.2e (at most 1e-6), %s", bits, asymmetry,
-                                          rising ? "strictly increasing" : "NOT strictly increasing");
+            bad |= kvb_document_add_check(checks, "codebook symmetric and strictly increasing",
+                                          asymmetry <= 1e-6 && rising, "%d bits: asymmetry %.2e (at most 1e-6), %s",
+                                          bits, asymmetry, rising ? "strictly increasing" : "NOT strictly increasing");
         if (table->iterated)
             bad |= kvb_document_add_check(checks, "codebook iteration converged", table->lloyd.last_change < 1e-8,
-                                          "%d bits: %d rounds, last change %.4e (below 1e-8)", bits, table->lloyd.rounds,
-                                          table->lloyd.last_change);
+                                          "%d bits: %d rounds, last change %.4e (below 1e-8)", bits,
+                                          table->lloyd.rounds, table->lloyd.last_change);
     }
     return bad;
 }

@@ -19,6 +19,10 @@ const char *kvb_dtype_name(kvb_dtype dtype);
 json_t *kvb_document_configuration(const kvb_ab_config *config, int trace);
 /* "lloyd_max_convergence", "codebook_sources", "codebooks" set in the object. 0, or -1 on failure. */
 int kvb_document_set_tables(json_t *object, const kvb_tables *tables);
+/* "<prefix>_low" and "<prefix>_high", the interval of the mean; null for a single value, which has none. 0 or -1. */
+int kvb_document_set_interval(json_t *object, const char *prefix, const kvb_statistic *s);
+/* "<prefix>_mean", "_std", "_low" and "_high" of a statistic set in the object. 0 or -1. */
+int kvb_document_set_statistic(json_t *object, const char *prefix, const kvb_statistic *s);
 /* One cell's pairs and logit measures; id_key ("kv_seq_len") is left out when NULL. Appends; 0 or -1. */
 int kvb_document_add_pairs(json_t *array, const kvb_cell *cell, const char *id_key);
 int kvb_document_add_logits(json_t *array, const kvb_cell *cell, const char *id_key);

@@ -13,6 +13,15 @@ int kvb_document_set_interval(json_t *object, const char *prefix, const kvb_stat
     return bad | json_object_set_new(object, key, known ? kvb_json_nrmse(s->high) : json_null());
 }
 
+int kvb_document_set_statistic(json_t *object, const char *prefix, const kvb_statistic *s) {
+    char key[48];
+    snprintf(key, sizeof key, "%s_mean", prefix);
+    int bad = json_object_set_new(object, key, kvb_json_nrmse(s->mean));
+    snprintf(key, sizeof key, "%s_std", prefix);
+    bad |= json_object_set_new(object, key, kvb_json_nrmse(s->std));
+    return bad | kvb_document_set_interval(object, prefix, s);
+}
+
 static int set_attribution(json_t *object, const char *prefix, const kvb_measured *measured, int combo) {
     char key[48];
     kvb_statistic s = kvb_measured_statistic(measured, KVB_MEASURE_NRMSE, combo);
@@ -42,10 +51,8 @@ static json_t *pair_cell(const kvb_cell *cell, int pair, const char *id_key) {
     json_t *object = json_object();
     int bad = set_names(object, cell, pair) | set_id(object, id_key, cell->id);
     bad |= json_object_set_new(object, "n_trials", json_integer((json_int_t)nrmse.n));
-    bad |= json_object_set_new(object, "nrmse_mean", kvb_json_nrmse(nrmse.mean));
-    bad |= json_object_set_new(object, "nrmse_std", kvb_json_nrmse(nrmse.std));
+    bad |= kvb_document_set_statistic(object, "nrmse", &nrmse);
     bad |= json_object_set_new(object, "nrmse_p999", kvb_json_nrmse(nrmse.p999));
-    bad |= kvb_document_set_interval(object, "nrmse", &nrmse);
     bad |= json_object_set_new(object, "cosine_mean", kvb_json_nrmse(cosine.mean));
     bad |= set_attribution(object, "k_only", m, c->k_only[c->pairs[pair].k]);
     bad |= set_attribution(object, "v_only", m, c->v_only[c->pairs[pair].v]);
@@ -120,8 +127,9 @@ json_t *kvb_document_worst_pairs(const kvb_cell *cells, size_t n, const char *id
         bad |= json_object_set_new(object, "nrmse_worst", kvb_json_nrmse(worst.nrmse.mean));
         bad |= kvb_document_set_interval(object, "nrmse", &worst.nrmse);
         bad |= json_object_set_new(object, "nrmse_average", kvb_json_nrmse(worst.average));
-        bad |= json_object_set_new(object, "passes",
-                                   json_pack("[b, b]", worst.nrmse.mean <= thresholds[0], worst.nrmse.mean <= thresholds[1]));
+        bad |= json_object_set_new(
+            object, "passes",
+            json_pack("[b, b]", worst.nrmse.mean <= thresholds[0], worst.nrmse.mean <= thresholds[1]));
         bad |= json_array_append_new(array, object);
     }
     if (!bad)
@@ -143,10 +151,10 @@ json_t *kvb_document_needed(const kvb_cell *cells, size_t n, const double thresh
         int pair = needed.cheapest_pair;
         json_t *cheapest = json_null(), *object = json_object();
         if (pair >= 0)
-            cheapest = json_pack("{s:s, s:s, s:o, s:o}", "k", c->k.at[c->pairs[pair].k].name, "v",
-                                 c->v.at[c->pairs[pair].v].name, "average_bits",
-                                 kvb_json_real(kvb_pair_bits(cells, n, pair)), "nrmse",
-                                 kvb_json_nrmse(needed.cheapest.nrmse.mean));
+            cheapest =
+                json_pack("{s:s, s:s, s:o, s:o}", "k", c->k.at[c->pairs[pair].k].name, "v",
+                          c->v.at[c->pairs[pair].v].name, "average_bits", kvb_json_real(kvb_pair_bits(cells, n, pair)),
+                          "nrmse", kvb_json_nrmse(needed.cheapest.nrmse.mean));
         bad |= json_object_set_new(object, "threshold", kvb_json_real(thresholds[i]));
         bad |= json_object_set_new(object, "k_bits_alone", width_or_null(needed.k_bits_alone));
         bad |= json_object_set_new(object, "v_bits_alone", width_or_null(needed.v_bits_alone));
@@ -165,8 +173,8 @@ static void list_worst(const kvb_cell *cells, size_t n, char *out, size_t bytes)
     const kvb_comparison *c = cells[0].comparison;
     size_t used = 0;
     for (int pair = 0; pair < c->n_pairs && used < bytes; pair++) {
-        int equal = c->k.at[c->pairs[pair].k].bits > 0 &&
-                    c->k.at[c->pairs[pair].k].bits == c->v.at[c->pairs[pair].v].bits;
+        int equal =
+            c->k.at[c->pairs[pair].k].bits > 0 && c->k.at[c->pairs[pair].k].bits == c->v.at[c->pairs[pair].v].bits;
         char name[64];
         if (c->n_pairs > 8 && !equal)
             continue;
@@ -193,7 +201,7 @@ static void describe(const kvb_cell *cells, size_t n, double threshold, char *ou
         return;
     }
     pair_name(c, needed.cheapest_pair, name, sizeof name);
-    const char *sure = needed.cheapest.nrmse.n < 2                 ? ", but of a single sample"
+    const char *sure = needed.cheapest.nrmse.n < 2               ? ", but of a single sample"
                        : needed.cheapest.nrmse.high <= threshold ? ""
                                                                  : ", but its interval crosses the threshold";
     snprintf(out, bytes, "at %g %s: the cheapest pair that passes is K/V %s, %.4g bits per value, worst NRMSE %.4f%s",
@@ -210,7 +218,7 @@ int kvb_document_set_verdict(json_t *object, const kvb_cell *cells, size_t n, co
     describe(cells, n, thresholds[1], second, sizeof second);
     int bad = json_object_set_new(object, "verdict", json_string(verdict[0]));
     bad |= json_object_set_new(object, "verdict_at_threshold_015", json_string(verdict[1]));
-    return bad | json_object_set_new(object, "verdict_rationale",
-                                     json_sprintf("Worst NRMSE over %s (95 %% interval): %s; %s; %s.", what, worst, first,
-                                                  second));
+    return bad | json_object_set_new(
+                     object, "verdict_rationale",
+                     json_sprintf("Worst NRMSE over %s (95 %% interval): %s; %s; %s.", what, worst, first, second));
 }

@@ -16,14 +16,14 @@ static const double nodes[NODES][2] = {
 
 /* The variable of integration: x itself for N(0,1); for the sphere the latitude t, x = sqrt(d) sin t, in which the
  * law's weight cos(t)^(d-2) is entire, also where the density in x has a root or a pole at its edge. */
-static double parameter_of(const kvb_measure *m, double x) {
+static double parameter_of(const kvb_law_density *m, double x) {
     if (m->dim == 0)
         return x;
     return x >= m->edge ? 0.5 * 3.14159265358979323846 : Sleef_cinz_asind1_u10purec(x / m->root);
 }
 
 /* Logarithm of the weight at t >= 0, and x there. */
-static double log_weight(const kvb_measure *m, double t, double *x) {
+static double log_weight(const kvb_law_density *m, double t, double *x) {
     if (m->dim == 0) {
         *x = t;
         return -0.5 * t * t;
@@ -40,7 +40,7 @@ static double log_weight(const kvb_measure *m, double t, double *x) {
 
 /* Widest panel at x in which 16 points integrate the weight to rounding: the weight must not fall by more than a few
  * powers of e across it. */
-static double panel_width(const kvb_measure *m, double x) {
+static double panel_width(const kvb_law_density *m, double x) {
     return m->dim == 0 ? 1.0 / (1.0 + 0.25 * x) : 1.0 / (m->root * (1.0 + 0.25 * x));
 }
 
@@ -48,7 +48,7 @@ typedef struct sums {
     double weight, first, second; /* of 1, x - low, (x - about)^2 */
 } sums;
 
-static sums panel(const kvb_measure *m, double from, double to, double low, double about, double log_scale) {
+static sums panel(const kvb_law_density *m, double from, double to, double low, double about, double log_scale) {
     const double center = 0.5 * (from + to), radius = 0.5 * (to - from);
     sums s = {0};
     for (int i = 0; i < 2 * NODES; i++) {
@@ -65,9 +65,9 @@ static sums panel(const kvb_measure *m, double from, double to, double low, doub
 
 /* A cell with 0 <= low: weights are taken relative to the inner edge, where they are largest, so that nothing
  * underflows and the mean is a weighted average of the nodes, without cancellation. */
-static kvb_cell outward_cell(const kvb_measure *m, double low, double high, double about) {
+static kvb_law_cell outward_cell(const kvb_law_density *m, double low, double high, double about) {
     if (low >= m->edge || low >= high)
-        return (kvb_cell){.mean = fmin(low, m->edge)};
+        return (kvb_law_cell){.mean = fmin(low, m->edge)};
     const double end = parameter_of(m, fmin(high, m->edge));
     double t = parameter_of(m, low), x = low;
     const double log_scale = log_weight(m, t, &x);
@@ -86,36 +86,36 @@ static kvb_cell outward_cell(const kvb_measure *m, double low, double high, doub
         (void)log_weight(m, t, &x);
     }
     if (!(total.weight > 0.0))
-        return (kvb_cell){.mean = low};
+        return (kvb_law_cell){.mean = low};
     const double scale = Sleef_cinz_expd1_u10purec(log_scale) / (2.0 * m->half);
-    return (kvb_cell){total.weight * scale, low + total.first / total.weight, total.second * scale};
+    return (kvb_law_cell){total.weight * scale, low + total.first / total.weight, total.second * scale};
 }
 
-static kvb_cell mirrored(kvb_cell cell) {
+static kvb_law_cell mirrored(kvb_law_cell cell) {
     cell.mean = -cell.mean;
     return cell;
 }
 
-kvb_cell kvb_measure_cell(const kvb_measure *m, double low, double high, double about) {
+kvb_law_cell kvb_law_cell_of(const kvb_law_density *m, double low, double high, double about) {
     if (low >= 0.0)
         return outward_cell(m, low, high, about);
     if (high <= 0.0)
         return mirrored(outward_cell(m, -high, -low, -about));
-    const kvb_cell left = mirrored(outward_cell(m, 0.0, -low, -about)), right = outward_cell(m, 0.0, high, about);
+    const kvb_law_cell left = mirrored(outward_cell(m, 0.0, -low, -about)), right = outward_cell(m, 0.0, high, about);
     const double mass = left.mass + right.mass;
-    return (kvb_cell){mass, mass > 0.0 ? (left.mass * left.mean + right.mass * right.mean) / mass : 0.0,
-                      left.cost + right.cost};
+    return (kvb_law_cell){mass, mass > 0.0 ? (left.mass * left.mean + right.mass * right.mean) / mass : 0.0,
+                          left.cost + right.cost};
 }
 
-kvb_measure kvb_measure_make(kvb_law law) {
-    kvb_measure m = {.dim = law.sphere_dim, .root = sqrt((double)law.sphere_dim), .half = 0.5};
+kvb_law_density kvb_law_density_make(kvb_law law) {
+    kvb_law_density m = {.dim = law.sphere_dim, .root = sqrt((double)law.sphere_dim), .half = 0.5};
     m.edge = m.dim == 0 ? INFINITY : m.root;
     /* With half = 1/2 a cell's mass is its plain integral. */
     m.half = outward_cell(&m, 0.0, m.edge, 0.0).mass;
     return m;
 }
 
-double kvb_measure_hazard(const kvb_measure *m, double x, const kvb_cell *cell) {
+double kvb_law_hazard(const kvb_law_density *m, double x, const kvb_law_cell *cell) {
     double at;
     const double t = parameter_of(m, x), log_w = log_weight(m, t, &at);
     const double dx_dt = m->dim == 0 ? 1.0 : m->root * Sleef_cinz_cosd1_u10purec(t);

@@ -84,6 +84,10 @@ static kvb_status check_arguments(int levels, kvb_cdf cdf, double tolerance, int
     return KVB_OK;
 }
 
+int kvb_lloyd_round_limit(int levels) {
+    return levels <= 64 ? 10000 : 100000;
+}
+
 kvb_status kvb_lloyd_max(int levels, kvb_cdf cdf, double tolerance, int round_limit, double *centroids,
                          kvb_lloyd_report *report, kvb_error *error) {
     const kvb_status status = check_arguments(levels, cdf, tolerance, round_limit, error);

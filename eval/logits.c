@@ -30,7 +30,8 @@ static size_t lost(const size_t *exact, const size_t *other, size_t n) {
 }
 
 void kvb_logits_compare(const kvb_attend *attend, size_t exact, size_t row, kvb_logit_sums *sums) {
-    const float *s = attend->scores + exact * attend->shape.max_len, *w = attend->weights + exact * attend->shape.max_len;
+    const float *s = attend->scores + exact * attend->shape.max_len,
+                *w = attend->weights + exact * attend->shape.max_len;
     const float *t = attend->scores + row * attend->shape.max_len;
     double squared = 0.0, expected = 0.0; /* expected difference s - t under the exact softmax */
     for (size_t j = 0; j < attend->len; j++) {

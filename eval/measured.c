@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nrmse.h"
+
 kvb_status kvb_measured_make(kvb_measured *measured, size_t n, size_t groups, const kvb_comparison *c,
                              kvb_error *error) {
     *measured = (kvb_measured){.n = n, .groups = groups, .n_combos = c->n_combos, .n_k = c->k.n};
@@ -82,7 +84,7 @@ void kvb_measured_pool(kvb_measured *measured) {
 static double output_figure(const kvb_measured *measured, kvb_measure measure, size_t step, int combo) {
     kvb_output_sums sum = pooled_outputs(measured, step, combo);
     if (measure == KVB_MEASURE_NRMSE)
-        return sum.reference < 1e-30 ? 0.0 : sqrt(sum.difference / sum.reference);
+        return kvb_nrmse(sum.difference, sum.reference);
     double product = sqrt(sum.reference) * sqrt(sum.output);
     return product < 1e-30 ? 1.0 : sum.dot / product;
 }

@@ -88,14 +88,14 @@ static void make_sink_query(const kvb_row_source *source, const float *raw, floa
 
 void kvb_row_make(const kvb_row_source *source, const float *raw, float *out) {
     kvb_generator generator = source->generator;
-    int plain = source->side == KVB_SIDE_Q; /* queries stay Gaussian, but for the sink's */
-    if (generator == KVB_GENERATOR_SINK && source->side == KVB_SIDE_Q)
+    int is_query = source->side == KVB_SIDE_Q; /* queries stay Gaussian, but for the sink's */
+    if (generator == KVB_GENERATOR_SINK && is_query)
         make_sink_query(source, raw, out);
-    else if (generator == KVB_GENERATOR_STUDENT_T && !plain)
+    else if (generator == KVB_GENERATOR_STUDENT_T && !is_query)
         make_student_t(source, raw, out);
-    else if (generator == KVB_GENERATOR_OUTLIERS && !plain)
+    else if (generator == KVB_GENERATOR_OUTLIERS && !is_query)
         make_outliers(source, raw, out);
-    else if (generator == KVB_GENERATOR_LOW_RANK && !plain)
+    else if (generator == KVB_GENERATOR_LOW_RANK && !is_query)
         make_low_rank(source, raw, out);
     else if (out != raw)
         memmove(out, raw, source->d * sizeof *out);

@@ -12,25 +12,6 @@ static const struct {
               {"U32", 32}, {"I16", 16}, {"U16", 16},    {"I8", 8},      {"U8", 8},      {"BOOL", 8},   {"F8_E4M3", 8},
               {"C64", 64}, {"F4", 4},   {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}};
 
-void kvb_display(char out[KVB_DISPLAY_BYTES], const char *text) {
-    const size_t room = KVB_DISPLAY_BYTES - 1, n = strlen(text);
-    const size_t head = room / 3;
-    if (n <= room) {
-        memcpy(out, text, n + 1);
-    } else { /* the end of a path says more than its middle */
-        memcpy(out, text, head);
-        memcpy(out + head, "...", 3);
-        memcpy(out + head + 3, text + n - (room - head - 3), room - head - 3);
-        out[room] = '\0';
-    }
-    for (unsigned char *p = (unsigned char *)out; *p; p++) {
-        /* ASCII controls, and U+0080-U+009F, which terminals obey as well */
-        if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)) {
-            *p = '?';
-        }
-    }
-}
-
 static uint64_t load_u64(const uint8_t *p) {
     uint64_t value = 0;
     for (int i = 7; i >= 0; i--) {

@@ -4,6 +4,7 @@
 #ifndef KVBITS_EVAL_SAFETENSORS_H
 #define KVBITS_EVAL_SAFETENSORS_H
 
+#include "display.h"
 #include "kvbits/kvbits.h"
 
 #include <jansson.h>
@@ -11,7 +12,6 @@
 /* The format's own limit: no honest header comes near it. */
 #define KVB_SAFETENSORS_MAX_HEADER 100000000u
 #define KVB_SAFETENSORS_SHAPE 4 /* dimensions kept; a tensor may have more */
-#define KVB_DISPLAY_BYTES 160
 
 typedef struct kvb_safetensors_tensor {
     const char *name;  /* owned by the header */
@@ -28,9 +28,6 @@ typedef struct kvb_safetensors {
     kvb_safetensors_tensor *tensors; /* in the order of their bytes */
     size_t n_tensors;
 } kvb_safetensors;
-
-/* Copies `text` for an error sentence: control characters become '?', and a long text loses its middle. */
-void kvb_display(char out[KVB_DISPLAY_BYTES], const char *text);
 
 /* Reads the header of `size` bytes at `bytes`, which must outlive the result; `name` stands for the file in errors. */
 KVB_CHECKED kvb_status kvb_safetensors_parse(const void *bytes, size_t size, const char *name, kvb_safetensors *out,

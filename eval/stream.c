@@ -1,19 +1,8 @@
 #include "stream.h"
 
+#include "parallel.h"
+
 #include <stdatomic.h>
-
-int kvb_workers(const kvb_parallel *parallel) {
-    return parallel ? parallel->workers : 1;
-}
-
-void kvb_for_each(const kvb_parallel *parallel, size_t n, void (*body)(void *argument, size_t index, int worker),
-                  void *argument) {
-    if (parallel)
-        parallel->run(parallel->context, n, body, argument);
-    else
-        for (size_t i = 0; i < n; i++)
-            body(argument, i, 0);
-}
 
 static size_t draws_per_row(const kvb_stream *stream) {
     return (stream->normals_per_row + 1) / 2 * 2;
@@ -157,7 +146,8 @@ static void run_batch(batch *b, const kvb_parallel *parallel) {
 
 void kvb_stream_rows(kvb_stream *stream, size_t n_rows, const kvb_parallel *parallel, kvb_rng *starts,
                      float *const *buffers, kvb_stream_use use, void *context) {
-    batch b = {.stream = stream, .n_rows = n_rows, .starts = starts, .buffers = buffers, .use = use, .context = context};
+    batch b = {
+        .stream = stream, .n_rows = n_rows, .starts = starts, .buffers = buffers, .use = use, .context = context};
     if (n_rows > 0)
         run_batch(&b, parallel);
 }

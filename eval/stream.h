@@ -38,9 +38,4 @@ void kvb_stream_states(kvb_stream *stream, size_t n_rows, const kvb_parallel *pa
 void kvb_stream_from_states(const kvb_vec *vec, const kvb_rng *const *states, size_t n, size_t normals_per_row,
                             float *out);
 
-/* kvb_parallel with NULL as one worker. */
-int kvb_workers(const kvb_parallel *parallel);
-void kvb_for_each(const kvb_parallel *parallel, size_t n, void (*body)(void *argument, size_t index, int worker),
-                  void *argument);
-
 #endif

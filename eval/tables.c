@@ -1,13 +1,8 @@
 #include "tables.h"
 
-#include "stream.h"
+#include "parallel.h"
 
 #define LLOYD_TOLERANCE 1e-8
-
-/* Rounds the iteration may take: 10,000 suffice up to 6 bits, 7 need about 18,000 and 8 about 62,000. */
-static int round_limit(int bits) {
-    return bits <= 6 ? 10000 : bits == 7 ? 30000 : 100000;
-}
 
 typedef struct making {
     const kvb_ab_config *config;
@@ -39,8 +34,8 @@ static kvb_status fill(const kvb_ab_config *config, int bits, int head_dim, kvb_
     if (source == KVB_CODEBOOK_LLOYD || (source == KVB_CODEBOOK_DEFAULT && bits <= 6)) {
         table->source = "fixed-point Lloyd-Max iteration";
         table->iterated = 1;
-        return kvb_lloyd_max(table->levels, config->cdf, LLOYD_TOLERANCE, round_limit(bits), table->exact,
-                             &table->lloyd, error);
+        return kvb_lloyd_max(table->levels, config->cdf, LLOYD_TOLERANCE, kvb_lloyd_round_limit(table->levels),
+                             table->exact, &table->lloyd, error);
     }
     table->source = "library table";
     for (int i = 0; i < table->levels; i++)

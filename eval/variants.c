@@ -13,6 +13,7 @@ static kvb_status add_variant(kvb_variants *variants, const kvb_scheme *scheme, 
     kvb_variant *variant = &variants->at[variants->n];
     variant->bits = scheme->kind == KVB_SCHEME_CODEC ? scheme->spec.bits : 0;
     variant->stored_bits = kvb_scheme_bits(scheme);
+    variant->redrawn = variant->bits > 0 || scheme->spec.rotation != KVB_ROTATION_NONE;
     kvb_scheme_name(scheme, variant->name, sizeof variant->name);
     variant->plain = plain;
     if (!plain) {
@@ -41,8 +42,8 @@ static kvb_status find_width(const kvb_ab_config *config, kvb_variants *variants
     return add_variant(variants, &scheme, config->sums == KVB_SUMS_INDEX_ORDER ? &tables->width[bits] : NULL, error);
 }
 
-static kvb_status add_pairs(const kvb_ab_config *config, kvb_rotation rotation, uint64_t sign_seed,
-                            kvb_comparison *c, kvb_error *error) {
+static kvb_status add_pairs(const kvb_ab_config *config, kvb_rotation rotation, uint64_t sign_seed, kvb_comparison *c,
+                            kvb_error *error) {
     int n = config->pairs ? config->n_pairs : config->n_bits;
     for (int i = 0; i < n; i++) {
         int k_bits = config->pairs ? config->pairs[i].k_bits : config->bits[i];
@@ -57,12 +58,12 @@ static kvb_status add_pairs(const kvb_ab_config *config, kvb_rotation rotation, 
     return KVB_OK;
 }
 
-static kvb_status add_baselines(const kvb_ab_config *config, kvb_comparison *c, kvb_error *error) {
+static kvb_status add_baselines(uint64_t sign_seed, kvb_comparison *c, kvb_error *error) {
     static const kvb_scheme_kind kinds[] = {KVB_SCHEME_Q4_0, KVB_SCHEME_Q8_0, KVB_SCHEME_FP8_E4M3, KVB_SCHEME_INT4_G32};
     for (int i = 0; i < 8; i++) {
-        kvb_scheme scheme = {.kind = kinds[i / 2],
-                             .spec = {.rotation = i % 2 ? KVB_ROTATION_SIGNED : KVB_ROTATION_NONE,
-                                      .sign_seed = config->sign_seed}};
+        kvb_scheme scheme = {
+            .kind = kinds[i / 2],
+            .spec = {.rotation = i % 2 ? KVB_ROTATION_SIGNED : KVB_ROTATION_NONE, .sign_seed = sign_seed}};
         scheme.spec.head_dim = c->k.head_dim;
         kvb_status status = add_variant(&c->k, &scheme, NULL, error);
         scheme.spec.head_dim = c->v.head_dim;
@@ -106,7 +107,7 @@ static kvb_status fill(const kvb_ab_config *config, kvb_rotation rotation, uint6
     if (status == KVB_OK)
         status = add_pairs(config, rotation, sign_seed, c, error);
     if (status == KVB_OK && config->baselines)
-        status = add_baselines(config, c, error);
+        status = add_baselines(sign_seed, c, error);
     if (status == KVB_OK)
         list_combos(c);
     return status;

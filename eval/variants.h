@@ -12,7 +12,8 @@ typedef struct kvb_variant {
     char name[24];
     int bits; /* of a kvbits code; 0 for exact and baselines */
     double stored_bits;
-    kvb_store *store;     /* NULL for exact, and when `plain` is set */
+    int redrawn;            /* 1: a redraw rotates it anew; baselines without rotation stay as they are */
+    kvb_store *store;       /* NULL for exact, and when `plain` is set */
     const kvb_table *plain; /* index-order arithmetic instead of the codec */
 } kvb_variant;
 
@@ -30,8 +31,8 @@ typedef struct kvb_comparison {
     kvb_variants k, v;
     int n_pairs;
     kvb_combo pairs[KVB_MAX_PAIRS];
-    int pair_combo[KVB_MAX_PAIRS];                              /* index into combos */
-    int k_only[KVB_MAX_VARIANTS], v_only[KVB_MAX_VARIANTS];      /* combination of a variant with the exact other side */
+    int pair_combo[KVB_MAX_PAIRS];                          /* index into combos */
+    int k_only[KVB_MAX_VARIANTS], v_only[KVB_MAX_VARIANTS]; /* combination of a variant with the exact other side */
     int n_combos;
     kvb_combo combos[KVB_MAX_COMBOS];
 } kvb_comparison;

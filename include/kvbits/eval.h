@@ -16,11 +16,12 @@ extern "C" {
 
 /* ---- Work and progress ------------------------------------------------------------------------------------------ */
 
-/* The caller's parallel-for: calls body(argument, index, worker) once for each index in [0, n), worker < workers, and
- * returns when all are done. NULL wherever it is taken: one worker, in order. */
+/* The caller's parallel-for: calls body(argument, index, worker) once for each index in [0, n), 0 <= worker < workers,
+ * and returns when all are done. n may be 0; no two calls run at once with the same worker; what a body wrote is
+ * visible to the caller afterwards. NULL wherever it is taken: one worker, in order. */
 typedef struct kvb_parallel {
     void (*run)(void *context, size_t n, void (*body)(void *argument, size_t index, int worker), void *argument);
-    int workers;
+    int workers; /* at least 1 */
     void *context;
 } kvb_parallel;
 
@@ -30,7 +31,8 @@ typedef struct kvb_progress {
     void *context;
 } kvb_progress;
 
-/* ---- Random numbers (xoshiro256**, Box-Muller; docs/evaluation.md) ---------------------------------------------- */
+/* ---- Random numbers (xoshiro256**: Blackman and Vigna 2021; Box and Muller 1958; docs/evaluation.md) --------------
+ */
 
 typedef struct kvb_rng {
     uint64_t s[4];
@@ -43,12 +45,15 @@ KVB_API uint64_t kvb_rng_next(kvb_rng *rng);
 KVB_API double kvb_rng_uniform(kvb_rng *rng);
 /* One vector of n standard normals: pairs (r cos, r sin); an odd n drops the second of its last pair. */
 KVB_API void kvb_rng_normals(kvb_rng *rng, float *out, size_t n);
-/* Advances by n draws of kvb_rng_next in O(log n). */
+/* Advances by n draws of kvb_rng_next in O(log n): powers of the transition's matrix over GF(2). */
 KVB_API void kvb_rng_jump(kvb_rng *rng, uint64_t n);
 
 /* ---- Statistics ------------------------------------------------------------------------------------------------- */
 
-/* Mean, population standard deviation, 99.9 % quantile and the 95 % confidence interval of the mean (Student t). */
+/* Mean, population standard deviation (divisor n), the 95 % confidence interval of the mean (Student t with n - 1
+ * degrees, which takes the values for independent), and p999, the smallest value with at least 99.9 % of all at or
+ * below it: of fewer than 1000 values the largest. All 0 for n = 0; low = high = mean for n = 1; NaN when memory is
+ * short. */
 typedef struct kvb_statistic {
     size_t n;
     double mean, std, p999, low, high;
@@ -60,12 +65,14 @@ KVB_API kvb_statistic kvb_statistic_paired(const double *a, const double *b, siz
 
 /* ---- Codebook design -------------------------------------------------------------------------------------------- */
 
-/* The law a codebook is made for: N(0,1), or the coordinate of a random unit vector in dimension d times sqrt(d). */
+/* The law a codebook is made for: N(0,1), or the coordinate of a random unit vector in dimension d times sqrt(d), with
+ * density ~ (1 - x^2/d)^((d-3)/2). */
 typedef struct kvb_law {
-    int sphere_dim; /* 0: N(0,1); else d >= 2 */
+    int sphere_dim; /* 0: N(0,1); else d, 2 to 2^20 */
 } kvb_law;
 
-/* The normal CDF used by the fixed-point iteration: erfc, or Abramowitz-Stegun 26.2.17 (error 7.5e-8) to show its effect. */
+/* The normal CDF used by the fixed-point iteration: erfc, or Abramowitz and Stegun 26.2.17 (error 7.5e-8) to show its
+ * effect. */
 typedef enum kvb_cdf { KVB_CDF_ERFC = 0, KVB_CDF_AS26217 = 1 } kvb_cdf;
 
 typedef struct kvb_lloyd_report {
@@ -74,44 +81,54 @@ typedef struct kvb_lloyd_report {
     double last_change; /* largest centroid change of the last round */
 } kvb_lloyd_report;
 
-/* The fixed-point Lloyd-Max iteration for N(0,1) (docs/evaluation.md, T1a): `levels` centroids, stops when the largest
- * change falls below `tolerance`. More than `round_limit` rounds: KVB_ERROR_CONVERGENCE naming levels, rounds and last
- * change; centroids are then not written, the report is. */
+/* The fixed-point iteration of Lloyd (1982) and Max (1960) for N(0,1) (docs/evaluation.md, T1a): `levels` centroids, 2
+ * to 256, in rising order, stops when the largest change falls below `tolerance`. More than `round_limit` rounds:
+ * KVB_ERROR_CONVERGENCE naming levels, rounds and last change; centroids are then not written, the report (may be NULL)
+ * is. */
 KVB_API KVB_CHECKED kvb_status kvb_lloyd_max(int levels, kvb_cdf cdf, double tolerance, int round_limit,
                                              double *centroids, kvb_lloyd_report *report, kvb_error *error);
 
-/* The true optimum for the law, 2..256 levels, by Newton's method on the stationarity conditions. `residual` (may be
- * NULL) gets the largest |centroid - conditional mean| at the end, below 1e-12. */
+/* Rounds the iteration may need: 10,000 up to 64 levels, 100,000 above (128 levels take about 18,000, 256 about
+ * 62,000). */
+KVB_API int kvb_lloyd_round_limit(int levels);
+
+/* The true optimum for the law, 2..256 levels in rising order, by Newton's method on the stationarity conditions
+ * (docs/math.md, "Codebooks"). `residual` (may be NULL) gets the largest |centroid - conditional mean| at the end,
+ * below 1e-12; above it is KVB_ERROR_CONVERGENCE. */
 KVB_API KVB_CHECKED kvb_status kvb_codebook_optimum(kvb_law law, int levels, double *centroids, double *residual,
                                                     kvb_error *error);
-/* Rounds to the nearest multiple of 2^-12 that binary16 represents. */
+/* Rounds to the nearest multiple of 2^-12 that binary16 represents, magnitudes above 65504 to that. */
 KVB_API double kvb_codebook_round(double centroid);
-/* Mean squared error of nearest-centroid quantisation under the law (unit variance). */
+/* Mean squared error of nearest-centroid quantization under the law (unit variance); `centroids` rise. NaN for an
+ * illegal law or no levels. */
 KVB_API double kvb_codebook_mse(kvb_law law, const double *centroids, int levels);
 /* 10 log10(ratio), the same on every machine: kvb_decibel(1 / mse) is a table's SQNR. */
 KVB_API double kvb_decibel(double ratio);
 
 typedef struct kvb_codebook_check {
     int levels;
-    double factor;        /* global factor g that fits best: the table is g * (unit-variance table) */
-    double mse;           /* of the table divided by its factor */
-    double optimum_mse;   /* of the Lloyd-Max optimum with as many levels */
-    double mse_loss;      /* mse / optimum_mse - 1 */
-    double largest_move;  /* of one Lloyd round from the table divided by its factor: small also where it moves slowly */
-    double largest_gap;   /* |centroid / factor - optimum|, how far that round and all that follow would take it */
-    int worst_level;      /* whose gap is the largest share of what the tolerance allows */
-    int symmetric;        /* to 1e-6 of the factor */
-    int increasing;       /* strictly */
-    int fixed_point;      /* every gap within the tolerance, symmetric and increasing */
+    double factor;       /* global factor g that fits best: the table is g * (unit-variance table) */
+    double mse;          /* of the table divided by its factor */
+    double optimum_mse;  /* of the Lloyd-Max optimum with as many levels */
+    double mse_loss;     /* mse / optimum_mse - 1 */
+    double largest_move; /* of one Lloyd round from the table divided by its factor: small also where it moves slowly */
+    double largest_gap;  /* |centroid / factor - optimum|, how far that round and all that follow would take it */
+    int worst_level;     /* whose gap is the largest share of what the tolerance allows */
+    int symmetric;       /* to 1e-6 of the factor */
+    int increasing;      /* strictly */
+    int fixed_point;     /* every gap within the tolerance, symmetric and increasing */
 } kvb_codebook_check;
 
 /* Is the table a Lloyd-Max fixed point for N(0,1), up to a global factor? N(0,1) has only one, so the question is how
  * far the table is from the optimum. `tolerance`: largest gap that still counts as rounding; default 0: 2^-13 + 2^-11 *
- * |optimum| for each level, what rounding to binary16 or to the library's grid may do (docs/math.md). */
+ * |optimum| for each level, what rounding to binary16 or to the library's grid may do (docs/math.md, "Codebooks").
+ * KVB_ERROR_ARGUMENT for levels outside 2..256, centroids that are not finite or all 0, a negative tolerance. */
 KVB_API KVB_CHECKED kvb_status kvb_codebook_check_table(const double *centroids, int levels, double tolerance,
                                                         kvb_codebook_check *check, kvb_error *error);
 
-/* Tables read from JSON {"codebooks": {"4_bit": [...], ...}}. centroids[b] holds 2^b doubles, or NULL when absent. */
+/* Tables read from JSON {"codebooks": {"4_bit": [...], ...}}, at most 16 MiB; other keys beside "codebooks" are
+ * ignored. centroids[b] holds 2^b doubles that rise strictly also as floats, or NULL when absent. KVB_ERROR_FORMAT
+ * names what is wrong and where. Release with kvb_codebook_file_free, which is legal on a zeroed struct. */
 typedef struct kvb_codebook_file {
     double *centroids[KVB_MAX_BITS + 1];
 } kvb_codebook_file;
@@ -127,22 +144,22 @@ KVB_API void kvb_codebook_file_free(kvb_codebook_file *file);
 typedef struct kvb_trace kvb_trace;
 
 typedef struct kvb_trace_layer {
-    int index;                /* the <i> of layers.<i>.q */
+    int index; /* the <i> of layers.<i>.q */
     int tokens, n_heads, n_kv_heads, head_dim, v_head_dim;
     kvb_dtype dtype_q, dtype_k, dtype_v;
-    double scale;             /* softmax scale; default 1/sqrt(head_dim) */
-    double softcap;           /* 0: none */
-    int window;               /* 0: none */
+    double scale;   /* factor of the logits; default 1/sqrt(head_dim) */
+    double softcap; /* logits are softcap * tanh(logit / softcap); 0: none */
+    int window;     /* tokens that a query sees, itself included; 0: none */
 } kvb_trace_layer;
 
-/* Maps the file and checks header, shapes and metadata; values are checked for NaN and Inf when read. */
+/* Maps the file and checks header, shapes and metadata (KVB_ERROR_FORMAT); values are checked when read. */
 KVB_API KVB_CHECKED kvb_status kvb_trace_open(const char *path, kvb_trace **out, kvb_error *error);
 /* The same over caller-owned bytes, which must outlive the trace. */
 KVB_API KVB_CHECKED kvb_status kvb_trace_from_memory(const void *bytes, size_t size, const char *name, kvb_trace **out,
                                                      kvb_error *error);
 KVB_API void kvb_trace_close(kvb_trace *trace);
 KVB_API int kvb_trace_layers(const kvb_trace *trace);
-/* The i-th layer in rising order of its index. */
+/* The i-th layer, from 0, in rising order of its index; NULL past the last. */
 KVB_API const kvb_trace_layer *kvb_trace_get_layer(const kvb_trace *trace, int i);
 /* The file's name without its folder, or the name given to kvb_trace_from_memory. */
 KVB_API const char *kvb_trace_name(const kvb_trace *trace);
@@ -151,15 +168,18 @@ KVB_API const char *kvb_trace_metadata(const kvb_trace *trace, const char *key);
 
 typedef enum kvb_side { KVB_SIDE_Q = 0, KVB_SIDE_K = 1, KVB_SIDE_V = 2 } kvb_side;
 
-/* Reads one side of the i-th layer as floats, [heads][tokens][head_dim] (head-major, unlike the file).
- * KVB_ERROR_NOT_FINITE names tensor, token, head and coordinate. */
+/* Reads one side of the i-th layer as floats, [heads][tokens][head_dim] (head-major, unlike the file): n_heads and
+ * head_dim for Q, n_kv_heads for K and V, v_head_dim for V. KVB_ERROR_NOT_FINITE, for NaN, Inf or a magnitude above
+ * KVB_MAX_ABS, names tensor, token, head and coordinate. */
 KVB_API KVB_CHECKED kvb_status kvb_trace_read(const kvb_trace *trace, int i, kvb_side side, float *out,
                                               kvb_error *error);
 
 /* ---- Storage schemes: ways to store a row ----------------------------------------------------------------------- */
 
+/* What the baselines do, to the rounding, and their sources: docs/evaluation.md, "T1c". Bits are for head_dims that are
+ * multiples of 32; a shorter last block has a scale of its own. */
 typedef enum kvb_scheme_kind {
-    KVB_SCHEME_EXACT = 0, /* float, as computed */
+    KVB_SCHEME_EXACT = 0, /* float, as computed: 32 bits */
     KVB_SCHEME_CODEC,     /* kvbits codec, `spec` */
     KVB_SCHEME_Q4_0,      /* blocks of 32, absmax scale in binary16: 4.5 bits */
     KVB_SCHEME_Q8_0,      /* blocks of 32, absmax scale in binary16: 8.5 bits */
@@ -169,12 +189,12 @@ typedef enum kvb_scheme_kind {
 
 typedef struct kvb_scheme {
     kvb_scheme_kind kind;
-    kvb_codec_spec spec;  /* CODEC: all of it. Baselines: head_dim, rotation, sign_seed. */
+    kvb_codec_spec spec; /* CODEC: all of it. Baselines: head_dim, rotation, sign_seed. */
 } kvb_scheme;
 
 /* Stored bits per value, scales included. */
 KVB_API double kvb_scheme_bits(const kvb_scheme *scheme);
-/* A short name: "4", "q4_0", "q4_0+rot". */
+/* A short name: "4", "q4_0", "q4_0+rot", "exact"; cut when `bytes` are too few. */
 KVB_API void kvb_scheme_name(const kvb_scheme *scheme, char *out, size_t bytes);
 
 typedef struct kvb_store kvb_store; /* a scheme made ready to use */
@@ -183,18 +203,21 @@ KVB_API KVB_CHECKED kvb_status kvb_store_create(const kvb_scheme *scheme, kvb_st
 KVB_API void kvb_store_destroy(kvb_store *store);
 /* Bytes of scratch, aligned to 4, that kvb_store_round_trip needs for up to n_rows rows. */
 KVB_API size_t kvb_store_scratch_bytes(const kvb_store *store, size_t n_rows);
-/* What reading back gives: rows, encoded and decoded (back in the input's domain). Thread-safe with its own scratch. */
+/* What reading back gives: n_rows rows of head_dim floats, encoded and decoded (back in the input's domain). `out` may
+ * be `rows`. Thread-safe with its own scratch. KVB_ERROR_NOT_FINITE for input that kvb_encode refuses, and where a
+ * baseline's scale or zero point overflows binary16. */
 KVB_API KVB_CHECKED kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_t n_rows,
                                                     float *out, void *scratch, kvb_error *error);
 
 /* ---- The A/B ---------------------------------------------------------------------------------------------------- */
 
+/* Synthetic K and V; formulas in docs/evaluation.md, "T1c". Every row is RMS-normalized afterwards. */
 typedef enum kvb_generator {
     KVB_GENERATOR_GAUSSIAN = 0,
-    KVB_GENERATOR_STUDENT_T,  /* student_dof degrees of freedom */
-    KVB_GENERATOR_OUTLIERS,   /* outlier_channels channels times outlier_factor, clustered or spread */
-    KVB_GENERATOR_SINK,       /* token 0: a key all queries like, a value near zero */
-    KVB_GENERATOR_LOW_RANK    /* rank directions plus noise */
+    KVB_GENERATOR_STUDENT_T, /* student_dof degrees of freedom */
+    KVB_GENERATOR_OUTLIERS,  /* outlier_channels channels times outlier_factor, clustered or spread */
+    KVB_GENERATOR_SINK,      /* token 0: a key all queries like, a value near zero */
+    KVB_GENERATOR_LOW_RANK   /* rank directions plus noise */
 } kvb_generator;
 
 /* Where the kvbits codebooks come from. */
@@ -214,43 +237,59 @@ typedef struct kvb_pair {
     int k_bits, v_bits;
 } kvb_pair;
 
+/* The whole experiment. Ranges stand in brackets. Lists are borrowed: they must outlive the call, and name no value
+ * twice (pairs no pair). */
 typedef struct kvb_ab_config {
-    /* data */
+    /* Data. */
     uint64_t seed;
     kvb_generator generator;
-    int student_dof, outlier_channels, outliers_spread, low_rank; /* low_rank 0: head_dim / 4 */
-    double outlier_factor, low_rank_noise, sink_strength;
-    int n_heads, n_kv_heads, head_dim;
-    const int *kv_lens;
-    int n_kv_lens;
-    int trials;
-    const int *round_trip_dims;
-    int n_round_trip_dims;
-    int vectors;
-    /* attention; for a trace 0, -1 and -1 keep what the trace says */
-    double scale, softcap;
-    int window;
-    /* storage */
-    const int *bits; /* widths of T1a and T1b, and of the symmetric pairs */
+    int student_dof;       /* degrees of freedom [1, 32] */
+    int outlier_channels;  /* [1, head_dim] */
+    int outliers_spread;   /* 0: the first channels; 1: evenly over the row */
+    int low_rank;          /* directions [0, head_dim]; 0: head_dim / 4 */
+    double outlier_factor; /* [0, 1e6] */
+    double low_rank_noise; /* standard deviation beside directions of variance 1 [0, 1e6] */
+    double sink_strength;  /* how far queries lean to the sink's key, in standard deviations [0, 1e6] */
+    int n_heads;           /* query heads [1, 1024], a multiple of n_kv_heads */
+    int n_kv_heads;
+    int head_dim;               /* of T1c: one that `rotation` takes, with baselines one that SIGNED takes */
+    const int *kv_lens;         /* cached tokens [1, 2^20] */
+    int n_kv_lens;              /* [1, 64] */
+    int trials;                 /* per kv_len [1, 1e6] */
+    const int *round_trip_dims; /* head_dims of T1b: those that HADAMARD takes */
+    int n_round_trip_dims;      /* [1, 64] */
+    int vectors;                /* per cell of T1b [1, 1e6] */
+
+    /* Attention. For a trace 0, -1 and -1 keep what the trace says. */
+    double scale;   /* factor of the logits [0, 1e6] */
+    double softcap; /* up to 1e6; 0: none */
+    int window;     /* tokens [0, 2^20]; 0: none */
+
+    /* Storage. */
+    const int *bits; /* widths of T1a and T1b, and of the symmetric pairs [1, 8] */
     int n_bits;
     const kvb_pair *pairs; /* T1c; the symmetric pairs when NULL */
-    int n_pairs;
-    kvb_rotation rotation;
-    uint64_t sign_seed;
+    int n_pairs;           /* [1, 64] */
+    kvb_rotation rotation; /* of T1c and of traces; T1b has its own cases */
+    uint64_t sign_seed;    /* of SIGNED, of rotated baselines; redraws count up from it */
     kvb_scale_kind scale_kind;
-    kvb_dtype scale_dtype;
+    kvb_dtype scale_dtype; /* KVB_F16 or KVB_F32 */
     kvb_codebook_source codebook;
-    const kvb_codebook_file *codebook_file;
-    const char *codebook_file_name;
-    kvb_cdf cdf;
-    int baselines; /* 1: q4_0, q8_0, fp8, int4 beside, with and without rotation */
-    int redraws;   /* > 0: repeat under that many random rotations of the same data */
-    /* verdict */
+    const kvb_codebook_file *codebook_file; /* KVB_CODEBOOK_FILE only: with every width that the run needs */
+    const char *codebook_file_name;         /* for errors */
+    kvb_cdf cdf;                            /* of the fixed-point iteration */
+    int baselines;                          /* 1: q4_0, q8_0, fp8, int4 beside, with and without rotation */
+    int redraws;                            /* T1c again under that many signed rotations of the same data [0, 1000] */
+
+    /* Verdict: NRMSE of the attention output [1e-6, 10]. */
     double thresholds[2];
-    int queries; /* a trace only: evenly spaced query positions per layer; 0: all */
-    /* computation */
+
+    /* A trace only: evenly spaced query positions per layer [0, 2^20]; 0: all. */
+    int queries;
+
+    /* Computation: changes no byte of the result, but for KVB_SUMS_INDEX_ORDER. */
     kvb_sums sums;
-    int skip; /* 1: skip values whose softmax weight is below a proven bound */
+    int skip; /* 1: skip values whose softmax weight is below a proven bound (docs/evaluation.md, "Determinism") */
 } kvb_ab_config;
 
 /* The experiment of docs/evaluation.md with seed 0xC25EED. */
@@ -262,6 +301,9 @@ KVB_API KVB_CHECKED kvb_status kvb_ab_config_check(const kvb_ab_config *config, 
 
 typedef struct kvb_result kvb_result;
 
+/* Runs T1a to T1d (docs/evaluation.md). A failed check is no error: it is in the result. *out is set on KVB_OK only and
+ * released with kvb_result_free. KVB_ERROR_ARGUMENT from kvb_ab_config_check, KVB_ERROR_CONVERGENCE from an iteration,
+ * KVB_ERROR_NOT_FINITE when a row or a figure overflows, KVB_ERROR_MEMORY. */
 KVB_API KVB_CHECKED kvb_status kvb_ab_run(const kvb_ab_config *config, const kvb_parallel *parallel,
                                           const kvb_progress *progress, kvb_result **out, kvb_error *error);
 /* The same question asked of a trace: per layer, K bits x V bits, causal attention over the recorded tokens. Uses the
@@ -273,14 +315,16 @@ KVB_API void kvb_result_free(kvb_result *result);
 /* Number of failed checks: 0 means that the run passed. */
 KVB_API int kvb_result_failed_checks(const kvb_result *result);
 
-/* The documents, as text to be released with kvb_text_free. */
+/* The documents, as NUL-terminated UTF-8 to be released with kvb_text_free. docs/evaluation.md has the JSON's schema.
+ */
 KVB_API KVB_CHECKED kvb_status kvb_result_json(const kvb_result *result, char **text, kvb_error *error);
 KVB_API KVB_CHECKED kvb_status kvb_result_markdown(const kvb_result *result, char **text, kvb_error *error);
 /* Self-contained HTML with SVG charts drawn by gnuplot. */
 KVB_API KVB_CHECKED kvb_status kvb_result_html(const kvb_result *result, char **text, kvb_error *error);
 /* KVB_ERROR_UNSUPPORTED with a sentence that says how to install it, when gnuplot cannot be run. */
 KVB_API KVB_CHECKED kvb_status kvb_report_plotter_check(kvb_error *error);
-/* A result from the JSON of an earlier run, for reports. */
+/* A result from the JSON of an earlier run, for reports. KVB_ERROR_FORMAT names the first place that breaks the schema.
+ */
 KVB_API KVB_CHECKED kvb_status kvb_result_parse(const char *json, size_t bytes, kvb_result **out, kvb_error *error);
 KVB_API void kvb_text_free(char *text);
 

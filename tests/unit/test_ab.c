@@ -225,7 +225,8 @@ static void *work(void *argument) {
     return NULL;
 }
 
-static void run_threads(void *context, size_t n, void (*body)(void *argument, size_t index, int worker), void *argument) {
+static void run_threads(void *context, size_t n, void (*body)(void *argument, size_t index, int worker),
+                        void *argument) {
     enum { THREADS = 3 };
     job j = {.n = n, .body = body, .argument = argument};
     pthread_t threads[THREADS];
@@ -270,8 +271,13 @@ static void redraws_baselines_and_beta_tables_run(void **state) {
     json_t *root = json_loads(text, 0, NULL), *cell;
     size_t i;
     json_array_foreach(json_object_get(root, "pair_cells"), i, cell) {
-        assert_true(figure(cell, "redraw_std") >= 0.0);
-        assert_true(figure(cell, "redraw_mean") > 0.0);
+        const char *name = json_string_value(json_object_get(cell, "k"));
+        if (strstr(name, "+rot") || (name[0] >= '1' && name[0] <= '8')) {
+            assert_true(figure(cell, "redraw_std") > 0.0);
+            assert_true(figure(cell, "redraw_mean") > 0.0);
+        } else { /* nothing to draw anew without a rotation */
+            assert_null(json_object_get(cell, "redraw_mean"));
+        }
     }
     assert_int_equal(i, 3 * (2 + 8));
     json_decref(root);

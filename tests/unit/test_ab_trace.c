@@ -136,7 +136,19 @@ static void one_token_attends_to_itself(void **state) {
 
 /* ---- What changes nothing ---- */
 
-static void threads_and_skipping_change_no_byte(void **state) {
+/* Equal but for the last of eight decimals, which what is skipped may round elsewhere. Releases both. */
+static void expect_near(json_t *one, json_t *other) {
+    static const char *const figures[] = {"nrmse_mean", "nrmse_p999", "cosine_mean", "k_only_mean", "v_only_mean"};
+    for (size_t l = 0; l < N_SHAPES; l++)
+        for (size_t p = 0; p < N_PAIRS; p++)
+            for (size_t i = 0; i < 5; i++)
+                assert_float_equal(figure(entry(entry(one, "layers", l), "pair_cells", p), figures[i]),
+                                   figure(entry(entry(other, "layers", l), "pair_cells", p), figures[i]), 2e-8);
+    json_decref(one);
+    json_decref(other);
+}
+
+static void threads_change_no_byte_and_skipping_no_figure(void **state) {
     (void)state;
     layer layers[N_SHAPES];
     kvb_ab_config config = small_config();
@@ -153,7 +165,7 @@ static void threads_and_skipping_change_no_byte(void **state) {
         config.skip = 0;
         char *all = run_json(&config, layers, N_SHAPES, &parallel);
         assert_string_equal(one, three);
-        assert_string_equal(one, all);
+        expect_near(json_loads(one, 0, NULL), json_loads(all, 0, NULL));
         kvb_text_free(one);
         kvb_text_free(three);
         kvb_text_free(all);
@@ -249,7 +261,7 @@ int main(void) {
         cmocka_unit_test(the_config_s_scale_softcap_and_window_come_before_the_trace_s),
         cmocka_unit_test(query_subsets_are_evenly_spaced_and_end_at_the_last_token),
         cmocka_unit_test(one_token_attends_to_itself),
-        cmocka_unit_test(threads_and_skipping_change_no_byte),
+        cmocka_unit_test(threads_change_no_byte_and_skipping_no_figure),
         cmocka_unit_test(progress_rises_to_one_within_layers_too),
         cmocka_unit_test(values_that_are_not_finite_are_refused_with_their_place),
         cmocka_unit_test(what_a_trace_cannot_be_asked_is_refused),

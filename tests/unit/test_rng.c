@@ -23,7 +23,8 @@ static void seed_fills_the_published_state(void **state) {
 
 static void normals_match_the_published_ones(void **state) {
     (void)state;
-    static const double first[] = {.7118212, -.5692462, .7108879, .0489400, -1.8682512, 1.2963920, 1.1236910, -.9987176};
+    static const double first[] = {.7118212,   -.5692462, .7108879,  .0489400,
+                                   -1.8682512, 1.2963920, 1.1236910, -.9987176};
     static const double with_11[] = {-.5883464, .0030229}, with_22[] = {.5791427, 1.2417198};
     float x[8];
     kvb_rng rng = kvb_rng_seed(0xC25EED);
@@ -122,7 +123,8 @@ static void compare_with_sequential(const kvb_vec *vec, kvb_rng start, size_t n)
     size_t first = ROWS - 50, total = ROWS;
     got g = {n, malloc(total * n * sizeof(float))};
     float *expected = malloc(total * n * sizeof(float)), *buffer = malloc(KVB_STREAM_ITEM_ROWS * n * sizeof(float));
-    kvb_rng *starts = malloc((ROWS / KVB_STREAM_ITEM_ROWS + 2) * sizeof *starts), *states = malloc(total * sizeof *states);
+    kvb_rng *starts = malloc((ROWS / KVB_STREAM_ITEM_ROWS + 2) * sizeof *starts),
+            *states = malloc(total * sizeof *states);
     kvb_rng *expected_states = malloc(total * sizeof *states);
     assert_true(g.rows && expected && buffer && starts && states && expected_states);
     kvb_rng rng = start;
@@ -168,7 +170,8 @@ static void stream_equals_one_sequential_generator(void **state) {
 static void stream_survives_redraws(void **state) {
     (void)state;
     enum { N = 24 };
-    static const uint64_t places[] = {0, 2, 22, 24 * 15, 24 * 16, 24 * 127 + 22, 24 * 128, 24 * 300 + 10, 24 * (ROWS - 1) + 22};
+    static const uint64_t places[] = {
+        0, 2, 22, 24 * 15, 24 * 16, 24 * 127 + 22, 24 * 128, 24 * 300 + 10, 24 * (ROWS - 1) + 22};
     for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++)
         for (size_t i = 0; kvb_vec_named(sets[s]) && i < sizeof places / sizeof places[0]; i++) {
             compare_with_sequential(kvb_vec_named(sets[s]), forge(places[i]), N);
@@ -183,14 +186,10 @@ static void zero_second_uniform_is_no_redraw(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(seed_fills_the_published_state),
-        cmocka_unit_test(normals_match_the_published_ones),
-        cmocka_unit_test(odd_vector_drops_its_last_sine),
-        cmocka_unit_test(jump_equals_steps),
-        cmocka_unit_test(forged_generator_meets_a_redraw),
-        cmocka_unit_test(stream_equals_one_sequential_generator),
-        cmocka_unit_test(stream_survives_redraws),
-        cmocka_unit_test(zero_second_uniform_is_no_redraw),
+        cmocka_unit_test(seed_fills_the_published_state),  cmocka_unit_test(normals_match_the_published_ones),
+        cmocka_unit_test(odd_vector_drops_its_last_sine),  cmocka_unit_test(jump_equals_steps),
+        cmocka_unit_test(forged_generator_meets_a_redraw), cmocka_unit_test(stream_equals_one_sequential_generator),
+        cmocka_unit_test(stream_survives_redraws),         cmocka_unit_test(zero_second_uniform_is_no_redraw),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,8 +66,10 @@ static void one_value_has_no_spread(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mean_and_population_deviation),   cmocka_unit_test(interval_is_students),
-        cmocka_unit_test(p999_leaves_one_in_a_thousand_above), cmocka_unit_test(pairs_are_compared_as_pairs),
+        cmocka_unit_test(mean_and_population_deviation),
+        cmocka_unit_test(interval_is_students),
+        cmocka_unit_test(p999_leaves_one_in_a_thousand_above),
+        cmocka_unit_test(pairs_are_compared_as_pairs),
         cmocka_unit_test(one_value_has_no_spread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
