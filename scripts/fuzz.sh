@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the libFuzzer executables (clang, address and undefined-behaviour sanitizers) and runs each for SECONDS:
+# Builds the libFuzzer executables (clang, address and undefined-behavior sanitizers) and runs each for SECONDS:
 #     fuzz.sh [SECONDS] [NAME...]
 # Finds go to build-fuzz/finds/; new inputs stay in build-fuzz/corpus/, so that a later run goes on from them.
 set -euo pipefail
