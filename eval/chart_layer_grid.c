@@ -9,7 +9,6 @@ enum { MAX_ROWS = 8, NAME = 24 };
 
 typedef struct layer_grid {
     kvb_chosen pairs[MAX_ROWS];
-    char pair_names[MAX_ROWS][96];
     char (*layer_names)[NAME];
     int n_pairs, n_layers;
 } layer_grid;
@@ -30,7 +29,7 @@ static void fill(const json_t *layers, const layer_grid *g, int narrow, kvb_cell
         }
     }
     for (int p = 0; p < g->n_pairs; p++) {
-        (narrow ? cells->column_names : cells->row_names)[p] = g->pair_names[p];
+        (narrow ? cells->column_names : cells->row_names)[p] = g->pairs[p].name;
     }
 }
 
@@ -69,9 +68,6 @@ int kvb_chart_layer_grid(const json_t *document, kvb_frame *frame, kvb_chart *ch
     }
     for (int i = 0; i < g.n_layers; i++) {
         snprintf(g.layer_names[i], NAME, "%ld", kvb_view_size(json_array_get(layers, (size_t)i), "layer"));
-    }
-    for (int p = 0; p < g.n_pairs; p++) {
-        snprintf(g.pair_names[p], sizeof g.pair_names[p], "%s", g.pairs[p].name);
     }
     draw(document, &g, frame, chart);
     free(g.layer_names);

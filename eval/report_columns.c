@@ -81,8 +81,8 @@ static const kvb_column logit_columns[] = {{"K", "k", KVB_COLUMN_TEXT, NULL},
                                            {NULL, NULL, KVB_COLUMN_END, NULL}};
 const kvb_section kvb_section_logits = {"Logits and softmax weights",
                                         "What a quantized K does before V comes in: error of the logits, KL divergence "
-                                        "of the softmax weights (nats), share "
-                                        "of queries whose heaviest key, or set of five heaviest keys, changes.",
+                                        "of the softmax weights (nats), share of queries whose heaviest key changes, "
+                                        "and share of the five heaviest keys that others replace.",
                                         "logit_cells", logit_columns};
 
 static const kvb_column needed_columns[] = {{"error at most", "threshold", KVB_COLUMN_GENERAL, NULL},

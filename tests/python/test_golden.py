@@ -38,6 +38,10 @@ class Golden(unittest.TestCase):
         other = self.run_ab("--codebook", GOLDEN, "--threads", "3")
         self.assertEqual(first.read_bytes(), other.read_bytes())
 
+    @unittest.skipUnless(os.environ.get("KVBITS_BUILD") == "Release", "seconds in a release build, minutes in others")
+    def test_every_value_gives_the_figures_of_the_skipping_run(self):
+        self.assertEqual(self.run_ab("--no-skip").read_bytes(), self.run_ab().read_bytes())
+
     @unittest.skipUnless(os.environ.get("KVBITS_BUILD") == "Release", "half a minute in a release build, minutes in others")
     def test_sums_in_index_order_give_the_reference_run(self):
         result = self.run_ab("--codebook", GOLDEN, "--sums", "index-order")
