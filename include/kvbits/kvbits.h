@@ -46,7 +46,8 @@ typedef enum kvb_status {
     KVB_ERROR_CONVERGENCE  /* an iteration reached its limit; no result is returned */
 } kvb_status;
 
-/* Caller-owned, may be NULL wherever it is taken. On failure `text` holds one sentence; on success it is untouched. */
+/* Caller-owned, may be NULL wherever it is taken. On failure `text` holds one sentence, NUL-terminated and cut at 511
+ * bytes; on success it is untouched. */
 typedef struct kvb_error {
     char text[512];
 } kvb_error;
@@ -64,16 +65,18 @@ KVB_API const char *kvb_version(void);
 
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
-/* Memory comes only from create calls and goes back in destroy. NULL wherever an allocator is taken means malloc/free. */
+/* Memory comes only from create calls and goes back in destroy, with the size it was asked for. The struct is copied;
+ * what `context` points at must live as long as the objects made with it. NULL wherever an allocator is taken means the
+ * C library's. */
 typedef struct kvb_allocator {
-    void *(*allocate)(void *context, size_t bytes, size_t alignment); /* NULL when out of memory */
+    void *(*allocate)(void *context, size_t bytes, size_t alignment); /* a power of two; NULL when out of memory */
     void (*release)(void *context, void *pointer, size_t bytes);
     void *context;
 } kvb_allocator;
 
 /* ---- Backends --------------------------------------------------------------------------------------------------- */
 
-/* A set of kernels. Several can run side by side; all give equal packed bytes. */
+/* A set of kernels, constant and never closed. Several can run side by side; all give equal packed bytes. */
 typedef struct kvb_backend kvb_backend;
 
 /* Opens "scalar" (more names come with their kernels) or, for NULL, the fastest that this machine supports.
@@ -91,7 +94,8 @@ typedef enum kvb_dtype { KVB_F32 = 0, KVB_F16 = 1, KVB_BF16 = 2 } kvb_dtype;
 
 /* Bytes of one value: 4, 2, 2; 0 for anything else. */
 KVB_API size_t kvb_dtype_bytes(kvb_dtype dtype);
-/* IEEE 754 binary16 and bfloat16. From float: round to nearest even; to_f16 overflows to Inf (scales saturate instead). */
+/* IEEE 754 binary16 and bfloat16, as their bits. From float: to nearest even, subnormals kept; what is too large
+ * becomes Inf (scales saturate instead). A NaN stays one and becomes quiet. */
 KVB_API float kvb_f16_to_f32(uint16_t half);
 KVB_API uint16_t kvb_f32_to_f16(float value);
 KVB_API float kvb_bf16_to_f32(uint16_t bfloat);
@@ -102,8 +106,9 @@ KVB_API uint16_t kvb_f32_to_bf16(float value);
 #define KVB_MAX_BITS 8
 #define KVB_MAX_LEVELS 256
 
-/* The library's table for 1-8 bits: the Lloyd-Max optimum for N(0,1), 2^bits centroids in rising order, rounded to
- * multiples of 2^-12 that binary16 represents (generated: src/codebook_tables.inc). NULL for other widths. */
+/* The library's table for 1-8 bits: the Lloyd-Max optimum for N(0,1) (docs/math.md, "Codebooks"), 2^bits centroids in
+ * rising order, rounded to multiples of 2^-12 that binary16 represents (generated: src/codebook_tables.inc). NULL for
+ * other widths. */
 KVB_API const float *kvb_codebook(int bits);
 
 /* ---- Codec: how rows become codes ------------------------------------------------------------------------------- */
@@ -112,20 +117,22 @@ KVB_API const float *kvb_codebook(int bits);
 #define KVB_MAX_HEAD_DIM 576
 #define KVB_MAX_ABS 0x1p58f /* largest input magnitude: sums of squares of KVB_MAX_HEAD_DIM of them stay finite */
 
+/* docs/math.md, "Rotation"; docs/format.md, section 1. */
 typedef enum kvb_rotation {
     KVB_ROTATION_NONE = 0,     /* head_dim: any multiple of 8 up to 576 */
-    KVB_ROTATION_HADAMARD = 1, /* orthonormal; head_dim a multiple of 8 from 32 on, m * 2^k, m in {1,12,20,28,36} */
+    KVB_ROTATION_HADAMARD = 1, /* orthonormal; head_dim a multiple of 8 in 32..576, m * 2^k, m in {1,12,20,28,36} */
     KVB_ROTATION_SIGNED = 2    /* random signs from `sign_seed`, then the same transform */
 } kvb_rotation;
 
+/* The one factor of a row, on its rotated values x; c are the centroids of its codes. docs/math.md, "Scales". */
 typedef enum kvb_scale_kind {
     KVB_SCALE_NORM = 0, /* s = |x| / sqrt(head_dim), rounded to scale_dtype first; codes from x * (1/s) */
     KVB_SCALE_LSQ = 1   /* codes from the unrounded norm; s = <x,c>/<c,c>, rounded; codes are not revisited */
 } kvb_scale_kind;
 
 typedef struct kvb_codec_spec {
-    int head_dim;
-    int bits; /* 1-8 */
+    int head_dim; /* values per row: see kvb_rotation */
+    int bits;     /* 1-8 */
     kvb_rotation rotation;
     uint64_t sign_seed; /* KVB_ROTATION_SIGNED only */
     kvb_scale_kind scale;
@@ -141,7 +148,9 @@ KVB_API int kvb_head_dim_supported(int head_dim, kvb_rotation rotation);
 
 typedef struct kvb_codec kvb_codec;
 
-/* backend NULL: the fastest. The codec is immutable: any number of threads may use it at once. */
+/* backend NULL: the fastest. The codec is immutable: any number of threads may use it at once. KVB_ERROR_ARGUMENT for a
+ * spec outside its ranges, KVB_ERROR_UNSUPPORTED without a backend or codebook for it, KVB_ERROR_MEMORY. *out is NULL
+ * on failure. */
 KVB_API KVB_CHECKED kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend,
                                                 const kvb_allocator *allocator, kvb_codec **out, kvb_error *error);
 KVB_API void kvb_codec_destroy(kvb_codec *codec); /* NULL is legal */
@@ -172,17 +181,20 @@ KVB_API kvb_packed kvb_packed_view(const kvb_codec *codec, void *block, size_t n
 
 typedef struct kvb_encode_stats {
     uint64_t rows;
-    uint64_t saturated_scales;  /* scales above 65504 stored as 65504 */
-    uint64_t not_finite_rows;   /* kvb_encode_unchecked only: rows stored with a NaN scale and codes 0 */
+    uint64_t saturated_scales; /* stored as the largest of their type: 65504 in binary16, sign kept */
+    uint64_t not_finite_rows;  /* kvb_encode_unchecked only: rows stored with a NaN scale and codes 0 */
 } kvb_encode_stats;
 
 /* Encodes n_rows rows of head_dim values into rows first_row, first_row+1, ... of `packed`. row_stride counts values
- * from one row's start to the next (>= head_dim). All input is checked before the first byte is written: NaN, Inf or
- * |x| > KVB_MAX_ABS gives KVB_ERROR_NOT_FINITE, naming row and coordinate. `stats` (may be NULL) is added to. */
+ * from one row's start to the next (>= head_dim); `rows` is aligned to its type and does not overlap the planes. All
+ * input is checked before the first byte is written: NaN, Inf or |x| > KVB_MAX_ABS gives KVB_ERROR_NOT_FINITE, naming
+ * row and coordinate; KVB_ERROR_ARGUMENT for NULL, misaligned or too narrow, KVB_ERROR_MEMORY for sizes beyond size_t.
+ * The planes' sizes are the caller's word. n_rows 0 does nothing. `stats` (may be NULL) is added to. */
 KVB_API KVB_CHECKED kvb_status kvb_encode(const kvb_codec *codec, const void *rows, kvb_dtype dtype, size_t row_stride,
                                           size_t n_rows, const kvb_packed *packed, size_t first_row,
                                           kvb_encode_stats *stats, kvb_error *error);
-/* The same without checks: a row whose sum of squares is not finite gets scale NaN and codes 0. */
+/* The same without checks, so that every argument must be legal; but values may be anything: a row whose sum of squares
+ * is not finite gets scale NaN and codes 0. */
 KVB_API void kvb_encode_unchecked(const kvb_codec *codec, const void *rows, kvb_dtype dtype, size_t row_stride,
                                   size_t n_rows, const kvb_packed *packed, size_t first_row, kvb_encode_stats *stats);
 
@@ -191,16 +203,20 @@ typedef enum kvb_domain {
     KVB_DOMAIN_ROTATED = 1 /* centroid * scale as stored: comparable with kvb_rotate of the input */
 } kvb_domain;
 
-/* Decodes rows first_row .. first_row+n_rows-1 of `packed` to floats, row_stride values apart. */
+/* Decodes rows first_row .. first_row+n_rows-1 of `packed` to floats, row_stride values apart (>= head_dim). Any bytes
+ * are legal: a stored scale of NaN gives a row of NaN. KVB_ERROR_ARGUMENT and KVB_ERROR_MEMORY as in kvb_encode. */
 KVB_API KVB_CHECKED kvb_status kvb_decode(const kvb_codec *codec, const kvb_packed *packed, size_t first_row,
                                           size_t n_rows, kvb_domain domain, float *out, size_t row_stride,
                                           kvb_error *error);
 
-/* The codec's rotation (signs, then transform) and its inverse, in place on n_rows rows; identity for NONE. */
+/* The codec's rotation (signs, then transform) and its inverse, in place on n_rows rows, row_stride values apart;
+ * identity for NONE. Nothing is checked. For attention on rotated keys the queries are rotated too, and a sum of
+ * rotated values is rotated back once. */
 KVB_API void kvb_rotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
 KVB_API void kvb_unrotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
 
-/* Codes of one packed row, a byte each (head_dim of them), and its scale: for inspection and tests. */
+/* Codes of one packed row, a byte each (head_dim of them), and its scale as a float: for inspection and tests. Nothing
+ * is checked. */
 KVB_API void kvb_packed_row_codes(const kvb_codec *codec, const kvb_packed *packed, size_t row, uint8_t *codes,
                                   float *scale);
 
