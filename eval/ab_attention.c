@@ -5,59 +5,19 @@
  * finished: softmax, then only the values that a weight calls for are made. */
 #include "ab_attention.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "parallel.h"
-#include "rows.h"
-#include "stream.h"
-
-enum { BATCH_ROWS = 16384, MAX_WORKERS = 1024 };
-
-typedef struct length {
-    size_t len, rows; /* positions; rows of the stream that this kv_len reads */
-    size_t done;      /* units finished */
-    float *scores;    /* [kept row][group][n_k] */
-    kvb_measured *measured;
-} length;
-
-/* What one worker needs of its own. */
-typedef struct bench {
-    float *raw;    /* KVB_STREAM_ITEM_ROWS rows of normals */
-    float *rows;   /* the rows made of them */
-    float *stored; /* the same rows as a variant gives them back */
-    float *values; /* [n_v][KVB_STREAM_LANES] rows */
-    void *scratch;
-    void *memory; /* of `attend` */
-    kvb_attend attend;
-} bench;
-
-typedef struct run {
-    const kvb_ab_config *config;
-    const kvb_comparison *comparison;
-    const kvb_vec *vec;
-    kvb_row_source q_source, k_source, v_source;
-    size_t d, heads, kv_heads, group, n_k, trials, max_rows, max_len, kept_rows;
-    float *queries; /* [trials][heads][d] */
-    kvb_stream *k_stream, *v_stream;
-    kvb_rng *starts, *states; /* states: [kept row] of the value stream */
-    size_t base;              /* stream row of kept row 0 */
-    size_t batch;             /* stream row of the batch's first row */
-    length *lengths;
-    int n_lengths, workers;
-    bench *benches;
-    float **raws; /* benches[i].raw */
-    kvb_failure failure;
-} run;
+#include "ab_attention_run.h"
 
 /* ---- Keys: rows to scores ---- */
 
-static float *score_at(const run *r, const length *l, size_t row) {
+static float *score_at(const kvb_attention_run *r, const kvb_attention_length *l, size_t row) {
     return l->scores + (row - r->base) * r->group * r->n_k;
 }
 
 /* Scores of rows [row, row+n), which lie in one unit, in variant k. */
-static void score_rows(const run *r, const length *l, size_t row, size_t n, const float *rows, size_t k) {
+static void score_rows(const kvb_attention_run *r, const kvb_attention_length *l, size_t row, size_t n,
+                       const float *rows, size_t k) {
     size_t unit = row / l->len, trial = unit / r->kv_heads, head = unit % r->kv_heads;
     for (size_t g = 0; g < r->group; g++) {
         const float *q = r->queries + (trial * r->heads + head * r->group + g) * r->d;
@@ -65,9 +25,9 @@ static void score_rows(const run *r, const length *l, size_t row, size_t n, cons
     }
 }
 
-static void score_all_lengths(const run *r, size_t row, size_t n, const float *rows, size_t k) {
+static void score_all_lengths(const kvb_attention_run *r, size_t row, size_t n, const float *rows, size_t k) {
     for (int i = 0; i < r->n_lengths; i++) {
-        const length *l = &r->lengths[i];
+        const kvb_attention_length *l = &r->lengths[i];
         size_t end = row + n < l->rows ? row + n : l->rows;
         for (size_t at = row; at < end;) {
             size_t unit_end = (at / l->len + 1) * l->len, stop = unit_end < end ? unit_end : end;
@@ -78,12 +38,12 @@ static void score_all_lengths(const run *r, size_t row, size_t n, const float *r
 }
 
 /* A sequence's first key, where it is special, has its own row for the kv_lens that begin a sequence there. */
-static void score_first_rows(run *r, bench *b, size_t row, size_t n, const float *raw) {
+static void score_first_rows(kvb_attention_run *r, kvb_attention_bench *b, size_t row, size_t n, const float *raw) {
     float first[KVB_MAX_HEAD_DIM], stored[KVB_MAX_HEAD_DIM];
     kvb_error error;
     for (size_t i = 0; i < n; i++) {
         for (int j = 0; j < r->n_lengths; j++) {
-            const length *l = &r->lengths[j];
+            const kvb_attention_length *l = &r->lengths[j];
             if (row + i >= l->rows || (row + i) % l->len != 0)
                 continue;
             kvb_row_make_first(&r->k_source, raw + i * r->k_source.raw, first);
@@ -100,8 +60,8 @@ static void score_first_rows(run *r, bench *b, size_t row, size_t n, const float
 }
 
 static void use_keys(void *context, size_t first, size_t n, float *raw, int worker) {
-    run *r = context;
-    bench *b = &r->benches[worker];
+    kvb_attention_run *r = context;
+    kvb_attention_bench *b = &r->benches[worker];
     size_t row = r->batch + first;
     for (size_t i = 0; i < n; i++)
         kvb_row_make(&r->k_source, raw + i * r->k_source.raw, b->rows + i * r->d);
@@ -123,13 +83,13 @@ static void use_keys(void *context, size_t first, size_t n, float *raw, int work
 /* ---- Units: scores to errors ---- */
 
 /* The decode step stands at the last position; a window hides the positions before the last `window`. */
-static size_t first_visible(const run *r, const length *l) {
+static size_t first_visible(const kvb_attention_run *r, const kvb_attention_length *l) {
     size_t window = (size_t)r->config->window;
     return window > 0 && window < l->len ? l->len - window : 0;
 }
 
-static kvb_status add_values(run *r, bench *b, size_t first_row, size_t visible, const size_t *positions, size_t n,
-                             kvb_error *error) {
+static kvb_status add_values(kvb_attention_run *r, kvb_attention_bench *b, size_t first_row, size_t visible,
+                             const size_t *positions, size_t n, kvb_error *error) {
     const kvb_variants *v = &r->comparison->v;
     const kvb_rng *states[KVB_STREAM_LANES];
     const float *values[KVB_MAX_VARIANTS];
@@ -153,7 +113,8 @@ static kvb_status add_values(run *r, bench *b, size_t first_row, size_t visible,
     return KVB_OK;
 }
 
-static kvb_status finish_unit(run *r, bench *b, length *l, size_t unit, kvb_error *error) {
+static kvb_status finish_unit(kvb_attention_run *r, kvb_attention_bench *b, kvb_attention_length *l, size_t unit,
+                              kvb_error *error) {
     size_t trial = unit / r->kv_heads, head = unit % r->kv_heads, first_row = unit * l->len;
     size_t visible = first_visible(r, l), n = l->len - visible, count = 0, positions[KVB_STREAM_LANES];
     kvb_attend *attend = &b->attend;
@@ -177,8 +138,8 @@ static kvb_status finish_unit(run *r, bench *b, length *l, size_t unit, kvb_erro
 }
 
 typedef struct finishing {
-    run *r;
-    length *l;
+    kvb_attention_run *r;
+    kvb_attention_length *l;
 } finishing;
 
 static void finish_body(void *argument, size_t index, int worker) {
@@ -192,10 +153,10 @@ static void finish_body(void *argument, size_t index, int worker) {
 }
 
 /* Finishes the units whose rows lie before stream row `end`, then moves the rows still needed to the buffers' start. */
-static void finish_units(run *r, size_t end, const kvb_parallel *parallel) {
+static void finish_units(kvb_attention_run *r, size_t end, const kvb_parallel *parallel) {
     size_t keep = end;
     for (int i = 0; i < r->n_lengths; i++) {
-        length *l = &r->lengths[i];
+        kvb_attention_length *l = &r->lengths[i];
         size_t complete = (end < l->rows ? end : l->rows) / l->len;
         finishing f = {r, l};
         kvb_for_each(parallel, complete - l->done, finish_body, &f);
@@ -215,7 +176,7 @@ static void finish_units(run *r, size_t end, const kvb_parallel *parallel) {
 /* ---- Queries ---- */
 
 static void use_queries(void *context, size_t first, size_t n, float *raw, int worker) {
-    run *r = context;
+    kvb_attention_run *r = context;
     (void)worker;
     for (size_t i = 0; i < n; i++)
         kvb_row_make(&r->q_source, raw + i * r->q_source.raw, r->queries + (r->batch + first + i) * r->d);
@@ -223,21 +184,23 @@ static void use_queries(void *context, size_t first, size_t n, float *raw, int w
 
 /* ---- The run ---- */
 
-static void make_queries(run *r, const kvb_parallel *parallel) {
+static void make_queries(kvb_attention_run *r, const kvb_parallel *parallel) {
     size_t rows = r->trials * r->heads;
     kvb_stream_open(r->k_stream, kvb_rng_seed(r->config->seed), r->q_source.raw, r->vec);
-    for (r->batch = 0; r->batch < rows; r->batch += BATCH_ROWS) {
-        size_t n = rows - r->batch < BATCH_ROWS ? rows - r->batch : BATCH_ROWS;
+    for (r->batch = 0; r->batch < rows; r->batch += KVB_ATTENTION_BATCH_ROWS) {
+        size_t n = rows - r->batch < KVB_ATTENTION_BATCH_ROWS ? rows - r->batch : KVB_ATTENTION_BATCH_ROWS;
         kvb_stream_rows(r->k_stream, n, parallel, r->starts, r->raws, use_queries, r);
     }
 }
 
-static void run_batches(run *r, const kvb_parallel *parallel, const kvb_progress *progress, const char *what) {
+static void run_batches(kvb_attention_run *r, const kvb_parallel *parallel, const kvb_progress *progress,
+                        const char *what) {
     make_queries(r, parallel);
     kvb_stream_open(r->k_stream, kvb_rng_seed(r->config->seed ^ 0x11), r->k_source.raw, r->vec);
     kvb_stream_open(r->v_stream, kvb_rng_seed(r->config->seed ^ 0x22), r->v_source.raw, r->vec);
-    for (r->batch = 0; r->batch < r->max_rows && !r->failure.noted; r->batch += BATCH_ROWS) {
-        size_t n = r->max_rows - r->batch < BATCH_ROWS ? r->max_rows - r->batch : BATCH_ROWS;
+    for (r->batch = 0; r->batch < r->max_rows && !r->failure.noted; r->batch += KVB_ATTENTION_BATCH_ROWS) {
+        size_t n =
+            r->max_rows - r->batch < KVB_ATTENTION_BATCH_ROWS ? r->max_rows - r->batch : KVB_ATTENTION_BATCH_ROWS;
         kvb_stream_states(r->v_stream, n, parallel, r->starts, r->states + (r->batch - r->base));
         kvb_stream_rows(r->k_stream, n, parallel, r->starts, r->raws, use_keys, r);
         finish_units(r, r->batch + n, parallel);
@@ -246,109 +209,20 @@ static void run_batches(run *r, const kvb_parallel *parallel, const kvb_progress
     }
 }
 
-static void *reserve(size_t count, size_t bytes, int *short_of_memory) {
-    void *p = count < SIZE_MAX / bytes ? malloc(count > 0 ? count * bytes : 1) : NULL;
-    *short_of_memory |= p == NULL;
-    return p;
-}
-
-static int make_bench(run *r, bench *b) {
-    size_t item = KVB_STREAM_ITEM_ROWS, raw = r->k_source.raw > r->v_source.raw ? r->k_source.raw : r->v_source.raw;
-    size_t k_scratch = kvb_variants_scratch_bytes(&r->comparison->k, item);
-    size_t v_scratch = kvb_variants_scratch_bytes(&r->comparison->v, KVB_STREAM_LANES);
-    kvb_attend_shape shape = {.vec = r->vec,
-                              .n_q = (int)r->group,
-                              .n_k = (int)r->n_k,
-                              .n_combos = r->comparison->n_combos,
-                              .combos = r->comparison->combos,
-                              .max_len = r->max_len,
-                              .v_dim = r->d,
-                              .scale = (float)r->config->scale,
-                              .softcap = (float)r->config->softcap,
-                              .skip = r->config->skip && r->config->sums != KVB_SUMS_INDEX_ORDER,
-                              .online = r->config->sums == KVB_SUMS_INDEX_ORDER};
-    int lacking = 0;
-    raw = raw > r->q_source.raw ? raw : r->q_source.raw;
-    b->raw = reserve(item * raw, sizeof(float), &lacking);
-    b->rows = reserve(item * r->d, sizeof(float), &lacking);
-    b->stored = reserve(item * r->d, sizeof(float), &lacking);
-    b->values = reserve((size_t)r->comparison->v.n * KVB_STREAM_LANES * r->d, sizeof(float), &lacking);
-    b->scratch = reserve(k_scratch > v_scratch ? k_scratch : v_scratch, 1, &lacking);
-    b->memory = reserve(kvb_attend_bytes(&shape), 1, &lacking);
-    if (!lacking)
-        kvb_attend_init(&b->attend, &shape, b->memory);
-    return lacking;
-}
-
-static kvb_status allocate(run *r, kvb_measured *measured, kvb_error *error) {
-    int lacking = 0;
-    r->kept_rows = BATCH_ROWS + r->max_len;
-    r->queries = reserve(r->trials * r->heads * r->d, sizeof(float), &lacking);
-    r->k_stream = reserve(1, sizeof *r->k_stream, &lacking);
-    r->v_stream = reserve(1, sizeof *r->v_stream, &lacking);
-    r->starts = reserve(BATCH_ROWS / KVB_STREAM_ITEM_ROWS + 2, sizeof *r->starts, &lacking);
-    r->states = reserve(r->kept_rows, sizeof *r->states, &lacking);
-    r->lengths = calloc((size_t)r->n_lengths, sizeof *r->lengths);
-    r->benches = calloc((size_t)r->workers, sizeof *r->benches);
-    r->raws = calloc((size_t)r->workers, sizeof *r->raws);
-    if (lacking || !r->lengths || !r->benches || !r->raws)
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %zu trials", r->trials);
-    for (int i = 0; i < r->n_lengths; i++) {
-        length *l = &r->lengths[i];
-        l->len = (size_t)r->config->kv_lens[i];
-        l->rows = l->len * r->kv_heads * r->trials;
-        l->measured = &measured[i];
-        l->scores = reserve(r->kept_rows * r->group * r->n_k, sizeof(float), &lacking);
-        kvb_status status = kvb_measured_make(l->measured, r->trials, r->kv_heads, r->comparison, error);
-        if (status != KVB_OK)
-            return status;
-    }
-    for (int i = 0; i < r->workers; i++) {
-        lacking |= make_bench(r, &r->benches[i]);
-        r->raws[i] = r->benches[i].raw;
-    }
-    return lacking ? kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for kv_len %zu", r->max_len) : KVB_OK;
-}
-
-static void release(run *r) {
-    for (int i = 0; r->benches && i < r->workers; i++) {
-        bench *b = &r->benches[i];
-        free(b->raw);
-        free(b->rows);
-        free(b->stored);
-        free(b->values);
-        free(b->scratch);
-        free(b->memory);
-    }
-    for (int i = 0; r->lengths && i < r->n_lengths; i++)
-        free(r->lengths[i].scores);
-    free(r->queries);
-    free(r->k_stream);
-    free(r->v_stream);
-    free(r->starts);
-    free(r->states);
-    free(r->lengths);
-    free(r->benches);
-    free(r->raws);
-    kvb_row_source_close(&r->q_source);
-    kvb_row_source_close(&r->k_source);
-    kvb_row_source_close(&r->v_source);
-}
-
 kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *comparison, const kvb_vec *vec,
                             const kvb_parallel *parallel, const kvb_progress *progress, const char *what,
                             kvb_measured *measured, kvb_error *error) {
-    run r = {.config = config,
-             .comparison = comparison,
-             .vec = vec,
-             .d = (size_t)config->head_dim,
-             .heads = (size_t)config->n_heads,
-             .kv_heads = (size_t)config->n_kv_heads,
-             .group = (size_t)(config->n_heads / config->n_kv_heads),
-             .n_k = (size_t)comparison->k.n,
-             .trials = (size_t)config->trials,
-             .n_lengths = config->n_kv_lens,
-             .workers = kvb_workers(parallel)};
+    kvb_attention_run r = {.config = config,
+                           .comparison = comparison,
+                           .vec = vec,
+                           .d = (size_t)config->head_dim,
+                           .heads = (size_t)config->n_heads,
+                           .kv_heads = (size_t)config->n_kv_heads,
+                           .group = (size_t)(config->n_heads / config->n_kv_heads),
+                           .n_k = (size_t)comparison->k.n,
+                           .trials = (size_t)config->trials,
+                           .n_lengths = config->n_kv_lens,
+                           .workers = kvb_workers(parallel)};
     for (int i = 0; i < config->n_kv_lens; i++) {
         size_t len = (size_t)config->kv_lens[i];
         r.max_len = len > r.max_len ? len : r.max_len;
@@ -360,11 +234,11 @@ kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *c
     if (status == KVB_OK)
         status = kvb_row_source_open(&r.v_source, config, KVB_SIDE_V, vec, error);
     if (status == KVB_OK)
-        status = allocate(&r, measured, error);
+        status = kvb_attention_allocate(&r, measured, error);
     if (status == KVB_OK) {
         run_batches(&r, parallel, progress, what);
         status = kvb_failure_result(&r.failure, error);
     }
-    release(&r);
+    kvb_attention_release(&r);
     return status;
 }
