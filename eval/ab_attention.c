@@ -117,7 +117,7 @@ static kvb_status finish_unit(kvb_attention_run *r, kvb_attention_bench *b, kvb_
                               kvb_error *error) {
     size_t trial = unit / r->kv_heads, head = unit % r->kv_heads, first_row = unit * l->len;
     size_t visible = first_visible(r, l), n = l->len - visible, count = 0, positions[KVB_STREAM_LANES];
-    kvb_attend *attend = &b->attend;
+    kvb_attend_variants *attend = &b->attend;
     const float *scores = score_at(r, l, first_row + visible);
     for (size_t row = 0; row < r->group * r->n_k; row++)
         for (size_t j = 0; j < n; j++)
@@ -159,7 +159,7 @@ static void finish_units(kvb_attention_run *r, size_t end, const kvb_parallel *p
         kvb_attention_length *l = &r->lengths[i];
         size_t complete = (end < l->rows ? end : l->rows) / l->len;
         finishing f = {r, l};
-        kvb_for_each(parallel, complete - l->done, finish_body, &f);
+        kvb_parallel_for(parallel, complete - l->done, finish_body, &f);
         l->done = complete;
         if (complete * l->len < l->rows && complete * l->len < keep)
             keep = complete * l->len;
@@ -222,7 +222,7 @@ kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *c
                            .n_k = (size_t)comparison->k.n,
                            .trials = (size_t)config->trials,
                            .n_lengths = config->n_kv_lens,
-                           .workers = kvb_workers(parallel)};
+                           .workers = kvb_parallel_workers(parallel)};
     for (int i = 0; i < config->n_kv_lens; i++) {
         size_t len = (size_t)config->kv_lens[i];
         r.max_len = len > r.max_len ? len : r.max_len;

@@ -24,7 +24,7 @@ typedef struct kvb_attention_bench {
     float *values; /* [n_v][KVB_STREAM_LANES] rows */
     void *scratch;
     void *memory; /* of `attend` */
-    kvb_attend attend;
+    kvb_attend_variants attend;
 } kvb_attention_bench;
 
 typedef struct kvb_attention_run {

@@ -107,7 +107,7 @@ static kvb_status make_stores(dimension *dim, size_t *scratch_bytes, kvb_error *
 }
 
 static kvb_status make_vectors(dimension *dim, const kvb_parallel *parallel, kvb_error *error) {
-    int workers = kvb_workers(parallel);
+    int workers = kvb_parallel_workers(parallel);
     size_t buffer = KVB_STREAM_ITEM_ROWS * dim->d;
     kvb_stream *stream = malloc(sizeof *stream);
     kvb_rng *starts = malloc((dim->n / KVB_STREAM_ITEM_ROWS + 2) * sizeof *starts);
@@ -156,12 +156,12 @@ static kvb_status run_dimension(dimension *dim, const kvb_parallel *parallel, kv
     size_t scratch_bytes;
     kvb_status status = make_stores(dim, &scratch_bytes, error);
     if (status == KVB_OK)
-        status = allocate(dim, kvb_workers(parallel), scratch_bytes, error);
+        status = allocate(dim, kvb_parallel_workers(parallel), scratch_bytes, error);
     if (status == KVB_OK)
         status = make_vectors(dim, parallel, error);
     if (status != KVB_OK)
         return status;
-    kvb_for_each(parallel, (dim->n + CHUNK - 1) / CHUNK, run_chunk, dim);
+    kvb_parallel_for(parallel, (dim->n + CHUNK - 1) / CHUNK, run_chunk, dim);
     return kvb_failure_result(&dim->failure, error);
 }
 
@@ -193,7 +193,7 @@ kvb_status kvb_ab_round_trip(const kvb_ab_config *config, const kvb_tables *tabl
                     (kvb_round_trip_cell){config->bits[b], (char)('A' + kind), config->round_trip_dims[i],
                                           kvb_statistic_of(dim.nrmse + (b * CASES + kind) * config->vectors, dim.n)};
             }
-        release(&dim, kvb_workers(parallel));
+        release(&dim, kvb_parallel_workers(parallel));
     }
     free(own);
     return status;

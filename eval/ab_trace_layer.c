@@ -18,7 +18,7 @@ typedef struct layer_run {
     float *q, *k, *v;                    /* as read: [heads][tokens][dim] */
     float *k_rows, *v_rows;              /* every variant of one KV head: [variant][tokens][dim] */
     void **scratch;                      /* per worker */
-    kvb_attend *attends;                 /* per worker */
+    kvb_attend_variants *attends;        /* per worker */
     void *memory;                        /* of the attends */
     int workers;
     kvb_measured *measured;
@@ -60,7 +60,7 @@ static void store_chunk(void *argument, size_t index, int worker) {
 /* ---- One query position ---- */
 
 /* Adds the needed values, run by run of neighboring positions. */
-static void add_needed(const layer_run *r, kvb_attend *attend, size_t first, size_t *positions) {
+static void add_needed(const layer_run *r, kvb_attend_variants *attend, size_t first, size_t *positions) {
     const float *values[KVB_MAX_VARIANTS];
     size_t d = (size_t)r->comparison->v.head_dim;
     for (size_t j = 0; j < attend->len;) {
@@ -82,7 +82,7 @@ static void add_needed(const layer_run *r, kvb_attend *attend, size_t first, siz
 
 static void run_query(void *argument, size_t index, int worker) {
     layer_run *r = argument;
-    kvb_attend *attend = &r->attends[worker];
+    kvb_attend_variants *attend = &r->attends[worker];
     size_t position = query_position(r, index), window = (size_t)r->attention.window, positions[CHUNK];
     size_t first = window > 0 && position + 1 > window ? position + 1 - window : 0, len = position + 1 - first;
     size_t d = (size_t)r->comparison->k.head_dim, n_k = (size_t)r->comparison->k.n;
@@ -177,10 +177,10 @@ static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, const kv
     size_t heads = (size_t)r->layer->n_kv_heads, chunks = (r->tokens + CHUNK - 1) / CHUNK,
            variants = (size_t)(r->comparison->k.n + r->comparison->v.n);
     for (r->head = 0; r->head < heads; r->head++) {
-        kvb_for_each(parallel, variants * chunks, store_chunk, r);
+        kvb_parallel_for(parallel, variants * chunks, store_chunk, r);
         if (r->failure.noted)
             return kvb_error_set(error, r->failure.status, "layer %d: %s", r->layer->index, r->failure.error.text);
-        kvb_for_each(parallel, r->queries, run_query, r);
+        kvb_parallel_for(parallel, r->queries, run_query, r);
         if (progress)
             progress->report(progress->context, "layers", (double)(r->head + 1) / (double)heads);
     }
@@ -200,7 +200,7 @@ kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trac
                    .tokens = (size_t)layer->tokens,
                    .group = (size_t)(layer->n_heads / layer->n_kv_heads),
                    .queries = kvb_layer_queries(config, layer),
-                   .workers = kvb_workers(parallel),
+                   .workers = kvb_parallel_workers(parallel),
                    .measured = measured};
     kvb_status status = allocate(&r, config, error);
     if (status == KVB_OK)

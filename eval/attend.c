@@ -33,7 +33,7 @@ size_t kvb_attend_bytes(const kvb_attend_shape *shape) {
     return 2 * s.scores + 2 * s.states + s.outputs + s.needed;
 }
 
-void kvb_attend_init(kvb_attend *attend, const kvb_attend_shape *shape, void *memory) {
+void kvb_attend_init(kvb_attend_variants *attend, const kvb_attend_shape *shape, void *memory) {
     sizes s = sizes_of(shape);
     char *p = memory;
     attend->shape = *shape;
@@ -62,7 +62,7 @@ static void cap_scores(const kvb_attend_shape *shape, float *scores, size_t len)
             scores[j] *= shape->scale;
 }
 
-static void softmax_row(kvb_attend *attend, size_t row, float cut) {
+static void softmax_row(kvb_attend_variants *attend, size_t row, float cut) {
     const kvb_attend_shape *shape = &attend->shape;
     float *scores = attend->scores + row * shape->max_len, *weights = attend->weights + row * shape->max_len;
     cap_scores(shape, scores, attend->len);
@@ -76,7 +76,7 @@ static void softmax_row(kvb_attend *attend, size_t row, float cut) {
     attend->sum[row] = (float)sum;
 }
 
-void kvb_attend_softmax(kvb_attend *attend, size_t len, kvb_logit_sums *logits) {
+void kvb_attend_softmax(kvb_attend_variants *attend, size_t len, kvb_logit_sums *logits) {
     const kvb_attend_shape *shape = &attend->shape;
     size_t rows = (size_t)shape->n_q * (size_t)shape->n_k, combos = (size_t)shape->n_q * (size_t)shape->n_combos;
     attend->len = len;
@@ -96,7 +96,7 @@ void kvb_attend_softmax(kvb_attend *attend, size_t len, kvb_logit_sums *logits) 
         }
 }
 
-static void add_online(kvb_attend *attend, float score, size_t state, float *out, const float *value) {
+static void add_online(kvb_attend_variants *attend, float score, size_t state, float *out, const float *value) {
     const kvb_attend_shape *shape = &attend->shape;
     float *max = &attend->max[state], *sum = &attend->sum[state], old = *max;
     *max = score > old ? score : old;
@@ -106,7 +106,7 @@ static void add_online(kvb_attend *attend, float score, size_t state, float *out
         out[c] = out[c] * correction + weight * value[c];
 }
 
-static void add_combo(kvb_attend *attend, int q, int combo, const size_t *positions, size_t n,
+static void add_combo(kvb_attend_variants *attend, int q, int combo, const size_t *positions, size_t n,
                       const float *const *values) {
     const kvb_attend_shape *shape = &attend->shape;
     size_t row = (size_t)q * (size_t)shape->n_k + (size_t)shape->combos[combo].k;
@@ -123,7 +123,7 @@ static void add_combo(kvb_attend *attend, int q, int combo, const size_t *positi
     }
 }
 
-void kvb_attend_add(kvb_attend *attend, const size_t *positions, size_t n, const float *const *values) {
+void kvb_attend_add(kvb_attend_variants *attend, const size_t *positions, size_t n, const float *const *values) {
     for (int q = 0; q < attend->shape.n_q; q++)
         for (int combo = 0; combo < attend->shape.n_combos; combo++)
             add_combo(attend, q, combo, positions, n, values);
@@ -139,7 +139,7 @@ static void compare_outputs(const float *reference, const float *output, size_t 
     }
 }
 
-void kvb_attend_finish(kvb_attend *attend, kvb_output_sums *errors) {
+void kvb_attend_finish(kvb_attend_variants *attend, kvb_output_sums *errors) {
     const kvb_attend_shape *shape = &attend->shape;
     size_t rows = (size_t)shape->n_q * (size_t)shape->n_k;
     for (int q = 0; q < shape->n_q; q++) {

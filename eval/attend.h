@@ -1,7 +1,7 @@
 /* Attention of a few queries on several variants of the same keys and values at once, and how far each is from exact.
  *
- * One kvb_attend serves the query heads of one KV head at one step. Key variant 0 and value variant 0 are exact;
- * combination 0 must be {0, 0}, the reference. */
+ * One kvb_attend_variants serves the query heads of one KV head at one step. Key variant 0 and value variant 0 are
+ * exact; combination 0 must be {0, 0}, the reference. */
 #ifndef KVB_EVAL_ATTEND_H
 #define KVB_EVAL_ATTEND_H
 
@@ -33,7 +33,7 @@ typedef struct kvb_logit_sums {
     double queries;
 } kvb_logit_sums;
 
-typedef struct kvb_attend {
+typedef struct kvb_attend_variants {
     kvb_attend_shape shape;
     size_t len;
     float *scores;  /* [n_q][n_k][max_len]: the caller writes <q, k_j> of the visible positions */
@@ -41,17 +41,17 @@ typedef struct kvb_attend {
     float *max, *sum;
     float *outputs;        /* [n_q][n_combos][v_dim] */
     unsigned char *needed; /* [max_len]: positions whose value some combination needs */
-} kvb_attend;
+} kvb_attend_variants;
 
-/* One block of memory for a kvb_attend of that shape; 0 when its size overflows. */
+/* One block of memory for a kvb_attend_variants of that shape; 0 when its size overflows. */
 size_t kvb_attend_bytes(const kvb_attend_shape *shape);
-void kvb_attend_init(kvb_attend *attend, const kvb_attend_shape *shape, void *memory);
+void kvb_attend_init(kvb_attend_variants *attend, const kvb_attend_shape *shape, void *memory);
 
 /* Scores to weights over len visible positions; adds to logits[n_k] (may be NULL). */
-void kvb_attend_softmax(kvb_attend *attend, size_t len, kvb_logit_sums *logits);
+void kvb_attend_softmax(kvb_attend_variants *attend, size_t len, kvb_logit_sums *logits);
 /* Adds n values at rising positions; values[v] are n rows of variant v. */
-void kvb_attend_add(kvb_attend *attend, const size_t *positions, size_t n, const float *const *values);
+void kvb_attend_add(kvb_attend_variants *attend, const size_t *positions, size_t n, const float *const *values);
 /* Divides by the weights' sum and adds the errors to errors[n_combos]. */
-void kvb_attend_finish(kvb_attend *attend, kvb_output_sums *errors);
+void kvb_attend_finish(kvb_attend_variants *attend, kvb_output_sums *errors);
 
 #endif

@@ -29,7 +29,7 @@ static size_t lost(const size_t *exact, const size_t *other, size_t n) {
     return missing;
 }
 
-void kvb_logits_compare(const kvb_attend *attend, size_t exact, size_t row, kvb_logit_sums *sums) {
+void kvb_logits_compare(const kvb_attend_variants *attend, size_t exact, size_t row, kvb_logit_sums *sums) {
     const float *s = attend->scores + exact * attend->shape.max_len,
                 *w = attend->weights + exact * attend->shape.max_len;
     const float *t = attend->scores + row * attend->shape.max_len;

@@ -5,6 +5,6 @@
 #include "attend.h"
 
 /* Compares score row `row` with row `exact` after kvb_attend_softmax's exponentials; adds to *sums. */
-void kvb_logits_compare(const kvb_attend *attend, size_t exact, size_t row, kvb_logit_sums *sums);
+void kvb_logits_compare(const kvb_attend_variants *attend, size_t exact, size_t row, kvb_logit_sums *sums);
 
 #endif

@@ -1,7 +1,5 @@
 #include "stream.h"
 
-#include "parallel.h"
-
 #include <stdatomic.h>
 
 static size_t draws_per_row(const kvb_stream *stream) {
@@ -133,7 +131,7 @@ static void run_batch(batch *b, const kvb_parallel *parallel) {
         for (size_t i = b->first_item; i + 1 < items; i++)
             b->starts[i + 1] = kvb_jump_apply(&b->stream->item, b->starts[i]);
         atomic_store(&b->redraw, SIZE_MAX);
-        kvb_for_each(parallel, items - b->first_item, run_item, b);
+        kvb_parallel_for(parallel, items - b->first_item, run_item, b);
         size_t redraw = atomic_load(&b->redraw);
         if (redraw == SIZE_MAX) {
             b->stream->next = behind_item(b, items - 1);

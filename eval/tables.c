@@ -1,7 +1,5 @@
 #include "tables.h"
 
-#include "parallel.h"
-
 #define LLOYD_TOLERANCE 1e-8
 
 typedef struct making {
@@ -61,7 +59,7 @@ kvb_status kvb_tables_make(const kvb_ab_config *config, unsigned wanted, int hea
     for (int bits = KVB_MAX_BITS; bits >= 1; bits--) /* the longest iteration first */
         if (wanted >> bits & 1)
             m.bits[n++] = bits;
-    kvb_for_each(parallel, n, make_one, &m);
+    kvb_parallel_for(parallel, n, make_one, &m);
     for (size_t i = 0; i < n; i++)
         if (m.status[i] != KVB_OK)
             return kvb_error_set(error, m.status[i], "%s", m.errors[i].text);

@@ -3,6 +3,7 @@
 #ifndef KVB_KERNELS_H
 #define KVB_KERNELS_H
 
+#include "attend_jobs.h"
 #include "jobs.h"
 
 struct kvb_backend {
@@ -15,6 +16,8 @@ struct kvb_backend {
     void (*decode)(const kvb_decode_job *job);
     void (*rotate)(const kvb_rotate_job *job);
     void (*unpack)(const kvb_unpack_job *job);
+    size_t (*attend_scratch)(const kvb_attend_job *job); /* bytes, 0 when they overflow size_t; job->scratch is NULL */
+    void (*attend)(const kvb_attend_job *job);
 };
 
 extern const kvb_backend kvb_backend_scalar;

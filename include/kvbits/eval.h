@@ -14,16 +14,7 @@
 extern "C" {
 #endif
 
-/* ---- Work and progress ------------------------------------------------------------------------------------------ */
-
-/* The caller's parallel-for: calls body(argument, index, worker) once for each index in [0, n), 0 <= worker < workers,
- * and returns when all are done. n may be 0; no two calls run at once with the same worker; what a body wrote is
- * visible to the caller afterwards. NULL wherever it is taken: one worker, in order. */
-typedef struct kvb_parallel {
-    void (*run)(void *context, size_t n, void (*body)(void *argument, size_t index, int worker), void *argument);
-    int workers; /* at least 1 */
-    void *context;
-} kvb_parallel;
+/* ---- Progress --------------------------------------------------------------------------------------------------- */
 
 /* Called now and then from the calling thread with the share done in [0, 1]. May be NULL. */
 typedef struct kvb_progress {

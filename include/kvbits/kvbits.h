@@ -1,6 +1,7 @@
 /* kvbits: dense packed KV-cache rows at 1-8 bits, bit-exact on every backend.
  *
- * The whole public API of libkvbits, read top to bottom: status, memory, backends, codebooks, codec, packed rows.
+ * The whole public API of libkvbits, read top to bottom: status, memory, parallel work, backends, codebooks, codec,
+ * packed rows, pages, attention.
  * docs/format.md specifies every byte; docs/math.md says why. A row is one head vector: one token of one KV head.
  *
  *     kvb_codec_spec spec = kvb_codec_spec_default(128, 4);            // head_dim, bits
@@ -73,6 +74,22 @@ typedef struct kvb_allocator {
     void (*release)(void *context, void *pointer, size_t bytes);
     void *context;
 } kvb_allocator;
+
+/* ---- Parallel work ---------------------------------------------------------------------------------------------- */
+
+/* The caller's parallel-for: calls body(argument, index, worker) once for each index in [0, n), 0 <= worker < workers,
+ * and returns when all are done. n may be 0; no two calls run at once with the same worker; what a body wrote is
+ * visible to the caller afterwards. NULL wherever it is taken: one worker, in order. */
+typedef struct kvb_parallel {
+    void (*run)(void *context, size_t n, void (*body)(void *argument, size_t index, int worker), void *argument);
+    int workers; /* at least 1 */
+    void *context;
+} kvb_parallel;
+
+/* Its number of workers, and a run of it, NULL included. */
+KVB_API int kvb_parallel_workers(const kvb_parallel *parallel);
+KVB_API void kvb_parallel_for(const kvb_parallel *parallel, size_t n,
+                              void (*body)(void *argument, size_t index, int worker), void *argument);
 
 /* ---- Backends --------------------------------------------------------------------------------------------------- */
 
@@ -219,6 +236,136 @@ KVB_API void kvb_unrotate(const kvb_codec *codec, float *rows, size_t row_stride
  * is checked. */
 KVB_API void kvb_packed_row_codes(const kvb_codec *codec, const kvb_packed *packed, size_t row, uint8_t *codes,
                                   float *scale);
+
+/* ---- Pages: N tokens of one layer, all its KV heads ------------------------------------------------------------- */
+
+/* How one layer's keys and values are stored. A codec NULL means dense: rows of `dense` (KVB_F16 or KVB_BF16) values.
+ * In a latent layer (v_prefix_of_k) values are the first v_dim coordinates of the keys, and v_codec is NULL: dense keys
+ * only, or codecs with rotation none; pages then hold no values. The codecs must outlive every use. */
+typedef struct kvb_layer_format {
+    int n_kv_heads;   /* 1 to 1024 */
+    int k_dim, v_dim; /* 8 to 576, multiples of 8; those of the codecs where there are */
+    const kvb_codec *k_codec, *v_codec;
+    kvb_dtype dense;
+    int v_prefix_of_k;
+    int page_tokens; /* a power of two from 16 to 1024 */
+} kvb_layer_format;
+
+KVB_API KVB_CHECKED kvb_status kvb_layer_format_check(const kvb_layer_format *format, kvb_error *error);
+/* Bytes of one page: head after head, each its key block, then its value block; every block starts at a multiple of 64
+ * bytes and is kvb_codec_block_bytes(codec, page_tokens) long, or page_tokens * dim * 2 when dense. */
+KVB_API size_t kvb_page_bytes(const kvb_layer_format *format);
+/* The block of one head's keys (side 0) or values (side 1) in a page; for a latent layer side 1 is side 0. */
+KVB_API const void *kvb_page_block(const kvb_layer_format *format, const void *page, int head, int side);
+
+/* ---- Attention on pages ----------------------------------------------------------------------------------------- */
+
+#define KVB_MAX_TOKENS ((int64_t)1 << 40) /* of a sequence */
+
+/* One sequence of one layer, by raw pointers: what a cache hands to attention, and what an engine that owns its memory
+ * fills itself. */
+typedef struct kvb_kv_view {
+    const kvb_layer_format *format;
+    const void *const *pages; /* page p holds tokens first_page_token + p*page_tokens ... ; entries may be NULL where
+                               * no visible token lies */
+    int64_t first_page_token; /* position of the first token of pages[0]; a multiple of page_tokens */
+    int64_t n_tokens;         /* positions 0..n_tokens-1 exist; queries are its last n_q ones unless positions say
+                               * otherwise */
+    /* Exact tokens, raw halves (format->dense), unrotated: positions [0, exact_first) and [n_tokens - exact_last,
+     * n_tokens) are read from here, not from pages. Layout [token][kv head][dim]; exact_last may be a ring: token t
+     * lies in slot t % exact_last_slots. */
+    const void *exact_first_k, *exact_first_v, *exact_last_k, *exact_last_v;
+    int exact_first, exact_last, exact_last_slots;
+    int window; /* 0: none; token j is visible to query i when i-window < j <= i; exact tokens outside the window stay
+                 * masked */
+} kvb_kv_view;
+
+/* Points view->pages at pages[0..n), which it fills from a block table: page i lies at base + table[i] * page_stride
+ * bytes, and is NULL where table[i] is negative. */
+KVB_API void kvb_kv_view_from_table(kvb_kv_view *view, const void **pages, const void *base, size_t page_stride,
+                                    const int32_t *table, size_t n);
+
+/* ---- Softmax state ---------------------------------------------------------------------------------------------- */
+
+/* Attention over some of the tokens, ready for more: what split-KV, several devices and several machines exchange.
+ * With l the logits seen so far and v their values,
+ *     max = max l,   sum = sum of exp(l - max),   accumulator = sum of exp(l - max) * v,
+ * so that the output is accumulator / sum and the log-sum-exp (natural) is max + log(sum). max -Inf is the empty state:
+ * legal everywhere, and merging it changes no bit. Logits of -Inf are masked: they and their values do not count.
+ * A finished output and its log-sum-exp, made without a sink, are the state {lse, 1, out}. docs/math.md, "Softmax". */
+typedef struct kvb_softmax_state {
+    float max;
+    float sum;
+    float *accumulator; /* the caller's, dim values */
+} kvb_softmax_state;
+
+/* The empty state: clears the accumulator. */
+KVB_API void kvb_softmax_begin(kvb_softmax_state *state, float *accumulator, int dim);
+/* Adds n tokens: logits[t], and values at values + t * stride. */
+KVB_API void kvb_softmax_update(kvb_softmax_state *state, const float *logits, const float *values, size_t stride,
+                                size_t n, int dim);
+/* state += other. The order of merging shows in the last bits only: merge in a fixed order for the same bits. */
+KVB_API void kvb_softmax_merge(kvb_softmax_state *state, const kvb_softmax_state *other, int dim);
+/* The log-sum-exp of the tokens so far, without a sink; -Inf for the empty state. */
+KVB_API float kvb_softmax_lse(const kvb_softmax_state *state);
+/* out = accumulator / (sum + exp(sink - max)); 0 for the empty state. `sink` is a logit that joins the denominator
+ * only, -Inf for none. Returns the log-sum-exp with the sink in it. `out` may be the accumulator. */
+KVB_API float kvb_softmax_finish(const kvb_softmax_state *state, float sink, float *out, int dim);
+
+/* ---- Attention -------------------------------------------------------------------------------------------------- */
+
+#define KVB_ATTEND_CHUNK                                                                                               \
+    512                    /* tokens of a work item: chunk c is tokens c*512 .. c*512 + 511, partial results merge in  \
+                            * the order of chunks, whoever computed them */
+#define KVB_MAX_GROUP 1024 /* query heads per KV head */
+
+/* Queries of one sequence in one layer. Query i of head h is k_dim values at q[i*q_token_stride + h*q_head_stride] and
+ * gets v_dim floats at out[i*out_token_stride + h*out_head_stride]; strides are counted in values. Query head h reads
+ * KV head h / (n_heads / n_kv_heads).
+ *
+ * The query at position p sees token j when j <= p and, with a window, p - window < j. Logits are q.k * scale, with a
+ * softcap softcap * tanh(q.k * scale / softcap). A query that sees nothing gets 0, and the log-sum-exp -Inf (or its
+ * sink). What a query does not see has no influence on it, NaN included; NaN in what it sees gives NaN. */
+typedef struct kvb_attend_item {
+    const kvb_kv_view *kv;
+    int n_q;     /* at least 1 */
+    int n_heads; /* a multiple of n_kv_heads, up to KVB_MAX_GROUP times as many */
+    const void *q;
+    kvb_dtype q_dtype;
+    size_t q_token_stride, q_head_stride; /* at least k_dim */
+    float *out;
+    size_t out_token_stride, out_head_stride; /* at least v_dim */
+    float scale;                              /* finite */
+    float softcap;                            /* 0: none */
+    const float *sinks;                       /* one logit per query head, -Inf for none, or NULL */
+    const int64_t *positions;                 /* n_q of them, or NULL: n_tokens - n_q + i. A query whose position is
+                                               * negative sees nothing; one beyond the last token is legal */
+    /* Which of the last n_q tokens query i sees, whatever their position (trees of guessed tokens): row i is
+     * (n_q + 7) / 8 bytes, bit j % 8 of byte j / 8 is token n_tokens - n_q + j. Older tokens are seen by position.
+     * NULL: all by position. */
+    const uint8_t *tree_mask;
+    int64_t kv_begin, kv_end; /* only tokens kv_begin .. kv_end - 1 count; kv_end 0 is n_tokens. For split-KV: pages are
+                               * read in that range only */
+    float *lse;               /* n_q x n_heads log-sum-exps, sinks included, or NULL */
+} kvb_attend_item;
+
+/* Bytes of scratch for such a call. Grows with n_heads / n_kv_heads, head dims and workers; with n_q only up to a tile
+ * of queries, and not with lengths or n_items (the largest item counts). 0 for illegal items or when it overflows
+ * size_t. */
+KVB_API size_t kvb_attend_scratch_bytes(const kvb_backend *backend, const kvb_attend_item *items, size_t n_items,
+                                        const kvb_parallel *parallel);
+/* Attention of every item, on packed pages as they lie. backend NULL: the fastest. Allocates nothing. The bits of an
+ * item's result depend on that item and the backend alone, not on workers or on the other items. Everything but the
+ * queries' values is checked before the first byte is written: KVB_ERROR_ARGUMENT names the item. `scratch` may lie
+ * anywhere. Outputs may not overlap each other or anything that is read. */
+KVB_API KVB_CHECKED kvb_status kvb_attend(const kvb_backend *backend, const kvb_attend_item *items, size_t n_items,
+                                          void *scratch, size_t scratch_bytes, const kvb_parallel *parallel,
+                                          kvb_error *error);
+
+/* Root-mean-square norm in place of n_rows rows, row_stride values apart, as some models apply per head to Q, K or V
+ * just before the cache: x / sqrt(mean of x^2 + eps), times gain[i] (NULL: without gain). Sums in double precision;
+ * nothing is checked. */
+KVB_API void kvb_rms_norm(float *rows, size_t row_stride, size_t n_rows, int dim, float eps, const float *gain);
 
 #ifdef __cplusplus
 }

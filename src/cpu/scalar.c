@@ -13,6 +13,10 @@ static const kvb_cpu_ops ops = {
     .pack = kvb_scalar_pack,
     .unpack = kvb_scalar_unpack,
     .expand = kvb_scalar_expand,
+    .dot_rows = kvb_scalar_dot_rows,
+    .soften = kvb_scalar_soften,
+    .weigh = kvb_scalar_weigh,
+    .add_values = kvb_scalar_add_values,
 };
 
 static size_t check(const kvb_check_job *job) {
@@ -35,6 +39,10 @@ static void unpack(const kvb_unpack_job *job) {
     kvb_cpu_unpack(job, &ops);
 }
 
+static void attend(const kvb_attend_job *job) {
+    kvb_cpu_attend(job, &ops);
+}
+
 const kvb_backend kvb_backend_scalar = {
     .name = "scalar",
     .supported = NULL,
@@ -43,4 +51,6 @@ const kvb_backend kvb_backend_scalar = {
     .decode = decode,
     .rotate = rotate,
     .unpack = unpack,
+    .attend_scratch = kvb_cpu_attend_scratch,
+    .attend = attend,
 };

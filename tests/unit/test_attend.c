@@ -113,7 +113,7 @@ static void check_outputs(const kvb_output_sums *got, double scale, double softc
 static size_t run(const kvb_vec *vec, double scale, double softcap, int skip, int online) {
     kvb_attend_shape shape = {vec,  N_Q,   N_K, N_COMBOS, combos, LEN + 3, DIM, (float)scale, (float)softcap,
                               skip, online};
-    kvb_attend attend;
+    kvb_attend_variants attend;
     kvb_logit_sums logits[N_K] = {{0}};
     kvb_output_sums errors[N_COMBOS] = {{0}};
     void *memory = malloc(kvb_attend_bytes(&shape));
