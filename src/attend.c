@@ -151,6 +151,10 @@ static kvb_status check_logits(const kvb_attend_item *item, kvb_error *error) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "softcap %g is not finite and at least 0 (none)",
                              (double)item->softcap);
     }
+    if (item->precision != KVB_PRECISION_FAST && item->precision != KVB_PRECISION_PRECISE) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "precision %d is not 0 (fast) or 1 (precise)",
+                             (int)item->precision);
+    }
     for (int h = 0; item->sinks && h < item->n_heads; h++) {
         if (!(item->sinks[h] < INFINITY)) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT, "sink %d is %g; it must be finite or -Inf (none)", h,

@@ -5,7 +5,12 @@
 #include <string.h>
 
 /* Fastest first: kvb_backend_open(NULL) takes the first that the machine supports. */
-static const kvb_backend *const backends[] = {&kvb_backend_scalar};
+static const kvb_backend *const backends[] = {
+#if defined(__x86_64__)
+    &kvb_backend_avx2,
+#endif
+    &kvb_backend_scalar,
+};
 enum { n_backends = sizeof backends / sizeof backends[0] };
 
 static int is_supported(const kvb_backend *backend) {

@@ -118,6 +118,40 @@ static void fill_quantizer(kvb_codec_tables *tables, const float *centroids) {
     }
 }
 
+/* The midpoints [first, first + n) as the tree below `node`; n is 2^k - 1. */
+static void fill_tree(kvb_codec_tables *tables, int node, int first, int n) {
+    int middle = first + n / 2;
+    tables->tree[node] = tables->midpoints[middle];
+    if (n > 1) {
+        fill_tree(tables, 2 * node, first, n / 2);
+        fill_tree(tables, 2 * node + 1, middle + 1, n / 2);
+    }
+}
+
+/* In units of 2^-12, as the library's codebooks are, or else of a part of the largest centroid. */
+static void fill_fixed(kvb_codec_tables *tables) {
+    int levels = tables->levels;
+    double most = 0.0;
+    tables->fixed_is_exact = 1;
+    for (int i = 0; i < levels; i++) {
+        double value = fabs((double)tables->centroids[i]);
+        most = value > most ? value : most;
+        tables->fixed_is_exact &= value * 4096.0 == floor(value * 4096.0) && value * 4096.0 <= INT16_MAX;
+    }
+    double unit = tables->fixed_is_exact ? 1.0 / 4096.0 : most / INT16_MAX;
+    for (int i = 0; i < levels; i++) {
+        tables->fixed[i] = (int16_t)lrint((double)tables->centroids[i] / unit);
+        tables->fixed_bytes[0][i] = (uint8_t)((uint16_t)tables->fixed[i] & 0xff);
+        tables->fixed_bytes[1][i] = (uint8_t)((uint16_t)tables->fixed[i] >> 8);
+    }
+    tables->fixed_is_odd = 1;
+    for (int i = 0; i < levels; i++) {
+        tables->fixed_is_odd &= tables->fixed[i] == -tables->fixed[levels - 1 - i];
+    }
+    tables->fixed_unit = (float)unit;
+    tables->fixed_most = (float)(most / unit);
+}
+
 void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec, const float *centroids) {
     memset(tables, 0, sizeof *tables);
     tables->head_dim = spec->head_dim;
@@ -138,4 +172,6 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec,
         fill_signs(tables, spec->sign_seed);
     }
     fill_quantizer(tables, centroids);
+    fill_tree(tables, 1, 0, tables->levels - 1);
+    fill_fixed(tables);
 }

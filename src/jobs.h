@@ -45,6 +45,18 @@ typedef struct kvb_codec_tables {
     float last_bucket;
     int most_in_bucket;
     kvb_bucket buckets[KVB_MAX_BUCKETS];
+
+    /* The midpoints as a balanced tree: node i has children 2i and 2i+1, the root is 1. */
+    float tree[KVB_MAX_LEVELS];
+
+    /* Centroids in fixed point: centroid = fixed * fixed_unit, exactly when fixed_is_exact, else to 2^-16 of the
+     * largest. The same as low and high bytes, for look-ups of bytes; 0 behind the last level. */
+    int16_t fixed[KVB_MAX_LEVELS];
+    uint8_t fixed_bytes[2][KVB_MAX_LEVELS];
+    float fixed_unit;
+    float fixed_most; /* the largest magnitude */
+    int fixed_is_exact;
+    int fixed_is_odd; /* fixed[levels-1-i] == -fixed[i] */
 } kvb_codec_tables;
 
 /* Looks for the first row that holds NaN, Inf or a magnitude above KVB_MAX_ABS. */

@@ -21,5 +21,8 @@ struct kvb_backend {
 };
 
 extern const kvb_backend kvb_backend_scalar;
+#if defined(__x86_64__)
+extern const kvb_backend kvb_backend_avx2;
+#endif
 
 #endif

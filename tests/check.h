@@ -19,10 +19,13 @@
         }                                                                                                              \
     } while (0)
 
+/* On the scalar backend, which is the reference: the others are compared with it, bit by bit, in tests of parity. */
 static inline kvb_codec *create_codec(const kvb_codec_spec *spec) {
     kvb_error error;
+    const kvb_backend *scalar;
     kvb_codec *codec;
-    assert_ok(kvb_codec_create(spec, NULL, NULL, &codec, &error), error);
+    assert_ok(kvb_backend_open("scalar", &scalar, &error), error);
+    assert_ok(kvb_codec_create(spec, scalar, NULL, &codec, &error), error);
     return codec;
 }
 

@@ -319,6 +319,14 @@ KVB_API float kvb_softmax_finish(const kvb_softmax_state *state, float sink, flo
                             * the order of chunks, whoever computed them */
 #define KVB_MAX_GROUP 1024 /* query heads per KV head */
 
+/* How packed rows enter the sums. Each bound is the relative L2 error of an output against exact arithmetic on the
+ * decoded rows; quantization is a hundred times coarser (docs/math.md, "Attention"). Dense rows and exact tokens are
+ * read in float either way, and sums over chunks are kept in float. */
+typedef enum kvb_precision {
+    KVB_PRECISION_FAST = 0,   /* 5e-4: 16-bit integers within a tile of tokens, where the backend has such kernels */
+    KVB_PRECISION_PRECISE = 1 /* 5e-6: float throughout */
+} kvb_precision;
+
 /* Queries of one sequence in one layer. Query i of head h is k_dim values at q[i*q_token_stride + h*q_head_stride] and
  * gets v_dim floats at out[i*out_token_stride + h*out_head_stride]; strides are counted in values. Query head h reads
  * KV head h / (n_heads / n_kv_heads).
@@ -337,9 +345,10 @@ typedef struct kvb_attend_item {
     size_t out_token_stride, out_head_stride; /* at least v_dim */
     float scale;                              /* finite */
     float softcap;                            /* 0: none */
-    const float *sinks;                       /* one logit per query head, -Inf for none, or NULL */
-    const int64_t *positions;                 /* n_q of them, or NULL: n_tokens - n_q + i. A query whose position is
-                                               * negative sees nothing; one beyond the last token is legal */
+    kvb_precision precision;
+    const float *sinks;       /* one logit per query head, -Inf for none, or NULL */
+    const int64_t *positions; /* n_q of them, or NULL: n_tokens - n_q + i. A query whose position is
+                               * negative sees nothing; one beyond the last token is legal */
     /* Which of the last n_q tokens query i sees, whatever their position (trees of guessed tokens): row i is
      * (n_q + 7) / 8 bytes, bit j % 8 of byte j / 8 is token n_tokens - n_q + j. Older tokens are seen by position.
      * NULL: all by position. */

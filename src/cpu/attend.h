@@ -7,7 +7,6 @@
 #define KVB_TILE_ROWS                                                                                                  \
     64 /* query rows that share the decoded keys and values, or one query's group when it is larger                    \
         */
-#define KVB_TILE_TOKENS 32 /* keys and values decoded at a time; bits of kvb_visible_bits */
 
 /* One side, K or V, of one KV head: where its rows lie. */
 typedef struct kvb_attend_side {
@@ -31,13 +30,16 @@ typedef struct kvb_attend_tile {
     int kv_head, group, first_q, n_q;
     kvb_attend_side k, v;
     int k_is_rotated;
-    int v_is_k; /* values are prefixes of keys: of v only dim counts */
+    int k_is_fast, v_is_fast; /* packed rows are read in fixed point */
+    int v_is_k;               /* values are prefixes of keys: of v only dim counts */
     /* Values from pages are summed as they are stored, rotated; exact ones beside them, as they came. So both halves of
      * an accumulator exist where both happen, else accumulator_dim is v.dim. Rotating every exact value instead would
      * cost a transform per token; this costs one more addition per output. */
     int accumulator_dim;
     int64_t begin, end;   /* no query sees a token outside */
     float *q, *rotated_q; /* rows of k.dim, as given, and in the domain of packed keys where k_is_rotated */
+    int16_t *fixed_q;     /* where k_is_fast: the latter in fixed point */
+    float *fixed_factors;
     kvb_visible *visible; /* of each query */
     kvb_attend_states states;
     size_t first_part, n_parts;
@@ -54,15 +56,17 @@ typedef struct kvb_attend_part {
 /* What one worker needs for a part. */
 typedef struct kvb_attend_work {
     float *k, *v;   /* KVB_TILE_TOKENS rows */
-    float *logits;  /* KVB_TILE_TOKENS of each row */
+    float *weights; /* KVB_TILE_TOKENS of each row, dots at first */
     uint32_t *bits; /* kvb_visible_bits of each query */
+    void *fixed;    /* KVB_FIXED_SCRATCH */
 } kvb_attend_work;
 
 /* attend_tile.c */
 int kvb_attend_tile_queries(const kvb_attend_item *item);
 int kvb_attend_accumulator_dim(const kvb_kv_view *kv);
 /* Fills all but the buffers. */
-void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, int kv_head, int first_q);
+void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, int kv_head, int first_q,
+                          const kvb_cpu_ops *ops);
 /* Loads and rotates the queries, empties the states. */
 void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops);
 /* Merges parts in order; writes the outputs when the tile is complete. */

@@ -11,22 +11,29 @@ void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int di
     }
 }
 
+/* Packed rows of a page. */
+static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_run *run, int n) {
+    uint8_t *block = (uint8_t *)run->page + side->block; /* read only, but kvb_packed serves writers too */
+    kvb_packed_run rows = {.tables = side->tables, .packed = {.scales = block}, .first_row = run->row, .n_rows = n};
+    for (int p = 0; p < side->tables->n_planes; p++) {
+        rows.packed.planes[p] = block + side->planes[p];
+    }
+    return rows;
+}
+
 /* The run's rows of one side as floats, side->dim apart: rotated when they lie packed in a page, else as they came. */
 static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int n, float *out,
                       const kvb_cpu_ops *ops) {
     size_t dim = (size_t)side->dim;
     if (run->source == KVB_SOURCE_PAGE && side->tables) {
-        uint8_t *block = (uint8_t *)run->page + side->block; /* read only, but kvb_packed serves writers too */
-        kvb_decode_job job = {.tables = side->tables,
-                              .packed = {.scales = block},
-                              .first_row = run->row,
+        kvb_packed_run rows = packed_run(side, run, n);
+        kvb_decode_job job = {.tables = rows.tables,
+                              .packed = rows.packed,
+                              .first_row = rows.first_row,
                               .n_rows = (size_t)n,
                               .domain = KVB_DOMAIN_ROTATED,
                               .out = out,
                               .row_stride = dim};
-        for (int p = 0; p < side->tables->n_planes; p++) {
-            job.packed.planes[p] = block + side->planes[p];
-        }
         kvb_cpu_decode(&job, ops);
         return;
     }
@@ -51,45 +58,72 @@ static int find_visible(const kvb_attend_tile *tile, int64_t first, int n, uint3
     return any != 0;
 }
 
-/* A row's dots become weights; its sums so far shrink when the maximum rises. */
-static void weigh_row(const kvb_attend_part *part, int row, uint32_t bits, float *logits, int n,
-                      const kvb_cpu_ops *ops) {
-    const kvb_attend_item *item = part->tile->item;
-    size_t dim = (size_t)part->tile->accumulator_dim;
-    ops->soften(logits, n, item->scale, item->softcap);
-    for (int t = 0; t < n; t++) {
-        logits[t] = bits >> t & 1 ? logits[t] : -INFINITY;
+static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_attend_work *work,
+                const kvb_cpu_ops *ops) {
+    int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
+    if (is_page && tile->k_is_fast) {
+        kvb_packed_run keys = packed_run(&tile->k, run, n);
+        ops->dot_packed(&keys, tile->fixed_q, tile->fixed_factors, n_rows, work->fixed, work->weights);
+    } else {
+        read_rows(&tile->k, run, n, work->k, ops);
+        const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
+        ops->dot_rows(q, n_rows, work->k, n, tile->k.dim, work->weights);
     }
-    float factor = ops->weigh(logits, n, &part->states.max[row], &part->states.sum[row]);
-    if (factor != 1.0f) {
-        float *sums = part->states.accumulators + (size_t)row * dim;
-        for (size_t i = 0; i < dim; i++) {
-            sums[i] *= factor;
+}
+
+/* Dots become weights; a row's sums so far shrink when its maximum rises. */
+static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
+    const kvb_attend_tile *tile = part->tile;
+    size_t dim = (size_t)tile->accumulator_dim;
+    for (int r = 0; r < tile->n_q * tile->group; r++) {
+        float factor = ops->weigh(work->weights + r * KVB_TILE_TOKENS, work->bits[r / tile->group], tile->item->scale,
+                                  tile->item->softcap, &part->states.max[r], &part->states.sum[r]);
+        if (factor != 1.0f) {
+            float *sums = part->states.accumulators + (size_t)r * dim;
+            for (size_t i = 0; i < dim; i++) {
+                sums[i] *= factor;
+            }
         }
     }
 }
 
-static void attend_run(const kvb_attend_part *part, const kvb_token_run *run, int n, const kvb_attend_work *work,
-                       const kvb_cpu_ops *ops) {
-    const kvb_attend_tile *tile = part->tile;
-    int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
-    read_rows(&tile->k, run, n, work->k, ops);
-    const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
-    ops->dot_rows(q, n_rows, work->k, n, tile->k.dim, work->logits, KVB_TILE_TOKENS);
-    if (!tile->v_is_k) {
-        read_rows(&tile->v, run, n, work->v, ops);
+/* 1 when some query does not see a value that is NaN or Inf: then 0 times that value must not be added. */
+static int hides_illegal(const kvb_attend_tile *tile, int n, const kvb_attend_work *work, const float *values,
+                         size_t stride, const kvb_cpu_ops *ops) {
+    uint32_t all = n == KVB_TILE_TOKENS ? UINT32_MAX : ((uint32_t)1 << n) - 1;
+    int is_partial = 0;
+    for (int i = 0; i < tile->n_q; i++) {
+        is_partial |= work->bits[i] != all;
     }
-    const float *values = tile->v_is_k ? work->k : work->v;
-    size_t stride = (size_t)(tile->v_is_k ? tile->k.dim : tile->v.dim);
-    size_t half = is_page ? 0 : (size_t)(tile->accumulator_dim - tile->v.dim);
-    for (int r = 0; r < n_rows; r++) {
-        uint32_t bits = work->bits[r / tile->group];
-        float *logits = work->logits + (size_t)r * KVB_TILE_TOKENS;
-        if (bits) {
-            weigh_row(part, r, bits, logits, n, ops);
-            ops->add_values(logits, n, values, stride, tile->v.dim,
-                            part->states.accumulators + (size_t)r * (size_t)tile->accumulator_dim + half);
+    for (int t = 0; is_partial && t < n; t++) {
+        if (!ops->is_legal(values + (size_t)t * stride, KVB_F32, tile->v.dim)) {
+            return 1;
         }
+    }
+    return 0;
+}
+
+static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, const kvb_attend_work *work,
+                const kvb_cpu_ops *ops) {
+    const kvb_attend_tile *tile = part->tile;
+    const kvb_attend_side *side = tile->v_is_k ? &tile->k : &tile->v;
+    int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
+    size_t half = is_page ? 0 : (size_t)(tile->accumulator_dim - tile->v.dim);
+    float *sums = part->states.accumulators + half;
+    if (is_page && tile->v_is_fast) {
+        kvb_packed_run values = packed_run(side, run, n);
+        ops->add_packed(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums, (size_t)tile->accumulator_dim);
+        return;
+    }
+    float *values = tile->v_is_k ? work->k : work->v; /* the keys lie there already: read as floats, like these */
+    if (!tile->v_is_k) {
+        read_rows(side, run, n, values, ops);
+    }
+    size_t stride = (size_t)side->dim;
+    if (hides_illegal(tile, n, work, values, stride, ops)) {
+        kvb_scalar_add_seen(work->weights, n_rows, values, stride, n, tile->v.dim, sums, (size_t)tile->accumulator_dim);
+    } else {
+        ops->add_rows(work->weights, n_rows, values, stride, n, tile->v.dim, sums, (size_t)tile->accumulator_dim);
     }
 }
 
@@ -100,7 +134,9 @@ void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *wor
         kvb_token_run run = kvb_token_run_at(tile->item->kv, token, part->end);
         int n = run.n_tokens < KVB_TILE_TOKENS ? (int)run.n_tokens : KVB_TILE_TOKENS;
         if (find_visible(tile, token, n, work->bits)) {
-            attend_run(part, &run, n, work, ops);
+            dot(tile, &run, n, work, ops);
+            weigh(part, work, ops);
+            add(part, &run, n, work, ops);
         }
         token += n;
     }

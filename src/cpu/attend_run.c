@@ -83,10 +83,17 @@ static void lay_out(schedule *s, arena *a) {
     for (size_t i = 0; i < s->capacity && !a->is_overflown; i++) {
         float *q = take(a, most.rows * most.k_dim, sizeof *q);
         float *rotated_q = take(a, most.rows * most.k_dim, sizeof *q);
+        int16_t *fixed_q = take(a, most.rows * KVB_FIXED_DIM(most.k_dim), sizeof *fixed_q);
+        float *fixed_factors = take(a, most.rows, sizeof *fixed_factors);
         kvb_visible *visible = take(a, most.queries, sizeof *visible);
         kvb_attend_states states = take_states(a, &most), of_part = take_states(a, &most);
         if (a->base) {
-            s->tiles[i] = (kvb_attend_tile){.q = q, .rotated_q = rotated_q, .visible = visible, .states = states};
+            s->tiles[i] = (kvb_attend_tile){.q = q,
+                                            .rotated_q = rotated_q,
+                                            .fixed_q = fixed_q,
+                                            .fixed_factors = fixed_factors,
+                                            .visible = visible,
+                                            .states = states};
             s->parts[i] = (kvb_attend_part){.states = of_part};
         }
     }
@@ -94,8 +101,9 @@ static void lay_out(schedule *s, arena *a) {
         kvb_attend_work work;
         work.k = take(a, KVB_TILE_TOKENS * most.k_dim, sizeof *work.k);
         work.v = take(a, KVB_TILE_TOKENS * most.v_dim, sizeof *work.v);
-        work.logits = take(a, KVB_TILE_TOKENS * most.rows, sizeof *work.logits);
+        work.weights = take(a, KVB_TILE_TOKENS * most.rows, sizeof *work.weights);
         work.bits = take(a, most.queries, sizeof *work.bits);
+        work.fixed = take(a, 1, KVB_FIXED_SCRATCH(larger(most.k_dim, most.v_dim)));
         if (a->base) {
             s->works[w] = work;
         }
@@ -119,7 +127,7 @@ static int open_next(schedule *s) {
     }
     const kvb_attend_item *item = &s->job->items[s->item];
     kvb_attend_tile *tile = &s->tiles[s->n_tiles++];
-    kvb_attend_tile_open(tile, item, s->kv_head, s->first_q);
+    kvb_attend_tile_open(tile, item, s->kv_head, s->first_q, s->ops);
     s->token = tile->begin;
     s->is_open = 1;
     s->first_q += tile->n_q;

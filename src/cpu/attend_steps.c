@@ -24,36 +24,28 @@ static inline float dot(const float *restrict a, const float *restrict b, int n)
     return sums[0];
 }
 
-void kvb_scalar_dot_rows(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots,
-                         size_t stride) {
+void kvb_scalar_dot_rows(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots) {
     for (int r = 0; r < n_rows; r++) {
         for (int t = 0; t < n_tokens; t++) {
-            dots[(size_t)r * stride + (size_t)t] = dot(q + (size_t)r * (size_t)dim, k + (size_t)t * (size_t)dim, dim);
+            dots[r * KVB_TILE_TOKENS + t] = dot(q + (size_t)r * (size_t)dim, k + (size_t)t * (size_t)dim, dim);
         }
     }
 }
 
-void kvb_scalar_soften(float *logits, int n, float scale, float softcap) {
-    if (softcap == 0.0f) {
-        for (int t = 0; t < n; t++) {
-            logits[t] *= scale;
-        }
-        return;
-    }
-    for (int t = 0; t < n; t++) {
-        logits[t] = softcap * tanhf(logits[t] * scale / softcap);
-    }
+static float soften(float dot, float scale, float softcap) {
+    return softcap == 0.0f ? dot * scale : softcap * tanhf(dot * scale / softcap);
 }
 
-float kvb_scalar_weigh(float *logits, int n, float *max, float *sum) {
+float kvb_scalar_weigh(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum) {
     float top = *max;
-    for (int t = 0; t < n; t++) {
-        top = logits[t] > top ? logits[t] : top;
+    for (int t = 0; t < KVB_TILE_TOKENS; t++) {
+        dots[t] = visible >> t & 1 ? soften(dots[t], scale, softcap) : -INFINITY;
+        top = dots[t] > top ? dots[t] : top;
     }
     float factor = kvb_softmax_rescale(*max, top), added = 0.0f;
-    for (int t = 0; t < n; t++) {
-        logits[t] = logits[t] == -INFINITY ? 0.0f : expf(logits[t] - top);
-        added += logits[t];
+    for (int t = 0; t < KVB_TILE_TOKENS; t++) {
+        dots[t] = dots[t] == -INFINITY ? 0.0f : expf(dots[t] - top);
+        added += dots[t];
     }
     *max = top;
     *sum = *sum * factor + added;
@@ -68,11 +60,11 @@ static void add_four(const float *weights, const float *const *values, int dim, 
     }
 }
 
-void kvb_scalar_add_values(const float *weights, int n, const float *values, size_t stride, int dim, float *sums) {
+static void add_row(const float *weights, const float *values, size_t stride, int n_tokens, int dim, float *sums) {
     float weight[tokens_at_once];
     const float *value[tokens_at_once];
     int n_kept = 0;
-    for (int t = 0; t < n; t++) {
+    for (int t = 0; t < n_tokens; t++) {
         if (weights[t] == 0.0f) {
             continue;
         }
@@ -88,4 +80,16 @@ void kvb_scalar_add_values(const float *weights, int n, const float *values, siz
             sums[i] += weight[k] * value[k][i];
         }
     }
+}
+
+void kvb_scalar_add_seen(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
+                         float *sums, size_t sums_stride) {
+    for (int r = 0; r < n_rows; r++) {
+        add_row(weights + r * KVB_TILE_TOKENS, values, stride, n_tokens, dim, sums + (size_t)r * sums_stride);
+    }
+}
+
+void kvb_scalar_add_rows(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
+                         float *sums, size_t sums_stride) {
+    kvb_scalar_add_seen(weights, n_rows, values, stride, n_tokens, dim, sums, sums_stride);
 }

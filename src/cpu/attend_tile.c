@@ -65,7 +65,8 @@ static void find_range(kvb_attend_tile *tile) {
     tile->begin = tile->begin < tile->end ? tile->begin : tile->end;
 }
 
-void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, int kv_head, int first_q) {
+void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, int kv_head, int first_q,
+                          const kvb_cpu_ops *ops) {
     int queries = kvb_attend_tile_queries(item);
     tile->item = item;
     tile->kv_head = kv_head;
@@ -75,6 +76,9 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
     tile->k = side_of(item->kv, kv_head, 0);
     tile->v = side_of(item->kv, kv_head, 1);
     tile->k_is_rotated = is_rotated(item->kv->format->k_codec);
+    int is_fast = item->precision == KVB_PRECISION_FAST;
+    tile->k_is_fast = is_fast && ops->dot_packed && tile->k.tables;
+    tile->v_is_fast = is_fast && ops->add_packed && (item->kv->format->v_prefix_of_k ? tile->k : tile->v).tables;
     tile->v_is_k = item->kv->format->v_prefix_of_k;
     tile->accumulator_dim = kvb_attend_accumulator_dim(item->kv);
     tile->first_part = tile->n_parts = 0;
@@ -96,6 +100,10 @@ void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
         memcpy(tile->rotated_q, tile->q, (size_t)n_rows * dim * sizeof *tile->q);
         kvb_rotate_job job = {tile->k.tables, tile->rotated_q, dim, (size_t)n_rows, 0};
         kvb_cpu_rotate(&job, ops);
+    }
+    if (tile->k_is_fast) {
+        ops->fix_queries(tile->k.tables, tile->k_is_rotated ? tile->rotated_q : tile->q, n_rows, tile->fixed_q,
+                         tile->fixed_factors);
     }
     for (int i = 0; i < tile->n_q; i++) {
         tile->visible[i] = kvb_visible_to(item, tile->first_q + i);

@@ -1,10 +1,11 @@
 /* Input values: as floats, and whether they are legal. */
 #include "cpu/ops.h"
+#include "cpu/step.h"
 #include "half.h"
 
 #include <string.h>
 
-void kvb_scalar_load(const void *values, kvb_dtype dtype, int n, float *out) {
+void KVB_STEP(load)(const void *values, kvb_dtype dtype, int n, float *out) {
     if (dtype == KVB_F32) {
         memcpy(out, values, (size_t)n * sizeof *out);
         return;
@@ -22,7 +23,7 @@ void kvb_scalar_load(const void *values, kvb_dtype dtype, int n, float *out) {
 }
 
 /* Patterns without the sign rise with the magnitude, Inf and NaN above all finite ones: one integer comparison each. */
-int kvb_scalar_is_legal(const void *values, kvb_dtype dtype, int n) {
+int KVB_STEP(is_legal)(const void *values, kvb_dtype dtype, int n) {
     if (dtype == KVB_F32) {
         const int32_t limit = 0x5c800000; /* 2^58 */
         const float *floats = values;

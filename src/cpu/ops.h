@@ -6,6 +6,21 @@
 #include "attend_jobs.h"
 #include "jobs.h"
 
+#define KVB_TILE_TOKENS 32 /* keys and values read at a time; bits of kvb_visible_bits */
+
+/* Values of a row in fixed point, padded to whole vectors; and the scratch of a step that reads packed rows: a tile of
+ * such rows, and one of codes. */
+#define KVB_FIXED_DIM(dim) (((size_t)(dim) + 63) / 64 * 64)
+#define KVB_FIXED_SCRATCH(dim) (KVB_TILE_TOKENS * KVB_FIXED_DIM(dim) * (sizeof(int16_t) + 1))
+
+/* Up to KVB_TILE_TOKENS packed rows, one after another in one block. */
+typedef struct kvb_packed_run {
+    const kvb_codec_tables *tables;
+    kvb_packed packed; /* read only */
+    size_t first_row;
+    int n_rows;
+} kvb_packed_run;
+
 typedef struct kvb_cpu_ops {
     /* 1 when all n values are finite with magnitude up to KVB_MAX_ABS. */
     int (*is_legal)(const void *values, kvb_dtype dtype, int n);
@@ -22,15 +37,24 @@ typedef struct kvb_cpu_ops {
     void (*unpack)(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
     /* centroid * scale for each code. */
     void (*expand)(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out);
-    /* Attention. dots[r * stride + t] = <q row r, k row t>; the rows of both lie dim values apart. */
-    void (*dot_rows)(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots, size_t stride);
-    /* In place: dots to logits. softcap 0: none. */
-    void (*soften)(float *logits, int n, float scale, float softcap);
-    /* In place: logits to exp(logit - *max), -Inf to 0. *max rises to the largest logit, *sum gets the weights added;
+    /* Attention on floats. dots[r * KVB_TILE_TOKENS + t] = <q row r, k row t>; the rows of both lie dim values apart.
+     */
+    void (*dot_rows)(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots);
+    /* In place: the KVB_TILE_TOKENS dots of a row become weights exp(logit - *max), those of tokens whose bit in
+     * `visible` is 0 become 0, whatever they were. *max rises to the largest logit, *sum gets the weights added;
      * returns what everything summed before must be multiplied by, as *sum was. */
-    float (*weigh)(float *logits, int n, float *max, float *sum);
-    /* sums += weights[t] * (values + t * stride); a value of weight 0 is not read, since it may be NaN. */
-    void (*add_values)(const float *weights, int n, const float *values, size_t stride, int dim, float *sums);
+    float (*weigh)(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum);
+    /* sums row r += weights[r * KVB_TILE_TOKENS + t] * value t. Weights 0 times NaN may be NaN. */
+    void (*add_rows)(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
+                     float *sums, size_t sums_stride);
+    /* Attention on packed rows in fixed point; all NULL where an instruction set has none. Queries as integers, padded
+     * to KVB_FIXED_DIM(dim) each in an order of the instruction set's own, and what an integer is worth. */
+    void (*fix_queries)(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors);
+    void (*dot_packed)(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
+                       float *dots);
+    /* The first `dim` values of each row. A weight of 0 adds nothing, whatever the row's scale. */
+    void (*add_packed)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
+                       float *sums, size_t sums_stride);
 } kvb_cpu_ops;
 
 /* run.c: a whole job by the given steps. */
@@ -49,15 +73,18 @@ void kvb_scalar_load(const void *values, kvb_dtype dtype, int n, float *out);
 void kvb_scalar_rotate(const kvb_codec_tables *tables, float *row);
 void kvb_scalar_unrotate(const kvb_codec_tables *tables, float *row);
 float kvb_scalar_sum_squares(const float *row, int n);
-void kvb_scalar_project(const kvb_codec_tables *tables, const float *row, const uint8_t *codes, float *row_c,
-                        float *c_c);
-void kvb_scalar_quantize(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes);
+void kvb_scalar_project_by_lookup(const kvb_codec_tables *tables, const float *row, const uint8_t *codes, float *row_c,
+                                  float *c_c);
+void kvb_scalar_quantize_by_buckets(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes);
 void kvb_scalar_pack(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]);
 void kvb_scalar_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
-void kvb_scalar_expand(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out);
-void kvb_scalar_dot_rows(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots, size_t stride);
-void kvb_scalar_soften(float *logits, int n, float scale, float softcap);
-float kvb_scalar_weigh(float *logits, int n, float *max, float *sum);
-void kvb_scalar_add_values(const float *weights, int n, const float *values, size_t stride, int dim, float *sums);
+void kvb_scalar_expand_by_lookup(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out);
+void kvb_scalar_dot_rows(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots);
+float kvb_scalar_weigh(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum);
+void kvb_scalar_add_rows(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
+                         float *sums, size_t sums_stride);
+/* The same, but a value of weight 0 is not read. */
+void kvb_scalar_add_seen(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
+                         float *sums, size_t sums_stride);
 
 #endif

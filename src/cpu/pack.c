@@ -1,6 +1,7 @@
 /* Codes to planes and back, in the strided order of layout.h. Widths and shifts are constants in each instance, so that
  * compilers make byte vectors of the loops. */
 #include "cpu/ops.h"
+#include "cpu/step.h"
 
 #include <string.h>
 
@@ -32,7 +33,7 @@ static inline void unpack_plane(const uint8_t *restrict plane, int head_dim, int
     }
 }
 
-void kvb_scalar_pack(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]) {
+void KVB_STEP(pack)(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]) {
     int n = tables->head_dim;
     switch (tables->bits) {
     case 1:
@@ -66,7 +67,7 @@ void kvb_scalar_pack(const kvb_codec_tables *tables, const uint8_t *codes, uint8
     }
 }
 
-void kvb_scalar_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes) {
+void KVB_STEP(unpack)(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes) {
     int n = tables->head_dim;
     switch (tables->bits) {
     case 1:

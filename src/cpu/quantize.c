@@ -3,10 +3,11 @@
 #include "codec_tables.h"
 #include "cpu/lookup.h"
 #include "cpu/ops.h"
+#include "cpu/step.h"
 
 #include <string.h>
 
-void kvb_scalar_quantize(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes) {
+void KVB_STEP(quantize_by_buckets)(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes) {
     int n = tables->head_dim;
     float values[KVB_MAX_HEAD_DIM];
     int32_t indices[KVB_MAX_HEAD_DIM];
@@ -34,7 +35,7 @@ void kvb_scalar_quantize(const kvb_codec_tables *tables, const float *row, float
     }
 }
 
-void kvb_scalar_expand(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out) {
+void KVB_STEP(expand_by_lookup)(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out) {
     float scaled[KVB_MAX_LEVELS];
     for (int i = 0; i < tables->levels; i++) {
         scaled[i] = tables->centroids[i] * scale;

@@ -2,7 +2,9 @@
  * run h = 1, 2, 4, ... over contiguous runs, then the order-m sums in index order; both only add and subtract, so that
  * every backend rounds alike, and the one multiply comes last, where no compiler can fuse it into a sum. The inverse is
  * the same with the transpose of H_m, and the signs last. */
+#include "cpu/mix.h"
 #include "cpu/ops.h"
+#include "cpu/step.h"
 #include "half.h"
 
 static void flip_signs(const uint32_t *masks, float *row, int n) {
@@ -73,58 +75,6 @@ static void walsh_hadamard(float *row, int n, int run) {
     }
 }
 
-/* Sums of the order-m transform over [m][run]; `signed_rows` is [2m][run], the rows and their negations. Three terms
- * join the first, then four at a time, in index order: every supported m is a multiple of four, and every first column
- * is +1. Row after row instead of sum after sum, because neighboring sums do not wait for each other. */
-static inline void mix_rows(const uint8_t *mix, int m, int run, const float *restrict signed_rows,
-                            float *restrict out) {
-    for (int row = 0; row < m; row++) {
-        const uint8_t *sources = mix + row * m;
-        const float *b = signed_rows + sources[1] * run, *c = signed_rows + sources[2] * run;
-        const float *d = signed_rows + sources[3] * run;
-        for (int i = 0; i < run; i++) {
-            out[row * run + i] = signed_rows[i] + b[i] + c[i] + d[i];
-        }
-    }
-    for (int j = 4; j < m; j += 4) {
-        for (int row = 0; row < m; row++) {
-            const uint8_t *sources = mix + row * m + j;
-            const float *a = signed_rows + sources[0] * run, *b = signed_rows + sources[1] * run;
-            const float *c = signed_rows + sources[2] * run, *d = signed_rows + sources[3] * run;
-            float *sums = out + row * run;
-            for (int i = 0; i < run; i++) {
-                sums[i] = sums[i] + a[i] + b[i] + c[i] + d[i];
-            }
-        }
-    }
-}
-
-/* The order-m transform; a constant run lets the compiler unroll the innermost loops. */
-static void mix_in_place(const uint8_t *mix, int m, int run, float *row) {
-    float signed_rows[2 * KVB_MAX_HEAD_DIM];
-    int n = m * run;
-    for (int i = 0; i < n; i++) {
-        signed_rows[i] = row[i];
-        signed_rows[n + i] = -row[i];
-    }
-    switch (run) {
-    case 2:
-        mix_rows(mix, m, 2, signed_rows, row);
-        break;
-    case 4:
-        mix_rows(mix, m, 4, signed_rows, row);
-        break;
-    case 8:
-        mix_rows(mix, m, 8, signed_rows, row);
-        break;
-    case 16:
-        mix_rows(mix, m, 16, signed_rows, row);
-        break;
-    default:
-        mix_rows(mix, m, 32, signed_rows, row);
-    }
-}
-
 static void transform(const kvb_codec_tables *tables, const uint8_t *mix, float *row) {
     int n = tables->head_dim;
     walsh_hadamard(row, n, tables->run);
@@ -136,7 +86,7 @@ static void transform(const kvb_codec_tables *tables, const uint8_t *mix, float 
     }
 }
 
-void kvb_scalar_rotate(const kvb_codec_tables *tables, float *row) {
+void KVB_STEP(rotate)(const kvb_codec_tables *tables, float *row) {
     if (tables->rotation == KVB_ROTATION_NONE) {
         return;
     }
@@ -146,7 +96,7 @@ void kvb_scalar_rotate(const kvb_codec_tables *tables, float *row) {
     transform(tables, tables->mix[0], row);
 }
 
-void kvb_scalar_unrotate(const kvb_codec_tables *tables, float *row) {
+void KVB_STEP(unrotate)(const kvb_codec_tables *tables, float *row) {
     if (tables->rotation == KVB_ROTATION_NONE) {
         return;
     }

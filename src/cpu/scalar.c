@@ -8,49 +8,16 @@ static const kvb_cpu_ops ops = {
     .rotate = kvb_scalar_rotate,
     .unrotate = kvb_scalar_unrotate,
     .sum_squares = kvb_scalar_sum_squares,
-    .project = kvb_scalar_project,
-    .quantize = kvb_scalar_quantize,
+    .project = kvb_scalar_project_by_lookup,
+    .quantize = kvb_scalar_quantize_by_buckets,
     .pack = kvb_scalar_pack,
     .unpack = kvb_scalar_unpack,
-    .expand = kvb_scalar_expand,
+    .expand = kvb_scalar_expand_by_lookup,
     .dot_rows = kvb_scalar_dot_rows,
-    .soften = kvb_scalar_soften,
     .weigh = kvb_scalar_weigh,
-    .add_values = kvb_scalar_add_values,
+    .add_rows = kvb_scalar_add_rows,
 };
 
-static size_t check(const kvb_check_job *job) {
-    return kvb_cpu_check(job, &ops);
-}
+#include "cpu/backend_table.h"
 
-static void encode(const kvb_encode_job *job) {
-    kvb_cpu_encode(job, &ops);
-}
-
-static void decode(const kvb_decode_job *job) {
-    kvb_cpu_decode(job, &ops);
-}
-
-static void rotate(const kvb_rotate_job *job) {
-    kvb_cpu_rotate(job, &ops);
-}
-
-static void unpack(const kvb_unpack_job *job) {
-    kvb_cpu_unpack(job, &ops);
-}
-
-static void attend(const kvb_attend_job *job) {
-    kvb_cpu_attend(job, &ops);
-}
-
-const kvb_backend kvb_backend_scalar = {
-    .name = "scalar",
-    .supported = NULL,
-    .check = check,
-    .encode = encode,
-    .decode = decode,
-    .rotate = rotate,
-    .unpack = unpack,
-    .attend_scratch = kvb_cpu_attend_scratch,
-    .attend = attend,
-};
+const kvb_backend kvb_backend_scalar = {.name = "scalar", .supported = NULL, KVB_CPU_JOBS};

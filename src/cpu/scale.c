@@ -2,6 +2,7 @@
  * each product and each sum rounded, and the lanes fold by halves: 8, 4, 2, 1. */
 #include "cpu/lookup.h"
 #include "cpu/ops.h"
+#include "cpu/step.h"
 
 static inline float fold(float lanes[KVB_SUM_LANES]) {
     for (int half = KVB_SUM_LANES / 2; half > 0; half /= 2) {
@@ -26,12 +27,12 @@ static inline float dot(const float *a, const float *b, int n) {
     return fold(lanes);
 }
 
-float kvb_scalar_sum_squares(const float *row, int n) {
+float KVB_STEP(sum_squares)(const float *row, int n) {
     return dot(row, row, n);
 }
 
-void kvb_scalar_project(const kvb_codec_tables *tables, const float *row, const uint8_t *codes, float *row_c,
-                        float *c_c) {
+void KVB_STEP(project_by_lookup)(const kvb_codec_tables *tables, const float *row, const uint8_t *codes, float *row_c,
+                                 float *c_c) {
     int n = tables->head_dim;
     float centroids[KVB_MAX_HEAD_DIM];
     kvb_look_up(tables->centroids, codes, n, centroids);

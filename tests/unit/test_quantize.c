@@ -20,7 +20,7 @@ static void check_value(const float *levels, float value) {
     float row[KVB_MIN_HEAD_DIM] = {0};
     uint8_t codes[KVB_MIN_HEAD_DIM];
     row[3] = value;
-    kvb_scalar_quantize(&tables, row, 1.0f, codes);
+    kvb_scalar_quantize_by_buckets(&tables, row, 1.0f, codes);
     int expected = 0;
     for (int k = 0; k + 1 < tables.levels; k++) {
         expected += value > 0.5f * (levels[k] + levels[k + 1]);

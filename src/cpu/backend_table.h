@@ -1,0 +1,31 @@
+/* The jobs of a CPU backend by its table of steps `ops`: included by the one file of each instruction set. */
+#include "cpu/ops.h"
+#include "kernels.h"
+
+static size_t check(const kvb_check_job *job) {
+    return kvb_cpu_check(job, &ops);
+}
+
+static void encode(const kvb_encode_job *job) {
+    kvb_cpu_encode(job, &ops);
+}
+
+static void decode(const kvb_decode_job *job) {
+    kvb_cpu_decode(job, &ops);
+}
+
+static void rotate(const kvb_rotate_job *job) {
+    kvb_cpu_rotate(job, &ops);
+}
+
+static void unpack(const kvb_unpack_job *job) {
+    kvb_cpu_unpack(job, &ops);
+}
+
+static void attend(const kvb_attend_job *job) {
+    kvb_cpu_attend(job, &ops);
+}
+
+#define KVB_CPU_JOBS                                                                                                   \
+    .check = check, .encode = encode, .decode = decode, .rotate = rotate, .unpack = unpack,                            \
+    .attend_scratch = kvb_cpu_attend_scratch, .attend = attend

@@ -1,0 +1,114 @@
+/* Codes to fixed-point centroids, 32 at a time, by shuffles of bytes: tables of 16 entries in registers, one for the
+ * low bytes and one for the high ones. Wider codes choose between several tables; an odd codebook needs half of them.
+ */
+#ifndef KVB_CPU_LUT_AVX2_H
+#define KVB_CPU_LUT_AVX2_H
+
+#include "cpu/vec_avx2.h"
+#include "jobs.h"
+
+#define LUT_CODES 32 /* codes of a look-up: two vectors of 16 centroids each */
+
+typedef struct lut {
+    __m256i low[8], high[8]; /* as many as the width needs */
+    __m256i fold;            /* odd codebooks of 5 bits and more: the mask of the folded index */
+} lut;
+
+static inline __attribute__((always_inline)) int lut_is_folded(const kvb_codec_tables *tables, int bits) {
+    return bits > 4 && tables->fixed_is_odd;
+}
+
+/* 1 when lut_read serves the codebook: otherwise, look up one by one. */
+static inline int lut_is_possible(const kvb_codec_tables *tables) {
+    return tables->bits <= 4 || tables->fixed_is_odd;
+}
+
+static inline __attribute__((always_inline)) lut lut_open(const kvb_codec_tables *tables, int bits) {
+    lut l;
+    int first = bits > 4 ? 1 << (bits - 1) : 0, n = bits > 5 ? 1 << (bits - 5) : 1;
+    for (int i = 0; i < n; i++) {
+        const uint8_t *low = tables->fixed_bytes[0] + first + 16 * i, *high = tables->fixed_bytes[1] + first + 16 * i;
+        l.low[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)low));
+        l.high[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)high));
+    }
+    l.fold = _mm256_set1_epi8((char)(bits > 4 ? (1 << (bits - 1)) - 1 : 0));
+    return l;
+}
+
+/* One byte of 16 * n entries; `index` below 16 * n, `low4` its low four bits. */
+static inline __attribute__((always_inline)) __m256i lut_bytes(const __m256i *table, int n, __m256i index,
+                                                               __m256i low4) {
+    __m256i found[8];
+    for (int i = 0; i < n; i++) {
+        found[i] = _mm256_shuffle_epi8(table[i], low4);
+    }
+    for (int bit = 4; n > 1; bit++) {
+        __m256i choose = bit == 4   ? _mm256_slli_epi16(index, 3)
+                         : bit == 5 ? _mm256_slli_epi16(index, 2)
+                                    : _mm256_slli_epi16(index, 1);
+        n /= 2;
+        for (int i = 0; i < n; i++) {
+            found[i] = _mm256_blendv_epi8(found[2 * i], found[2 * i + 1], choose);
+        }
+    }
+    return found[0];
+}
+
+/* Of 32 codes c0 .. c31: first = c0-c7 and c16-c23, second = c8-c15 and c24-c31. */
+static inline __attribute__((always_inline)) void lut_read(const lut *l, int bits, __m256i codes, __m256i *first,
+                                                           __m256i *second) {
+    if (bits <= 4) {
+        __m256i low = _mm256_shuffle_epi8(l->low[0], codes), high = _mm256_shuffle_epi8(l->high[0], codes);
+        *first = _mm256_unpacklo_epi8(low, high);
+        *second = _mm256_unpackhi_epi8(low, high);
+        return;
+    }
+    /* The lower half of an odd codebook is the upper one from its end, negated. */
+    __m256i is_lower = bits == 8 ? _mm256_cmpgt_epi8(codes, _mm256_set1_epi8(-1))
+                                 : _mm256_cmpgt_epi8(_mm256_set1_epi8((char)(1 << (bits - 1))), codes);
+    __m256i index = _mm256_and_si256(_mm256_xor_si256(codes, is_lower), l->fold);
+    __m256i low4 = bits > 5 ? _mm256_and_si256(index, _mm256_set1_epi8(15)) : index;
+    int n = bits > 5 ? 1 << (bits - 5) : 1;
+    __m256i low = lut_bytes(l->low, n, index, low4), high = lut_bytes(l->high, n, index, low4);
+    __m256i one = _mm256_set1_epi8(1); /* words 0x0001 and 0xff01 carry the signs */
+    *first = _mm256_sign_epi16(_mm256_unpacklo_epi8(low, high), _mm256_unpacklo_epi8(one, is_lower));
+    *second = _mm256_sign_epi16(_mm256_unpackhi_epi8(low, high), _mm256_unpackhi_epi8(one, is_lower));
+}
+
+/* Four vectors of eight floats, in the order of codes. */
+static inline __attribute__((always_inline)) void lut_floats(__m256i first, __m256i second, vf out[4]) {
+    out[0] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(first)));
+    out[1] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(second)));
+    out[2] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(first, 1)));
+    out[3] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(second, 1)));
+}
+
+/* Runs DO(bits) with the constant that tables->bits is. */
+#define LUT_EACH_WIDTH(DO)                                                                                             \
+    switch (tables->bits) {                                                                                            \
+    case 1:                                                                                                            \
+        DO(1);                                                                                                         \
+        break;                                                                                                         \
+    case 2:                                                                                                            \
+        DO(2);                                                                                                         \
+        break;                                                                                                         \
+    case 3:                                                                                                            \
+        DO(3);                                                                                                         \
+        break;                                                                                                         \
+    case 4:                                                                                                            \
+        DO(4);                                                                                                         \
+        break;                                                                                                         \
+    case 5:                                                                                                            \
+        DO(5);                                                                                                         \
+        break;                                                                                                         \
+    case 6:                                                                                                            \
+        DO(6);                                                                                                         \
+        break;                                                                                                         \
+    case 7:                                                                                                            \
+        DO(7);                                                                                                         \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        DO(8);                                                                                                         \
+    }
+
+#endif

@@ -1,0 +1,92 @@
+/* Vector verbs of AVX2: eight floats. The bit-exact steps use these alone; none of them fuses or reorders a rounding.
+ */
+#ifndef KVB_CPU_VEC_AVX2_H
+#define KVB_CPU_VEC_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VEC_FLOATS 8
+
+typedef __m256 vf;
+typedef __m256i vi;
+
+static inline vf vf_load(const float *from) {
+    return _mm256_loadu_ps(from);
+}
+
+static inline void vf_store(float *to, vf x) {
+    _mm256_storeu_ps(to, x);
+}
+
+static inline vf vf_all(float x) {
+    return _mm256_set1_ps(x);
+}
+
+static inline vf vf_add(vf a, vf b) {
+    return _mm256_add_ps(a, b);
+}
+
+static inline vf vf_sub(vf a, vf b) {
+    return _mm256_sub_ps(a, b);
+}
+
+static inline vf vf_mul(vf a, vf b) {
+    return _mm256_mul_ps(a, b);
+}
+
+/* Flips the bits that `masks` holds. */
+static inline vf vf_flip(vf x, const uint32_t *masks) {
+    return _mm256_xor_ps(x, _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)masks)));
+}
+
+/* All butterflies inside a vector: distances 1, 2, ... below `run`. With b the partner of a, lanes become a + b and
+ * b + (-a), which is b - a to the bit. */
+static inline vf vf_butterflies(vf x, int run) {
+    const vf s = _mm256_castsi256_ps(_mm256_set1_epi64x((long long)0x8000000000000000u));
+    const vf s2 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, INT32_MIN, INT32_MIN, 0, 0, INT32_MIN, INT32_MIN));
+    const vf s4 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, 0, 0, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN));
+    x = _mm256_add_ps(_mm256_permute_ps(x, 0xb1), _mm256_xor_ps(x, s));
+    if (run > 2) {
+        x = _mm256_add_ps(_mm256_permute_ps(x, 0x4e), _mm256_xor_ps(x, s2));
+    }
+    if (run > 4) {
+        x = _mm256_add_ps(_mm256_permute2f128_ps(x, x, 1), _mm256_xor_ps(x, s4));
+    }
+    return x;
+}
+
+/* ---- Search in a sorted tree of floats ---- */
+
+static inline vi vi_zero(void) {
+    return _mm256_setzero_si256();
+}
+
+/* A level of the tree with at most 8, 16, 32 entries, in so many registers. */
+static inline vf vf_pick8(const float *level, vi at) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(level), at);
+}
+
+static inline vf vf_pick16(const float *level, vi at) {
+    vf high = _mm256_castsi256_ps(_mm256_slli_epi32(at, 28));
+    return _mm256_blendv_ps(vf_pick8(level, at), vf_pick8(level + 8, at), high);
+}
+
+static inline vf vf_pick32(const float *level, vi at) {
+    vf high = _mm256_castsi256_ps(_mm256_slli_epi32(at, 27));
+    return _mm256_blendv_ps(vf_pick16(level, at), vf_pick16(level + 16, at), high);
+}
+
+/* 2 * at + (x > level): the mask of a comparison is -1. */
+static inline vi vi_descend(vi at, vf x, vf level) {
+    vi above = _mm256_castps_si256(_mm256_cmp_ps(x, level, _CMP_GT_OQ));
+    return _mm256_sub_epi32(_mm256_add_epi32(at, at), above);
+}
+
+/* Values 0 .. 255 as bytes. */
+static inline void vi_store_bytes(uint8_t *to, vi x) {
+    __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    _mm_storel_epi64((__m128i *)to, _mm_packus_epi16(halves, halves));
+}
+
+#endif
