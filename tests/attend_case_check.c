@@ -1,0 +1,83 @@
+#include "attend_case.h"
+
+#include <math.h>
+
+static const float untouched = -77.25f; /* nothing computes it */
+
+void attend_cases_run(attend_case *cases, size_t n, const kvb_backend *backend, const kvb_parallel *parallel) {
+    kvb_attend_item *items = malloc(n * sizeof *items);
+    assert_non_null(items);
+    for (size_t k = 0; k < n; k++) {
+        attend_case *c = &cases[k];
+        items[k] = c->item;
+        for (size_t i = 0; i < c->n_out; i++) {
+            c->item.out[i] = untouched;
+        }
+        for (size_t i = 0; i < attend_case_rows(c); i++) {
+            c->item.lse[i] = untouched;
+        }
+    }
+    size_t bytes = kvb_attend_scratch_bytes(backend, items, n, parallel);
+    assert_true(bytes > 0);
+    void *scratch = attend_case_allocate(&cases[0], bytes);
+    kvb_error error;
+    assert_ok(kvb_attend(backend, items, n, scratch, bytes, parallel, &error), error);
+    attend_case_release(&cases[0], scratch, bytes);
+    free(items);
+}
+
+static float *row_of(const attend_case *c, size_t row) {
+    size_t heads = (size_t)c->item.n_heads;
+    return c->item.out + row / heads * c->item.out_token_stride + row % heads * c->item.out_head_stride;
+}
+
+size_t attend_case_result(const attend_case *c, float *result) {
+    size_t rows = attend_case_rows(c), dim = (size_t)c->shape.v_dim;
+    for (size_t row = 0; row < rows; row++) {
+        memcpy(result + row * dim, row_of(c, row), dim * sizeof *result);
+    }
+    memcpy(result + rows * dim, c->item.lse, rows * sizeof *result);
+    return rows * (dim + 1) * sizeof *result;
+}
+
+double attend_bound(const kvb_backend *backend, attend_precision precision) {
+    (void)backend;
+    (void)precision;
+    return 5e-6;
+}
+
+static void check_gaps(const attend_case *c) {
+    size_t heads = (size_t)c->item.n_heads, dim = (size_t)c->shape.v_dim;
+    for (size_t i = 0; i < c->n_out; i++) {
+        size_t in_token = i % c->item.out_token_stride;
+        int is_value = in_token / c->item.out_head_stride < heads && in_token % c->item.out_head_stride < dim;
+        if (!is_value && c->item.out[i] != untouched) {
+            fail_msg("seed %llu: output value %zu lies between rows, and was written",
+                     (unsigned long long)c->shape.seed, i);
+        }
+    }
+}
+
+void attend_case_check(attend_case *c, const kvb_backend *backend, attend_precision precision) {
+    size_t dim = (size_t)c->shape.v_dim;
+    double bound = attend_bound(backend, precision);
+    for (size_t row = 0; row < attend_case_rows(c); row++) {
+        const float *out = row_of(c, row);
+        const double *expected = c->expected + row * dim;
+        double error = 0.0, norm = 0.0, lse = c->expected_lse[row], ours = (double)c->item.lse[row];
+        for (size_t i = 0; i < dim; i++) {
+            error += ((double)out[i] - expected[i]) * ((double)out[i] - expected[i]);
+            norm += expected[i] * expected[i];
+        }
+        if (!(sqrt(error) <= bound * sqrt(norm))) {
+            fail_msg("%s, seed %llu, row %zu: relative error %.3g of a norm of %.3g, bound %.3g",
+                     kvb_backend_name(backend), (unsigned long long)c->shape.seed, row, sqrt(error / norm), sqrt(norm),
+                     bound);
+        }
+        if (!(isinf(lse) ? ours == -INFINITY : fabs(ours - lse) <= bound * fmax(1.0, fabs(lse)))) {
+            fail_msg("%s, seed %llu, row %zu: log-sum-exp %.9g, not %.9g", kvb_backend_name(backend),
+                     (unsigned long long)c->shape.seed, row, ours, lse);
+        }
+    }
+    check_gaps(c);
+}
