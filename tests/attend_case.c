@@ -227,6 +227,7 @@ void attend_case_create(attend_case *c, const attend_shape *shape, const attend_
                                 .q_dtype = s->q_dtype,
                                 .scale = (float)(1.0 / sqrt((double)s->k_dim)),
                                 .softcap = s->softcap,
+                                .precision = KVB_PRECISION_PRECISE,
                                 .kv_begin = s->kv_begin,
                                 .kv_end = s->kv_end};
     make_masks(c, &random);

@@ -42,7 +42,7 @@ typedef struct attend_case {
     kvb_codec *k_codec, *v_codec;
     kvb_layer_format format;
     kvb_kv_view view;
-    kvb_attend_item item; /* out and lse are the case's own */
+    kvb_attend_item item; /* out and lse are the case's own; precise unless a test says otherwise */
     size_t n_pages, n_q_values, n_out;
     double *expected, *expected_lse;
 } attend_case;
@@ -54,8 +54,11 @@ void *attend_case_allocate(const attend_case *c, size_t bytes);
 void attend_case_release(const attend_case *c, const void *pointer, size_t bytes);
 
 /* What may be between a result and the oracle's: |difference| / |expected| over the values of one query and head, and
- * the difference of log-sum-exps. The precise path is float throughout. */
-typedef enum attend_precision { ATTEND_PRECISE } attend_precision;
+ * the difference of log-sum-exps. */
+typedef enum attend_precision {
+    ATTEND_PRECISE = KVB_PRECISION_PRECISE,
+    ATTEND_FAST = KVB_PRECISION_FAST
+} attend_precision;
 double attend_bound(const kvb_backend *backend, attend_precision precision);
 
 /* kvb_attend of these cases in one call, in scratch of exactly the size that was asked for, on outputs that are

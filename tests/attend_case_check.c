@@ -41,9 +41,8 @@ size_t attend_case_result(const attend_case *c, float *result) {
 }
 
 double attend_bound(const kvb_backend *backend, attend_precision precision) {
-    (void)backend;
-    (void)precision;
-    return 5e-6;
+    int is_float = precision == ATTEND_PRECISE || strcmp(kvb_backend_name(backend), "scalar") == 0;
+    return is_float ? 5e-6 : 5e-4;
 }
 
 static void check_gaps(const attend_case *c) {

@@ -1,8 +1,8 @@
 /* Attention on packed rows in fixed point, AVX2. Rows become 16-bit centroids by look-ups of bytes; products of pairs
  * are summed in 32 bits within a tile of tokens, and tiles in floats.
  *
- * No sum overflows: a query is scaled so that the integers of each lane times the largest centroid stay below 2^31,
- * weights so that their sum over the tile does. */
+ * No sum overflows: a query is scaled so that within each span of coordinates the integers of each lane times the
+ * largest centroid stay below 2^31, weights so that their sum over the tile does. */
 #if defined(__x86_64__)
 #include "cpu/avx2_attend.h"
 #include "cpu/lut_avx2.h"
@@ -15,6 +15,10 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { lanes = 8, rows_at_once = 4, tokens_at_once = 2, pairs = KVB_TILE_TOKENS / 2 };
+
+/* Coordinates whose products are summed as integers: so few that 16 bits are the limit of a query's precision, and not
+ * these sums. */
+enum { span = 128 };
 
 /* Leaves room for the roundings of up to 576 integers. */
 static const float largest_sum = 0x1p31f * 0.99f;
@@ -32,11 +36,11 @@ static int lane_of(int i) {
 }
 
 static void fix_query(const kvb_codec_tables *keys, const float *q, int16_t *fixed, float *factor) {
-    float most = 0.0f, sums[lanes] = {0}, any = 0.0f;
+    float most = 0.0f, sums[(KVB_MAX_HEAD_DIM + span - 1) / span * lanes] = {0}, any = 0.0f;
     for (int i = 0; i < keys->head_dim; i++) {
         float value = fabsf(q[i]);
         most = value > most ? value : most;
-        sums[lane_of(i)] += value;
+        sums[i / span * lanes + lane_of(i)] += value;
         any += value;
     }
     memset(fixed, 0, KVB_FIXED_DIM(keys->head_dim) * sizeof *fixed);
@@ -45,7 +49,7 @@ static void fix_query(const kvb_codec_tables *keys, const float *q, int16_t *fix
         return;
     }
     float fullest = 0.0f;
-    for (int l = 0; l < lanes; l++) {
+    for (size_t l = 0; l < sizeof sums / sizeof sums[0]; l++) {
         fullest = sums[l] > fullest ? sums[l] : fullest;
     }
     double scale = fmin(INT16_MAX / (double)most, (double)largest_sum / keys->fixed_most / (double)fullest);
@@ -152,21 +156,21 @@ static void fix_keys_slowly(const kvb_packed_run *run, int16_t *out, uint8_t *co
     }
 }
 
-/* Lane sums, as floats, of n_rows x n_tokens dots; counts are constants. */
-INLINE void dot_block(const int16_t *q, int n_rows, const int16_t *k, int n_tokens, size_t dim, vf *sums) {
+/* Adds the lane sums over n vectors of n_rows x n_tokens dots; counts are constants. */
+INLINE void dot_span(const int16_t *q, int n_rows, const int16_t *k, int n_tokens, size_t stride, int n, vf *sums) {
     __m256i s[rows_at_once][tokens_at_once];
     for (int r = 0; r < n_rows; r++) {
         for (int t = 0; t < n_tokens; t++) {
             s[r][t] = _mm256_setzero_si256();
         }
     }
-    for (size_t i = 0; i < dim; i += 16) {
+    for (int i = 0; i < n; i++) {
         __m256i keys[tokens_at_once];
         for (int t = 0; t < n_tokens; t++) {
-            keys[t] = _mm256_load_si256((const __m256i *)(k + (size_t)t * KVB_FIXED_DIM(dim) + i));
+            keys[t] = _mm256_load_si256((const __m256i *)(k + (size_t)t * stride) + i);
         }
         for (int r = 0; r < n_rows; r++) {
-            __m256i query = _mm256_load_si256((const __m256i *)(q + (size_t)r * KVB_FIXED_DIM(dim) + i));
+            __m256i query = _mm256_load_si256((const __m256i *)(q + (size_t)r * stride) + i);
             for (int t = 0; t < n_tokens; t++) {
                 s[r][t] = _mm256_add_epi32(s[r][t], _mm256_madd_epi16(query, keys[t]));
             }
@@ -174,8 +178,24 @@ INLINE void dot_block(const int16_t *q, int n_rows, const int16_t *k, int n_toke
     }
     for (int r = 0; r < n_rows; r++) {
         for (int t = 0; t < n_tokens; t++) {
-            sums[r * lanes + t] = _mm256_cvtepi32_ps(s[r][t]);
+            sums[r * lanes + t] = vf_add(sums[r * lanes + t], _mm256_cvtepi32_ps(s[r][t]));
         }
+    }
+}
+
+/* Lane sums of n_rows x n_tokens dots of `dim` words, a multiple of LUT_CODES. */
+INLINE void dot_block(const int16_t *q, int n_rows, const int16_t *k, int n_tokens, size_t dim, vf *sums) {
+    size_t i = 0, stride = KVB_FIXED_DIM(dim);
+    for (int r = 0; r < n_rows; r++) {
+        for (int t = 0; t < n_tokens; t++) {
+            sums[r * lanes + t] = vf_all(0.0f);
+        }
+    }
+    for (; i + span <= dim; i += span) {
+        dot_span(q + i, n_rows, k + i, n_tokens, stride, span / 16, sums);
+    }
+    if (i < dim) {
+        dot_span(q + i, n_rows, k + i, n_tokens, stride, (int)(dim - i) / 16, sums);
     }
 }
 

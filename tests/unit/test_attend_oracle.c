@@ -167,8 +167,12 @@ static void check(const test_backends *all, const int *choice, uint64_t case_see
     attend_case c;
     attend_case_create(&c, &shape, NULL);
     for (size_t b = 0; b < all->n; b++) {
-        attend_cases_run(&c, 1, all->list[b], NULL);
-        attend_case_check(&c, all->list[b], ATTEND_PRECISE);
+        const attend_precision precisions[] = {ATTEND_PRECISE, ATTEND_FAST};
+        for (size_t p = 0; p < 2; p++) {
+            c.item.precision = (kvb_precision)precisions[p];
+            attend_cases_run(&c, 1, all->list[b], NULL);
+            attend_case_check(&c, all->list[b], precisions[p]);
+        }
     }
     attend_case_destroy(&c);
 }
