@@ -1,4 +1,5 @@
-/* The steps of attention in AVX2 with fused multiply-add, which encoding must not have: avx2_floats.c, avx2_fixed.c. */
+/* The steps of attention in AVX2 with fused multiply-add, which encoding must not have: avx2_floats.c, avx2_keys.c,
+ * avx2_values.c. */
 #ifndef KVB_CPU_AVX2_ATTEND_H
 #define KVB_CPU_AVX2_ATTEND_H
 
