@@ -1,7 +1,7 @@
 /* kvbits: dense packed KV-cache rows at 1-8 bits, bit-exact on every backend.
  *
  * The whole public API of libkvbits, read top to bottom: status, memory, parallel work, backends, codebooks, codec,
- * packed rows, pages, attention.
+ * packed rows, pages, attention, cache.
  * docs/format.md specifies every byte; docs/math.md says why. A row is one head vector: one token of one KV head.
  *
  *     kvb_codec_spec spec = kvb_codec_spec_default(128, 4);            // head_dim, bits
@@ -375,6 +375,54 @@ KVB_API KVB_CHECKED kvb_status kvb_attend(const kvb_backend *backend, const kvb_
  * just before the cache: x / sqrt(mean of x^2 + eps), times gain[i] (NULL: without gain). Sums in double precision;
  * nothing is checked. */
 KVB_API void kvb_rms_norm(float *rows, size_t row_stride, size_t n_rows, int dim, float eps, const float *gain);
+
+/* ---- Cache: keys and values of many sequences ------------------------------------------------------------------- */
+
+/* n_layers layers of up to max_sequences sequences, in pages that come from one arena of `budget` bytes. Attention
+ * reads it through kvb_cache_view and kvb_attend, like any other pages. A step of a model, examples/decode_loop.c:
+ *
+ *     for each layer: kvb_cache_append(its new rows), kvb_cache_view, kvb_attend;   then kvb_cache_commit.
+ *
+ * Positions are implicit: token t of a sequence is at position t. Nothing shifts them, as the angles of rotary
+ * embeddings are inside the codes: dropping the oldest tokens of a long text means encoding the rest again.
+ *
+ * Threads: one writer per cache at a time (everything that takes a kvb_cache * that is not const, and kvb_cache_bytes).
+ * Beside it any number of readers, kvb_cache_view and kvb_attend, on sequences that the writer does not change, forks
+ * that share pages with the changed one included. A view is valid until its sequence is next changed. */
+
+#define KVB_MAX_LAYERS 1024
+#define KVB_MAX_SEQUENCES 65536
+#define KVB_DENSE_BITS 16 /* in place of 1-8: rows of halves */
+
+/* How one layer keeps its tokens. */
+typedef struct kvb_layer_spec {
+    int n_kv_heads;      /* 1 to 1024 */
+    kvb_codec_spec k, v; /* bits KVB_DENSE_BITS: rows of `dense`, and only head_dim counts, a multiple of 8 up to 576 */
+    kvb_dtype dense;     /* KVB_F16 or KVB_BF16: of dense rows and of exact tokens */
+    int v_prefix_of_k;   /* latent: values are the first v.head_dim coordinates of the keys, and nothing else of v
+                          * counts; k is dense or has rotation none */
+    int window;          /* 0: none; else 1 and more, as in kvb_kv_view: pages behind it are given back at commit */
+    int exact_first;     /* so many first tokens are kept raw, for ever; 0 to 65536 */
+    int exact_last;      /* so many last tokens are kept raw and encoded from that when newer ones push them out; every
+                          * row is rounded to `dense` first, so that it does not matter how tokens were grouped into
+                          * appends; 0 to 65536 */
+} kvb_layer_spec;
+
+/* One head_dim, bits 1-8 or KVB_DENSE_BITS, codecs as kvb_codec_spec_default, dense KVB_F16, no window, nothing exact.
+ */
+KVB_API kvb_layer_spec kvb_layer_spec_default(int n_kv_heads, int head_dim, int k_bits, int v_bits);
+
+typedef struct kvb_cache_spec {
+    const kvb_layer_spec *layers; /* copied, centroids too */
+    int n_layers;                 /* 1 to KVB_MAX_LAYERS */
+    int page_tokens;              /* a power of two from 16 to 1024; 0 is 64 */
+    int max_sequences;            /* 1 to KVB_MAX_SEQUENCES */
+    int64_t max_tokens;           /* of a sequence, 1 to KVB_MAX_TOKENS; tables take 8 bytes for each page that it may
+                                   * have, in each layer of each sequence */
+    size_t budget;                /* bytes of the arena: pages and exact tokens of all sequences */
+} kvb_cache_spec;
+
+typedef struct kvb_cache kvb_cache;
 
 #ifdef __cplusplus
 }
