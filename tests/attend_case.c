@@ -237,6 +237,10 @@ void attend_case_create(attend_case *c, const attend_shape *shape, const attend_
     c->expected = malloc(rows * (size_t)s->v_dim * sizeof *c->expected);
     c->expected_lse = malloc(rows * sizeof *c->expected_lse);
     assert_true(c->expected && c->expected_lse);
+    attend_case_expect(c);
+}
+
+void attend_case_expect(attend_case *c) {
     oracle_attend(&c->item, c->expected, c->expected_lse);
 }
 

@@ -49,6 +49,8 @@ typedef struct attend_case {
 
 void attend_case_create(attend_case *c, const attend_shape *shape, const attend_memory *memory);
 void attend_case_destroy(attend_case *c);
+/* Asks the oracle once more, after the case was changed. */
+void attend_case_expect(attend_case *c);
 /* Memory as the case's own: full of NaN. */
 void *attend_case_allocate(const attend_case *c, size_t bytes);
 void attend_case_release(const attend_case *c, const void *pointer, size_t bytes);
