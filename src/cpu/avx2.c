@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #define KVB_ISA avx2
 #include "cpu/avx2_attend.h"
+#include "cpu/cpu_x86.h"
 #include "cpu/load.c"
 #include "cpu/pack.c"
 #include "cpu/quantize.c"
@@ -32,11 +33,5 @@ static const kvb_cpu_ops ops = {
 
 #include "cpu/backend_table.h"
 
-static int is_supported(void) {
-    /* Asks the operating system too (XGETBV) whether it saves the registers. */
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
-
-const kvb_backend kvb_backend_avx2 = {.name = "avx2", .supported = is_supported, KVB_CPU_JOBS};
+const kvb_backend kvb_backend_avx2 = {.name = "avx2", .supported = kvb_x86_has_avx2, KVB_CPU_JOBS};
 #endif

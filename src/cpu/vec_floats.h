@@ -60,6 +60,12 @@ static inline __attribute__((always_inline)) void dot_tile(const float *q, int n
 }
 
 void KVB_STEP(dot_rows)(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots) {
+#ifdef VEC_NARROWER
+    if (dim % VEC_FLOATS != 0) {
+        KVB_PASTE(VEC_NARROWER, dot_rows)(q, n_rows, k, n_tokens, dim, dots);
+        return;
+    }
+#endif
     for (; n_rows >= rows_at_once; n_rows -= rows_at_once) {
         dot_tile(q, rows_at_once, k, n_tokens, dim, dots);
         q += rows_at_once * dim;
@@ -123,6 +129,12 @@ static inline __attribute__((always_inline)) void add_tile(const float *weights,
 
 void KVB_STEP(add_rows)(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
                         float *sums, size_t sums_stride) {
+#ifdef VEC_NARROWER
+    if (dim % VEC_FLOATS != 0) {
+        KVB_PASTE(VEC_NARROWER, add_rows)(weights, n_rows, values, stride, n_tokens, dim, sums, sums_stride);
+        return;
+    }
+#endif
     for (; n_rows >= rows_at_once; n_rows -= rows_at_once) {
         add_tile(weights, rows_at_once, values, stride, n_tokens, dim, sums, sums_stride);
         weights += rows_at_once * KVB_TILE_TOKENS;

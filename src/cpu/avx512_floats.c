@@ -1,0 +1,9 @@
+/* Attention on floats in AVX-512. */
+#if defined(__x86_64__)
+#define KVB_ISA avx512
+#include "cpu/avx512_attend.h"
+#include "cpu/vec_fused_avx512.h"
+
+#include "cpu/vec_floats.h"
+#include "cpu/vec_softmax.h"
+#endif

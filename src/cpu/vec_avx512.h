@@ -1,0 +1,93 @@
+/* Vector verbs of AVX-512: sixteen floats. The bit-exact steps use these alone; none of them fuses or reorders a
+ * rounding. */
+#ifndef KVB_CPU_VEC_AVX512_H
+#define KVB_CPU_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VEC_FLOATS 16
+
+typedef __m512 vf;
+typedef __m512i vi;
+
+static inline vf vf_load(const float *from) {
+    return _mm512_loadu_ps(from);
+}
+
+static inline void vf_store(float *to, vf x) {
+    _mm512_storeu_ps(to, x);
+}
+
+static inline vf vf_all(float x) {
+    return _mm512_set1_ps(x);
+}
+
+static inline vf vf_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+
+static inline vf vf_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+
+static inline vf vf_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+
+/* Flips the bits that `masks` holds. */
+static inline vf vf_flip(vf x, const uint32_t *masks) {
+    return _mm512_xor_ps(x, _mm512_castsi512_ps(_mm512_loadu_si512(masks)));
+}
+
+/* All butterflies inside a vector: distances 1, 2, ... below `run`. With b the partner of a, lanes become a + b and
+ * a - b. */
+static inline vf vf_butterflies(vf x, int run) {
+    vf partner = _mm512_permute_ps(x, 0xb1);
+    x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xaaaa, partner, x);
+    if (run > 2) {
+        partner = _mm512_permute_ps(x, 0x4e);
+        x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xcccc, partner, x);
+    }
+    if (run > 4) {
+        partner = _mm512_shuffle_f32x4(x, x, 0xb1);
+        x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xf0f0, partner, x);
+    }
+    if (run > 8) {
+        partner = _mm512_shuffle_f32x4(x, x, 0x4e);
+        x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xff00, partner, x);
+    }
+    return x;
+}
+
+/* ---- Search in a sorted tree of floats ---- */
+
+static inline vi vi_zero(void) {
+    return _mm512_setzero_si512();
+}
+
+/* A level of the tree with at most 8, 16, 32 entries, in so many registers. */
+static inline vf vf_pick8(const float *level, vi at) {
+    return _mm512_permutexvar_ps(at, _mm512_castps256_ps512(_mm256_loadu_ps(level)));
+}
+
+static inline vf vf_pick16(const float *level, vi at) {
+    return _mm512_permutexvar_ps(at, _mm512_loadu_ps(level));
+}
+
+static inline vf vf_pick32(const float *level, vi at) {
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(level), at, _mm512_loadu_ps(level + 16));
+}
+
+/* 2 * at + (x > level) */
+static inline vi vi_descend(vi at, vf x, vf level) {
+    vi twice = _mm512_add_epi32(at, at);
+    return _mm512_mask_add_epi32(twice, _mm512_cmp_ps_mask(x, level, _CMP_GT_OQ), twice, _mm512_set1_epi32(1));
+}
+
+/* Values 0 .. 255 as bytes. */
+static inline void vi_store_bytes(uint8_t *to, vi x) {
+    _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8(x));
+}
+
+#endif
