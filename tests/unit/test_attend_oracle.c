@@ -28,10 +28,10 @@ enum factor {
     SCALES,
     n_factors
 };
-enum { most_levels = 12 };
+enum { most_levels = 21 };
 
 static const int levels[n_factors] = {
-    [K_BITS] = 9,     [V_BITS] = 9,      [DIMS] = 12,    [GROUP] = 8,   [QUERIES] = 4, [TOKENS] = 4, [WINDOW] = 5,
+    [K_BITS] = 9,     [V_BITS] = 9,      [DIMS] = 21,    [GROUP] = 8,   [QUERIES] = 4, [TOKENS] = 4, [WINDOW] = 5,
     [EXACT] = 7,      [MASK] = 4,        [RANGE] = 2,    [SOFTCAP] = 2, [SINKS] = 2,   [PEAK] = 3,   [K_ROTATION] = 3,
     [V_ROTATION] = 3, [PAGE_TOKENS] = 3, [KV_HEADS] = 3, [Q_DTYPE] = 3, [DENSE] = 2,   [SCALES] = 2};
 
@@ -94,9 +94,11 @@ static void choose(const pairs *p, oracle_random *random, int *best) {
 /* ---- From choices to a case ---- */
 
 static void set_dims(attend_shape *s, const int *choice) {
-    static const int dims[][3] = {{32, 32, 0},   {64, 64, 0},   {80, 80, 0},   {96, 96, 0},
-                                  {128, 128, 0}, {192, 128, 0}, {256, 256, 0}, {512, 512, 0},
-                                  {576, 512, 1}, {8, 24, 0},    {40, 72, 0},   {64, 32, 1}};
+    static const int dims[][3] = {
+        {32, 32, 0},   {64, 64, 0},   {80, 80, 0},   {96, 96, 0},   {128, 128, 0}, {192, 128, 0}, {256, 256, 0},
+        {512, 512, 0}, {576, 512, 1}, {8, 24, 0},    {40, 72, 0},   {64, 32, 1},   {48, 56, 0},   {112, 112, 0},
+        {144, 160, 0}, {192, 192, 0}, {224, 288, 0}, {320, 384, 0}, {448, 576, 0}, {104, 88, 0},  {136, 520, 0},
+    };
     static const int groups[] = {1, 2, 3, 4, 5, 7, 8, 16}, queries[] = {1, 2, 7, 64}, pages[] = {16, 32, 64};
     s->k_dim = dims[choice[DIMS]][0];
     s->v_dim = dims[choice[DIMS]][1];
