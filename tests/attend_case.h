@@ -55,8 +55,8 @@ void attend_case_expect(attend_case *c);
 void *attend_case_allocate(const attend_case *c, size_t bytes);
 void attend_case_release(const attend_case *c, const void *pointer, size_t bytes);
 
-/* What may be between a result and the oracle's: |difference| / |expected| over the values of one query and head, and
- * the difference of log-sum-exps. */
+/* What may be between a result and the oracle's: |difference| / |expected| over an item's output, and the difference of
+ * log-sum-exps. */
 typedef enum attend_precision {
     ATTEND_PRECISE = KVB_PRECISION_PRECISE,
     ATTEND_FAST = KVB_PRECISION_FAST

@@ -57,26 +57,48 @@ static void check_gaps(const attend_case *c) {
     }
 }
 
-void attend_case_check(attend_case *c, const kvb_backend *backend, attend_precision precision) {
+/* Squared distance from the oracle, and its squared norm, of one row. */
+static double measure_row(const attend_case *c, size_t row, double *norm) {
     size_t dim = (size_t)c->shape.v_dim;
-    double bound = attend_bound(backend, precision);
+    const float *out = row_of(c, row);
+    const double *expected = c->expected + row * dim;
+    double error = 0.0;
+    *norm = 0.0;
+    for (size_t i = 0; i < dim; i++) {
+        error += ((double)out[i] - expected[i]) * ((double)out[i] - expected[i]);
+        *norm += expected[i] * expected[i];
+    }
+    return error;
+}
+
+static void check_lse(const attend_case *c, const char *name, size_t row, double bound) {
+    double lse = c->expected_lse[row], ours = (double)c->item.lse[row];
+    if (!(isinf(lse) ? ours == -INFINITY : fabs(ours - lse) <= bound * fmax(1.0, fabs(lse)))) {
+        fail_msg("%s, seed %llu, row %zu: log-sum-exp %.9g, not %.9g", name, (unsigned long long)c->shape.seed, row,
+                 ours, lse);
+    }
+}
+
+/* The bound is on the item's whole output. A row by itself is held to it too in float; in fixed point to three times
+ * that: rounding a query to 16 bits moves every logit by about 3e-5 of the logits' deviation, at random, and of a
+ * thousand rows with a deviation of six some lie at three standard errors. */
+void attend_case_check(attend_case *c, const kvb_backend *backend, attend_precision precision) {
+    const char *name = kvb_backend_name(backend);
+    double bound = attend_bound(backend, precision), all_error = 0.0, all_norm = 0.0;
+    double row_bound = bound > 1e-4 ? 3.0 * bound : bound;
     for (size_t row = 0; row < attend_case_rows(c); row++) {
-        const float *out = row_of(c, row);
-        const double *expected = c->expected + row * dim;
-        double error = 0.0, norm = 0.0, lse = c->expected_lse[row], ours = (double)c->item.lse[row];
-        for (size_t i = 0; i < dim; i++) {
-            error += ((double)out[i] - expected[i]) * ((double)out[i] - expected[i]);
-            norm += expected[i] * expected[i];
+        double norm, error = measure_row(c, row, &norm);
+        all_error += error;
+        all_norm += norm;
+        if (!(sqrt(error) <= row_bound * sqrt(norm))) {
+            fail_msg("%s, seed %llu, row %zu: relative error %.3g of a norm of %.3g, bound %.3g", name,
+                     (unsigned long long)c->shape.seed, row, sqrt(error / norm), sqrt(norm), row_bound);
         }
-        if (!(sqrt(error) <= bound * sqrt(norm))) {
-            fail_msg("%s, seed %llu, row %zu: relative error %.3g of a norm of %.3g, bound %.3g",
-                     kvb_backend_name(backend), (unsigned long long)c->shape.seed, row, sqrt(error / norm), sqrt(norm),
-                     bound);
-        }
-        if (!(isinf(lse) ? ours == -INFINITY : fabs(ours - lse) <= bound * fmax(1.0, fabs(lse)))) {
-            fail_msg("%s, seed %llu, row %zu: log-sum-exp %.9g, not %.9g", kvb_backend_name(backend),
-                     (unsigned long long)c->shape.seed, row, ours, lse);
-        }
+        check_lse(c, name, row, bound);
+    }
+    if (!(sqrt(all_error) <= bound * sqrt(all_norm))) {
+        fail_msg("%s, seed %llu: relative error %.3g, bound %.3g", name, (unsigned long long)c->shape.seed,
+                 sqrt(all_error / all_norm), bound);
     }
     check_gaps(c);
 }

@@ -319,9 +319,10 @@ KVB_API float kvb_softmax_finish(const kvb_softmax_state *state, float sink, flo
                             * the order of chunks, whoever computed them */
 #define KVB_MAX_GROUP 1024 /* query heads per KV head */
 
-/* How packed rows enter the sums. Each bound is the relative L2 error of an output against exact arithmetic on the
- * decoded rows; quantization is a hundred times coarser (docs/math.md, "Attention"). Dense rows and exact tokens are
- * read in float either way, and sums over chunks are kept in float. */
+/* How packed rows enter the sums. Each bound is the relative L2 error of an item's whole output against exact arithmetic
+ * on the decoded rows, for logits with a standard deviation up to 6; it grows in proportion beyond. Quantization is a
+ * hundred times coarser (docs/math.md, "Attention"). Dense rows and exact tokens are read in float either way, and sums
+ * over chunks are kept in float. */
 typedef enum kvb_precision {
     KVB_PRECISION_FAST = 0,   /* 5e-4: 16-bit integers within a tile of tokens, where the backend has such kernels */
     KVB_PRECISION_PRECISE = 1 /* 5e-6: float throughout */
