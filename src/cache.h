@@ -17,6 +17,7 @@
 #include "page.h"
 
 #define KVB_MAX_EXACT_TOKENS 65536
+#define KVB_DEFAULT_PAGE_TOKENS 64
 
 /* ---- cache_pool.c: blocks of a few sizes, counted references ---- */
 
@@ -39,7 +40,20 @@ typedef struct kvb_pool {
     int n_classes;
 } kvb_pool;
 
-/* ---- cache.c ---- */
+/* The class of blocks of so many bytes, -1 when there is none. */
+int kvb_pool_class_of(const kvb_pool *pool, size_t bytes);
+/* Begins a plan of what will be taken; adds n blocks to it; KVB_ERROR_MEMORY when they cannot all be had. */
+void kvb_pool_plan(kvb_pool *pool);
+void kvb_pool_want(kvb_pool *pool, int class_index, size_t n);
+kvb_status kvb_pool_check(const kvb_pool *pool, kvb_error *error);
+/* A block, with one reference: it was in a plan that passed the check. */
+void *kvb_pool_take(kvb_pool *pool, int class_index);
+void kvb_pool_share(kvb_pool *pool, void *block);
+int kvb_pool_is_shared(const kvb_pool *pool, const void *block);
+/* Gives one reference back; 1 when it was the last. */
+int kvb_pool_give(kvb_pool *pool, int class_index, void *block);
+
+/* ---- cache_cost.c: what a layer takes, from its spec alone ---- */
 
 /* Where the raw rows of a part lie in its exact block, [token][kv head][dim] each. */
 typedef struct kvb_exact_layout {
@@ -47,6 +61,34 @@ typedef struct kvb_exact_layout {
     size_t last[2];
     size_t bytes; /* of the block; 0 where the layer has no exact tokens */
 } kvb_exact_layout;
+
+/* Table entries [begin, end). */
+typedef struct kvb_page_range {
+    int64_t begin, end;
+} kvb_page_range;
+
+static inline int kvb_layer_side_is_dense(const kvb_codec_spec *spec) {
+    return spec->bits == KVB_DENSE_BITS;
+}
+
+static inline int kvb_layer_sides(const kvb_layer_spec *spec) {
+    return spec->v_prefix_of_k ? 1 : 2;
+}
+
+/* Everything but what kvb_layer_sizes_of finds too large. */
+kvb_status kvb_layer_spec_check(const kvb_layer_spec *spec, int page_tokens, kvb_error *error);
+/* Its format, still without codecs. */
+kvb_layer_format kvb_layer_format_of(const kvb_layer_spec *spec, int page_tokens);
+kvb_status kvb_layer_sizes_of(const kvb_layer_spec *spec, int page_tokens, size_t *page, kvb_exact_layout *exact,
+                              kvb_error *error);
+/* packed_end of a part whose n_tokens becomes this. */
+int64_t kvb_layer_packed_end(const kvb_layer_spec *spec, int64_t packed_end, int64_t n_tokens);
+/* How many pages no query at position n_tokens or later sees. */
+int64_t kvb_layer_released(const kvb_layer_spec *spec, int page_tokens, int64_t packed_end, int64_t n_tokens);
+/* The pages that tokens [begin, packed_end) of a part lie in, without the exact first ones. */
+kvb_page_range kvb_layer_pages(const kvb_layer_spec *spec, int page_tokens, int64_t begin, int64_t packed_end);
+
+/* ---- cache.c ---- */
 
 typedef struct kvb_cache_layer {
     kvb_layer_spec spec; /* centroids point into the codecs */
@@ -62,7 +104,7 @@ typedef struct kvb_cache_part {
     int64_t released;   /* pages 0 .. released-1 are behind the window and given back; packed_end is not before them */
     int64_t n_pages;    /* table entries from here on are NULL; those behind the page of packed_end-1 are reserved */
     void **pages;       /* one entry for each page that max_tokens tokens may have; NULL where nothing lies */
-    uint8_t *exact;     /* NULL while n_tokens is 0 */
+    uint8_t *exact;     /* may be NULL while n_tokens is 0 */
 } kvb_cache_part;
 
 typedef struct kvb_cache_sequence {
@@ -89,6 +131,35 @@ struct kvb_cache {
 static inline kvb_cache_part *kvb_cache_part_of(const kvb_cache *cache, int sequence, int layer) {
     return &cache->parts[(size_t)sequence * (size_t)cache->spec.n_layers + (size_t)layer];
 }
+
+/* A legal sequence and layer, or a sentence. */
+kvb_status kvb_cache_check(const kvb_cache *cache, int sequence, int layer, kvb_error *error);
+
+/* ---- cache_part.c: the pages of a part ---- */
+
+/* Adds to the pool's plan what a part needs to hold n_tokens tokens; takes it, and copies a shared page that will be
+ * written. Nothing else of the part changes. */
+void kvb_part_want(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *part, int64_t n_tokens);
+void kvb_part_take(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part, int64_t n_tokens);
+/* Forgets all tokens from n_tokens on, and reserved pages. */
+void kvb_part_cut(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part, int64_t n_tokens);
+/* Gives back what no query at position n_tokens or later sees. */
+void kvb_part_slide(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part, int64_t n_tokens);
+/* The fewest tokens above exact_first that the part can be cut to. */
+int64_t kvb_part_shortest(const kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *part);
+/* Makes `copy`, which is empty, hold the first n_tokens tokens of `part`; an exact block for it is in the plan. */
+void kvb_part_fork(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *part, int64_t n_tokens,
+                   kvb_cache_part *copy);
+
+/* The same for a part as it was saved: n_tokens, packed_end and released of `saved`, bytes still undefined. */
+void kvb_part_want_restored(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *saved);
+void kvb_part_take_restored(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part,
+                            const kvb_cache_part *saved);
+
+/* ---- cache_write.c: rows into pages and exact blocks ---- */
+
+/* Adds tokens that were checked to a part that holds the memory for them. */
+void kvb_part_write(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part, const kvb_kv_rows *rows);
 
 /* ---- For files: caches as they were saved (the caller has checked the numbers) ---- */
 

@@ -82,12 +82,17 @@ static kvb_status check_centroids(const float *centroids, int bits, kvb_error *e
     return KVB_OK;
 }
 
-static kvb_status check_allocator(const kvb_allocator *allocator, kvb_error *error) {
-    if (allocator && (!allocator->allocate || !allocator->release)) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "the allocator lacks %s; it needs allocate and release",
-                             allocator->allocate ? "release" : "allocate");
+/* The spec's, or the library's; NULL without either. */
+static const float *centroids_of(const kvb_codec_spec *spec) {
+    return spec->centroids ? spec->centroids : kvb_codebook(spec->bits);
+}
+
+kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error) {
+    kvb_status status;
+    if ((status = check_shape(spec, error)) || (status = check_scale(spec, error))) {
+        return status;
     }
-    return KVB_OK;
+    return check_centroids(centroids_of(spec), spec->bits, error);
 }
 
 kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
@@ -97,12 +102,7 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
     }
     *out = NULL;
     kvb_status status;
-    if ((status = check_shape(spec, error)) || (status = check_scale(spec, error)) ||
-        (status = check_allocator(allocator, error))) {
-        return status;
-    }
-    const float *centroids = spec->centroids ? spec->centroids : kvb_codebook(spec->bits);
-    if ((status = check_centroids(centroids, spec->bits, error)) ||
+    if ((status = kvb_codec_spec_check(spec, error)) || (status = kvb_allocator_check(allocator, error)) ||
         (!backend && (status = kvb_backend_open(NULL, &backend, error)))) {
         return status;
     }
@@ -111,7 +111,7 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
     if (!codec) {
         return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for a codec of %zu bytes", sizeof *codec);
     }
-    kvb_codec_tables_fill(&codec->tables, spec, centroids);
+    kvb_codec_tables_fill(&codec->tables, spec, centroids_of(spec));
     codec->spec = *spec;
     codec->spec.centroids = codec->tables.centroids;
     codec->backend = backend;
@@ -142,11 +142,13 @@ int kvb_plane_widths(int bits, int widths[KVB_MAX_PLANES]) {
     return kvb_layout_planes(bits, widths);
 }
 
+size_t kvb_codec_spec_row_bytes(const kvb_codec_spec *spec) {
+    return kvb_dtype_bytes(spec->scale_dtype) + (size_t)kvb_layout_code_bytes(spec->head_dim, spec->bits);
+}
+
 size_t kvb_codec_block_bytes(const kvb_codec *codec, size_t n_rows) {
-    size_t row_bytes = kvb_dtype_bytes(codec->spec.scale_dtype) +
-                       (size_t)kvb_layout_code_bytes(codec->spec.head_dim, codec->spec.bits);
     size_t bytes;
-    return kvb_size_multiply(row_bytes, n_rows, &bytes) ? bytes : 0;
+    return kvb_size_multiply(kvb_codec_spec_row_bytes(&codec->spec), n_rows, &bytes) ? bytes : 0;
 }
 
 kvb_packed kvb_packed_view(const kvb_codec *codec, void *block, size_t n_rows) {

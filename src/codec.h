@@ -12,4 +12,9 @@ struct kvb_codec {
     kvb_allocator allocator;
 };
 
+/* What kvb_codec_create checks of a spec. */
+kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error);
+/* Bytes of a row, scale included. */
+size_t kvb_codec_spec_row_bytes(const kvb_codec_spec *spec);
+
 #endif

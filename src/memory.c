@@ -22,6 +22,14 @@ kvb_allocator kvb_allocator_resolve(const kvb_allocator *allocator) {
     return allocator ? *allocator : (kvb_allocator){allocate_default, release_default, NULL};
 }
 
+kvb_status kvb_allocator_check(const kvb_allocator *allocator, kvb_error *error) {
+    if (allocator && (!allocator->allocate || !allocator->release)) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "the allocator lacks %s; it needs allocate and release",
+                             allocator->allocate ? "release" : "allocate");
+    }
+    return KVB_OK;
+}
+
 int kvb_size_add(size_t a, size_t b, size_t *out) {
     if (a > SIZE_MAX - b) {
         return 0;

@@ -15,6 +15,15 @@ static kvb_status check_dim(const char *side, int dim, const kvb_codec *codec, k
     return KVB_OK;
 }
 
+kvb_status kvb_latent_codec_check(const kvb_codec_spec *k, kvb_error *error) {
+    if (k->rotation != KVB_ROTATION_NONE) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "rotation %d mixes the keys of a latent layer; a prefix of them needs rotation 0 (none)",
+                             (int)k->rotation);
+    }
+    return KVB_OK;
+}
+
 static kvb_status check_latent(const kvb_layer_format *format, kvb_error *error) {
     if (format->v_codec) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
@@ -24,12 +33,7 @@ static kvb_status check_latent(const kvb_layer_format *format, kvb_error *error)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "v_dim %d of a latent layer is more than its k_dim %d",
                              format->v_dim, format->k_dim);
     }
-    if (format->k_codec && format->k_codec->spec.rotation != KVB_ROTATION_NONE) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "rotation %d mixes the keys of a latent layer; a prefix of them needs rotation 0 (none)",
-                             (int)format->k_codec->spec.rotation);
-    }
-    return KVB_OK;
+    return format->k_codec ? kvb_latent_codec_check(&format->k_codec->spec, error) : KVB_OK;
 }
 
 kvb_status kvb_layer_format_check(const kvb_layer_format *format, kvb_error *error) {
@@ -56,12 +60,14 @@ kvb_status kvb_layer_format_check(const kvb_layer_format *format, kvb_error *err
     return format->v_prefix_of_k ? check_latent(format, error) : KVB_OK;
 }
 
-/* Of one head's keys or values, the gap to the next block included. The largest is 1024 * (576 + 4) bytes, or
- * 1024 * 576 * 2: no size_t is too small. */
-static size_t block_bytes(const kvb_layer_format *format, int dim, const kvb_codec *codec) {
-    size_t tokens = (size_t)format->page_tokens;
-    size_t bytes = codec ? kvb_codec_block_bytes(codec, tokens) : tokens * (size_t)dim * sizeof(uint16_t);
+size_t kvb_page_block_bytes(size_t row_bytes, int page_tokens) {
+    size_t bytes = row_bytes * (size_t)page_tokens;
     return (bytes + KVB_BLOCK_ALIGNMENT - 1) / KVB_BLOCK_ALIGNMENT * KVB_BLOCK_ALIGNMENT;
+}
+
+static size_t block_bytes(const kvb_layer_format *format, int dim, const kvb_codec *codec) {
+    return kvb_page_block_bytes(codec ? kvb_codec_block_bytes(codec, 1) : (size_t)dim * sizeof(uint16_t),
+                                format->page_tokens);
 }
 
 static size_t head_bytes(const kvb_layer_format *format) {

@@ -3,9 +3,9 @@
 #include "codec.h"
 #include "half.h"
 #include "memory.h"
+#include "rows.h"
 
 #include <math.h>
-#include <string.h>
 
 static int is_aligned(const void *pointer, size_t bytes) {
     return (uintptr_t)pointer % bytes == 0;
@@ -54,25 +54,27 @@ static kvb_status check_packed(const kvb_codec *codec, const kvb_packed *packed,
     return KVB_OK;
 }
 
-static kvb_status report_illegal(const kvb_check_job *job, size_t row, kvb_error *error) {
-    size_t bytes = kvb_dtype_bytes(job->dtype);
-    const uint8_t *values = (const uint8_t *)job->rows + row * job->row_stride * bytes;
-    for (int i = 0; i < job->head_dim; i++) {
-        float value;
-        if (job->dtype == KVB_F32) {
-            memcpy(&value, values + (size_t)i * bytes, bytes);
-        } else {
-            uint16_t half;
-            memcpy(&half, values + (size_t)i * bytes, bytes);
-            value = job->dtype == KVB_F16 ? kvb_half_to_float(half) : kvb_bfloat_to_float(half);
-        }
-        if (!(fabsf(value) <= KVB_MAX_ABS)) {
-            return kvb_error_set(error, KVB_ERROR_NOT_FINITE,
-                                 "row %zu coordinate %d is %g; values must be finite, up to 2^58 in size", row, i,
-                                 (double)value);
+int kvb_illegal_coordinate(const void *row, kvb_dtype dtype, int head_dim, float *value) {
+    size_t bytes = kvb_dtype_bytes(dtype);
+    for (int i = 0; i < head_dim; i++) {
+        *value = kvb_value_at((const uint8_t *)row + (size_t)i * bytes, dtype);
+        if (!(fabsf(*value) <= KVB_MAX_ABS)) {
+            return i;
         }
     }
-    return kvb_error_set(error, KVB_ERROR_NOT_FINITE, "row %zu was changed while it was being encoded", row);
+    return -1;
+}
+
+static kvb_status report_illegal(const kvb_check_job *job, size_t row, kvb_error *error) {
+    float value = 0.0f;
+    size_t at = row * job->row_stride * kvb_dtype_bytes(job->dtype);
+    int i = kvb_illegal_coordinate((const uint8_t *)job->rows + at, job->dtype, job->head_dim, &value);
+    if (i < 0) {
+        return kvb_error_set(error, KVB_ERROR_NOT_FINITE, "row %zu was changed while it was being encoded", row);
+    }
+    return kvb_error_set(error, KVB_ERROR_NOT_FINITE,
+                         "row %zu coordinate %d is %g; values must be finite, up to 2^58 in size", row, i,
+                         (double)value);
 }
 
 void kvb_encode_unchecked(const kvb_codec *codec, const void *rows, kvb_dtype dtype, size_t row_stride, size_t n_rows,

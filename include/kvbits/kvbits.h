@@ -40,7 +40,7 @@ typedef enum kvb_status {
     KVB_OK = 0,
     KVB_ERROR_ARGUMENT,    /* a value outside its legal range; the sentence names both */
     KVB_ERROR_NOT_FINITE,  /* NaN, Inf or |x| > KVB_MAX_ABS in the input */
-    KVB_ERROR_MEMORY,      /* the allocator returned NULL, or a size does not fit size_t */
+    KVB_ERROR_MEMORY,      /* the allocator returned NULL, a size does not fit size_t, or a cache is full */
     KVB_ERROR_UNSUPPORTED, /* a legal request that this build or this machine cannot serve */
     KVB_ERROR_FORMAT,      /* a file or a string that breaks its format */
     KVB_ERROR_IO,          /* the operating system refused to open, read or write */
@@ -424,6 +424,86 @@ typedef struct kvb_cache_spec {
 } kvb_cache_spec;
 
 typedef struct kvb_cache kvb_cache;
+
+/* ---- Creation and memory ---- */
+
+/* What one layer of one sequence takes once `tokens` tokens are committed: to the byte what a cache then holds. */
+typedef struct kvb_layer_cost {
+    size_t page_bytes;     /* of one page, padding included */
+    int64_t n_pages;       /* held: not those behind the window, nor those that hold only exact tokens */
+    size_t exact_bytes;    /* of all exact tokens, held from the first token on */
+    size_t bytes;          /* n_pages * page_bytes + exact_bytes */
+    double bits_per_value; /* of a row in a page, scale included, keys and values together; without padding */
+} kvb_layer_cost;
+
+/* page_tokens as in kvb_cache_spec; tokens 0 to KVB_MAX_TOKENS. KVB_ERROR_ARGUMENT, or KVB_ERROR_MEMORY when the bytes
+ * do not fit size_t. */
+KVB_API KVB_CHECKED kvb_status kvb_layer_cost_of(const kvb_layer_spec *layer, int page_tokens, int64_t tokens,
+                                                 kvb_layer_cost *cost, kvb_error *error);
+
+/* Allocates one block of bookkeeping, a codec for each distinct codec spec of all layers, and the arena, which is not
+ * touched until it is needed; nothing else ever allocates. backend (NULL: the fastest) encodes. KVB_ERROR_ARGUMENT
+ * names the layer; KVB_ERROR_MEMORY. *out is NULL on failure. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_create(const kvb_cache_spec *spec, const kvb_backend *backend,
+                                                const kvb_allocator *allocator, kvb_cache **out, kvb_error *error);
+KVB_API void kvb_cache_destroy(kvb_cache *cache); /* NULL is legal */
+/* The spec it was made from; `layers` and their centroids are the cache's own. */
+KVB_API const kvb_cache_spec *kvb_cache_get_spec(const kvb_cache *cache);
+
+typedef struct kvb_cache_usage {
+    size_t budget;           /* pages + exact + free */
+    size_t pages;            /* of pages in use, reserved ones included; one that several sequences share counts once */
+    size_t exact;            /* of exact tokens */
+    size_t free;             /* what was given back serves its own size again, until nothing at all is in use */
+    size_t bookkeeping;      /* outside of the budget: the cache itself, its tables, its codecs */
+    kvb_encode_stats encode; /* of all rows encoded so far */
+} kvb_cache_usage;
+KVB_API kvb_cache_usage kvb_cache_bytes(const kvb_cache *cache);
+
+/* ---- Sequences: ints from 0 to max_sequences - 1. KVB_ERROR_ARGUMENT for one that is not open ---- */
+
+/* An empty one. KVB_ERROR_MEMORY when all are open. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_open_sequence(kvb_cache *cache, int *sequence, kvb_error *error);
+/* Closes it and gives its pages back; nothing happens when it is not open. */
+KVB_API void kvb_cache_free_sequence(kvb_cache *cache, int sequence);
+/* Committed tokens; -1 for a sequence that is not open. */
+KVB_API int64_t kvb_cache_n_tokens(const kvb_cache *cache, int sequence);
+
+/* New keys and values of one layer: [token][kv head][dim], strides counted in values; a token stride of 0 is
+ * n_kv_heads head strides, a head stride of 0 is the side's head_dim. */
+typedef struct kvb_kv_rows {
+    const void *k, *v; /* aligned to dtype; v does not count in a latent layer */
+    kvb_dtype dtype;   /* KVB_F32, KVB_F16 or KVB_BF16 */
+    int64_t n_tokens;  /* 0 and more */
+    size_t k_token_stride, k_head_stride, v_token_stride, v_head_stride;
+} kvb_kv_rows;
+
+/* Adds tokens to one layer, which its views then show. How tokens are grouped into appends changes no byte. Everything
+ * is checked before anything is written: KVB_ERROR_NOT_FINITE for NaN, Inf, |x| > KVB_MAX_ABS, or |x| >= 65520 that is
+ * to be kept in binary16, naming token, head and coordinate; KVB_ERROR_ARGUMENT for what is NULL, misaligned, too
+ * narrow or beyond max_tokens; KVB_ERROR_MEMORY when the budget lacks pages. A page that is shared is copied before it
+ * is written. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_append(kvb_cache *cache, int sequence, int layer, const kvb_kv_rows *rows,
+                                                kvb_error *error);
+/* Takes the pages that n_tokens more tokens need in every layer (as without a commit between them), so that appending
+ * them cannot fail for memory. Holds until the sequence is truncated or forked. KVB_ERROR_MEMORY: nothing changed. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_reserve(kvb_cache *cache, int sequence, int64_t n_tokens, kvb_error *error);
+/* Ends a step: the sequence has the tokens that were appended, as many in every layer (KVB_ERROR_ARGUMENT names one
+ * that differs), and pages that no query at position n_tokens or later can see go back: attend before. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_commit(kvb_cache *cache, int sequence, kvb_error *error);
+/* Keeps the first n_tokens tokens in every layer; 0 to those appended, committed or not. Appended tokens that are not
+ * committed can always be taken back. What was encoded is not restored: fewer last tokens are exact then, until new
+ * ones come. KVB_ERROR_ARGUMENT where a window has given back pages that a query at position n_tokens sees, saying
+ * from where on it can be done. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_truncate(kvb_cache *cache, int sequence, int64_t n_tokens, kvb_error *error);
+/* A second sequence with the committed tokens. Pages are shared, whoever writes one first copies it; exact tokens are
+ * copied. KVB_ERROR_MEMORY: nothing changed. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_fork(kvb_cache *cache, int sequence, int *copy, kvb_error *error);
+
+/* One layer of a sequence for kvb_attend: all tokens appended to it so far, committed or not. Its pages are the cache's
+ * own table, with NULL where pages were given back. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_view(const kvb_cache *cache, int sequence, int layer, kvb_kv_view *view,
+                                              kvb_error *error);
 
 #ifdef __cplusplus
 }
