@@ -84,6 +84,18 @@ static void fill_mix(kvb_codec_tables *tables) {
     }
 }
 
+static void fill_mix_negative(kvb_codec_tables *tables) {
+    int m = tables->hadamard_order;
+    for (int k = 0; m > 1 && k < 2; k++) {
+        for (int i = 0; i < tables->head_dim; i++) {
+            for (int j = 0; j < m; j++) {
+                int is_negative = tables->mix[k][i / tables->run * m + j] >= m;
+                tables->mix_negative[k][i / 16 * m + j] |= (uint16_t)(is_negative << (i % 16));
+            }
+        }
+    }
+}
+
 /* Midpoints in the fullest of `n` buckets; fills them. */
 static int fill_buckets(kvb_codec_tables *tables, int n) {
     int n_midpoints = tables->levels - 1;
@@ -167,6 +179,7 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec,
         tables->hadamard_order = kvb_hadamard_order(spec->head_dim);
         tables->run = spec->head_dim / tables->hadamard_order;
         fill_mix(tables);
+        fill_mix_negative(tables);
     }
     if (spec->rotation == KVB_ROTATION_SIGNED) {
         fill_signs(tables, spec->sign_seed);

@@ -26,12 +26,14 @@ typedef struct kvb_codec_tables {
 
     /* Rotation: head_dim = hadamard_order * run. mix[0] is the order-m matrix, mix[1] its transpose: the entry of row
      * a, column j at a*m + j is j where the matrix holds +1 and m + j where it holds -1: an index into m rows followed
-     * by their negations. */
+     * by their negations. The same for sixteen lanes at a time: bit l at v*m + j is set where row (16v + l) / run has
+     * -1 in column j. */
     int hadamard_order;
     int run;
     float inverse_sqrt_dim;
     uint32_t sign_masks[KVB_MAX_HEAD_DIM]; /* 0x80000000 where the coordinate is negated */
     uint8_t mix[2][KVB_MAX_HADAMARD_ORDER * KVB_MAX_HADAMARD_ORDER];
+    uint16_t mix_negative[2][KVB_MAX_HEAD_DIM / 16 * KVB_MAX_HADAMARD_ORDER];
 
     /* Scale. */
     float sqrt_dim;

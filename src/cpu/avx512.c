@@ -10,7 +10,7 @@
 #include "cpu/quantize.c"
 #include "cpu/scale.c"
 #include "cpu/vec_avx512.h"
-#include "cpu/vec_rotate.h"
+#include "cpu/avx512_rotate.h"
 #include "cpu/vec_quantize.h"
 
 static const kvb_cpu_ops ops = {
