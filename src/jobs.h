@@ -48,6 +48,17 @@ typedef struct kvb_codec_tables {
     int most_in_bucket;
     kvb_bucket buckets[KVB_MAX_BUCKETS];
 
+    /* The same by look-ups of bytes, where every midpoint is a multiple of 1 / word_factor, a power of two; else
+     * word_factor is 0. A value becomes the word ceil(value * word_factor), and is above a midpoint when its word is
+     * above the midpoint's. A bucket holds the words with one high byte, or with one and the same bit 7 when word_parts
+     * is 2, and one midpoint at most: word_codes is the code of its lower end, word_ends the low byte of its midpoint,
+     * at bit7 * 256 + high byte. word_has_tails: not so for high bytes 0x7f and 0x80, where words saturate. */
+    float word_factor;
+    int word_parts;
+    int word_has_tails;
+    uint8_t word_codes[512];
+    uint8_t word_ends[512];
+
     /* The midpoints as a balanced tree: node i has children 2i and 2i+1, the root is 1. */
     float tree[KVB_MAX_LEVELS];
 

@@ -1,5 +1,6 @@
 /* The rotation in AVX-512: the same sums as rotate.c. Up to 256 values lie in registers from the first load to the last
  * store; their names are spelled out, as compilers would keep an array of them in memory. */
+#include "cpu/avx512_expand.h"
 #include "cpu/ops.h"
 #include "cpu/step.h"
 
@@ -12,8 +13,6 @@ typedef struct ends {
     vf factor;
     int inverse;
 } ends;
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE vf begin(const float *row, ends e, int at) {
     vf x = vf_load(row + at);
@@ -134,16 +133,10 @@ INLINE void walsh_of(float *row, int n, ends e) {
 
 /* ---- Head dims that are no power of two ---- */
 
-/* Lanes of the vector at `at` that belong to the row: all, or half of the last vector. */
-static inline __mmask16 lanes_at(int n, int at) {
-    return at + VEC_FLOATS <= n ? 0xffff : 0x00ff;
-}
-
 /* Transforms of length `run` over the row, into `out`. */
 INLINE void short_walsh(const float *row, int n, int run, ends e, float *out) {
     for (int i = 0; i < n; i += VEC_FLOATS) {
-        __mmask16 lanes = lanes_at(n, i);
-        vf x = _mm512_maskz_loadu_ps(lanes, row + i);
+        vf x = load_at(row, n, i);
         x = e.inverse ? x : vf_flip(x, e.signs + i); /* masks go on behind the row */
         vf_store(out + i, vf_butterflies(x, run));
     }
@@ -195,7 +188,7 @@ INLINE void mix_some(const mixing *of, const float *x, int first, int step, int 
         int at = (first + i * step) * VEC_FLOATS;
         vf y = vf_mul(sums[i], e.factor);
         y = e.inverse ? vf_flip(y, e.signs + at) : y;
-        _mm512_mask_storeu_ps(row + at, lanes_at(of->n, at), y);
+        store_at(row, of->n, at, y);
     }
 }
 
