@@ -84,6 +84,18 @@ static void fill_mix(kvb_codec_tables *tables) {
     }
 }
 
+static void fill_mix_negative(kvb_codec_tables *tables) {
+    int m = tables->hadamard_order;
+    for (int k = 0; m > 1 && k < 2; k++) {
+        for (int i = 0; i < tables->head_dim; i++) {
+            for (int j = 0; j < m; j++) {
+                int is_negative = tables->mix[k][i / tables->run * m + j] >= m;
+                tables->mix_negative[k][i / 16 * m + j] |= (uint16_t)(is_negative << (i % 16));
+            }
+        }
+    }
+}
+
 /* Midpoints in the fullest of `n` buckets; fills them. */
 static int fill_buckets(kvb_codec_tables *tables, int n) {
     int n_midpoints = tables->levels - 1;
@@ -115,6 +127,53 @@ static void fill_quantizer(kvb_codec_tables *tables, const float *centroids) {
     int n = 1;
     while ((tables->most_in_bucket = fill_buckets(tables, n)) > 1 && n < KVB_MAX_BUCKETS) {
         n *= 2;
+    }
+}
+
+/* 0 where the midpoints do not fit such words. */
+static int fill_words(kvb_codec_tables *tables, int exponent, int parts, int has_tails) {
+    int n_midpoints = tables->levels - 1, code = 0, size = 256 / parts;
+    double words[KVB_MAX_LEVELS];
+    for (int i = 0; i < n_midpoints; i++) {
+        words[i] = ldexp((double)tables->midpoints[i], exponent);
+        if (words[i] != floor(words[i])) {
+            return 0;
+        }
+    }
+    for (int first = INT16_MIN; first <= INT16_MAX; first += size) {
+        int high = (int)((uint32_t)first >> 8 & 0xff), start = code;
+        int at = parts == 2 ? (int)((uint32_t)first >> 7 & 1) * 256 + high : high,
+            is_tail = has_tails && (high == 0x7f || high == 0x80);
+        tables->word_codes[at] = (uint8_t)code;
+        tables->word_ends[at] = 0xff;
+        while (code < n_midpoints && words[code] < first + size) {
+            tables->word_ends[at] = (uint8_t)((int)words[code] & 0xff);
+            code++;
+        }
+        if (code - start > 1 && !is_tail) {
+            return 0;
+        }
+    }
+    tables->word_factor = (float)ldexp(1.0, exponent);
+    tables->word_parts = parts;
+    tables->word_has_tails = has_tails;
+    return 1;
+}
+
+/* The finest words that hold all midpoints, coarse buckets first; or twice as fine ones, which leave the ends out when
+ * few normal values are there. */
+static void choose_words(kvb_codec_tables *tables) {
+    enum { finest = 24 };
+    int n_midpoints = tables->levels - 1, k = finest;
+    double most = fmax(fabs((double)tables->midpoints[0]), fabs((double)tables->midpoints[n_midpoints - 1]));
+    while (k >= 0 && ldexp(most, k) > INT16_MAX - 1) {
+        k--;
+    }
+    if (k < 0 || fill_words(tables, k, 1, 0) || fill_words(tables, k, 2, 0)) {
+        return;
+    }
+    if (ldexp(INT16_MAX, -(k + 1)) > 3.9) {
+        fill_words(tables, k + 1, 2, 1);
     }
 }
 
@@ -167,11 +226,13 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec,
         tables->hadamard_order = kvb_hadamard_order(spec->head_dim);
         tables->run = spec->head_dim / tables->hadamard_order;
         fill_mix(tables);
+        fill_mix_negative(tables);
     }
     if (spec->rotation == KVB_ROTATION_SIGNED) {
         fill_signs(tables, spec->sign_seed);
     }
     fill_quantizer(tables, centroids);
+    choose_words(tables);
     fill_tree(tables, 1, 0, tables->levels - 1);
     fill_fixed(tables);
 }

@@ -26,12 +26,14 @@ typedef struct kvb_codec_tables {
 
     /* Rotation: head_dim = hadamard_order * run. mix[0] is the order-m matrix, mix[1] its transpose: the entry of row
      * a, column j at a*m + j is j where the matrix holds +1 and m + j where it holds -1: an index into m rows followed
-     * by their negations. */
+     * by their negations. The same for sixteen lanes at a time: bit l at v*m + j is set where row (16v + l) / run has
+     * -1 in column j. */
     int hadamard_order;
     int run;
     float inverse_sqrt_dim;
     uint32_t sign_masks[KVB_MAX_HEAD_DIM]; /* 0x80000000 where the coordinate is negated */
     uint8_t mix[2][KVB_MAX_HADAMARD_ORDER * KVB_MAX_HADAMARD_ORDER];
+    uint16_t mix_negative[2][KVB_MAX_HEAD_DIM / 16 * KVB_MAX_HADAMARD_ORDER];
 
     /* Scale. */
     float sqrt_dim;
@@ -45,6 +47,17 @@ typedef struct kvb_codec_tables {
     float last_bucket;
     int most_in_bucket;
     kvb_bucket buckets[KVB_MAX_BUCKETS];
+
+    /* The same by look-ups of bytes, where every midpoint is a multiple of 1 / word_factor, a power of two; else
+     * word_factor is 0. A value becomes the word ceil(value * word_factor), and is above a midpoint when its word is
+     * above the midpoint's. A bucket holds the words with one high byte, or with one and the same bit 7 when word_parts
+     * is 2, and one midpoint at most: word_codes is the code of its lower end, word_ends the low byte of its midpoint,
+     * at bit7 * 256 + high byte. word_has_tails: not so for high bytes 0x7f and 0x80, where words saturate. */
+    float word_factor;
+    int word_parts;
+    int word_has_tails;
+    uint8_t word_codes[512];
+    uint8_t word_ends[512];
 
     /* The midpoints as a balanced tree: node i has children 2i and 2i+1, the root is 1. */
     float tree[KVB_MAX_LEVELS];

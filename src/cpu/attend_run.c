@@ -32,9 +32,9 @@ static shape shape_of(const kvb_attend_job *job) {
     return s;
 }
 
-/* Cuts buffers off a block; base 0 only counts. Sums stay exact or the flag says that they did not. */
+/* Cuts buffers off a block; base NULL only counts. Sums stay exact or the flag says that they did not. */
 typedef struct arena {
-    uintptr_t base;
+    uint8_t *base;
     size_t used;
     int is_overflown;
 } arena;
@@ -46,7 +46,7 @@ static void *take(arena *a, size_t n, size_t bytes) {
         a->is_overflown = 1;
         return NULL;
     }
-    return a->base ? (void *)(a->base + start) : NULL;
+    return a->base ? a->base + start : NULL;
 }
 
 static kvb_attend_states take_states(arena *a, const shape *s) {
@@ -199,8 +199,8 @@ static void end_tile(void *argument, size_t index, int worker) {
 
 void kvb_cpu_attend(const kvb_attend_job *job, const kvb_cpu_ops *ops) {
     schedule s = {.job = job, .ops = ops};
-    uintptr_t start = (uintptr_t)job->scratch;
-    arena a = {.base = (start + buffer_alignment - 1) / buffer_alignment * buffer_alignment};
+    size_t misplaced = (uintptr_t)job->scratch % buffer_alignment;
+    arena a = {.base = (uint8_t *)job->scratch + (misplaced ? buffer_alignment - misplaced : 0)};
     lay_out(&s, &a);
     while (collect(&s)) {
         kvb_parallel_for(job->parallel, s.n_tiles, begin_tile, &s);

@@ -4,26 +4,68 @@
 #define KVB_ISA avx512
 #include "cpu/avx2_attend.h"
 #include "cpu/avx512_attend.h"
+#include "cpu/avx512_encode.h"
+#include "cpu/avx512_expand.h"
+#include "cpu/avx512_pack.h"
+#include "cpu/avx512_rotate.h"
 #include "cpu/cpu_x86.h"
 #include "cpu/load.c"
-#include "cpu/pack.c"
 #include "cpu/quantize.c"
 #include "cpu/scale.c"
-#include "cpu/vec_avx512.h"
-#include "cpu/vec_rotate.h"
 #include "cpu/vec_quantize.h"
+
+static float sum_squares(const float *row, int n) {
+    vf sums = vf_all(0.0f);
+    for (int i = 0; i < n; i += VEC_FLOATS) {
+        vf x = load_at(row, n, i);
+        sums = vf_add(sums, vf_mul(x, x));
+    }
+    return fold_lanes(sums);
+}
+
+static void quantize(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes) {
+    if (kvb_avx512_vbmi_quantizes(tables) && kvb_x86_has_vbmi()) {
+        kvb_avx512_vbmi_quantize(tables, row, factor, codes);
+    } else {
+        kvb_avx512_quantize(tables, row, factor, codes);
+    }
+}
+
+static void project(const kvb_codec_tables *tables, const float *row, const uint8_t *codes, float *row_c, float *c_c) {
+    if (tables->bits < 5) {
+        project_codes(tables, row, codes, row_c, c_c, 4);
+    } else if (tables->bits == 5) {
+        project_codes(tables, row, codes, row_c, c_c, 5);
+    } else if (kvb_avx512_vbmi_expands(tables) && kvb_x86_has_vbmi()) {
+        kvb_avx512_vbmi_project(tables, row, codes, row_c, c_c);
+    } else {
+        kvb_avx512_project_by_lookup(tables, row, codes, row_c, c_c);
+    }
+}
+
+static void expand(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out) {
+    if (tables->bits < 5) {
+        expand_codes(tables, codes, scale, out, 4);
+    } else if (tables->bits == 5) {
+        expand_codes(tables, codes, scale, out, 5);
+    } else if (kvb_avx512_vbmi_expands(tables) && kvb_x86_has_vbmi()) {
+        kvb_avx512_vbmi_expand(tables, codes, scale, out);
+    } else {
+        kvb_avx512_expand_by_lookup(tables, codes, scale, out);
+    }
+}
 
 static const kvb_cpu_ops ops = {
     .is_legal = kvb_avx512_is_legal,
     .load = kvb_avx512_load,
     .rotate = kvb_avx512_rotate,
     .unrotate = kvb_avx512_unrotate,
-    .sum_squares = kvb_avx512_sum_squares,
-    .project = kvb_avx512_project_by_lookup,
-    .quantize = kvb_avx512_quantize,
+    .sum_squares = sum_squares,
+    .project = project,
+    .quantize = quantize,
     .pack = kvb_avx512_pack,
     .unpack = kvb_avx512_unpack,
-    .expand = kvb_avx512_expand_by_lookup,
+    .expand = expand,
     .dot_rows = kvb_avx512_dot_rows,
     .weigh = kvb_avx512_weigh,
     .add_rows = kvb_avx512_add_rows,

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#ifndef KVB_OWN_PLANES /* the file that includes this one brings its own loops */
 static inline void pack_plane(const uint8_t *restrict codes, int head_dim, int shift, int width,
                               uint8_t *restrict plane) {
     int stride = kvb_layout_plane_bytes(head_dim, width);
@@ -32,6 +33,8 @@ static inline void unpack_plane(const uint8_t *restrict plane, int head_dim, int
         }
     }
 }
+
+#endif
 
 void KVB_STEP(pack)(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]) {
     int n = tables->head_dim;

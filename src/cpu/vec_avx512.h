@@ -40,22 +40,34 @@ static inline vf vf_flip(vf x, const uint32_t *masks) {
     return _mm512_xor_ps(x, _mm512_castsi512_ps(_mm512_loadu_si512(masks)));
 }
 
-/* All butterflies inside a vector: distances 1, 2, ... below `run`. With b the partner of a, lanes become a + b and
- * a - b. */
-static inline vf vf_butterflies(vf x, int run) {
-    vf partner = _mm512_permute_ps(x, 0xb1);
-    x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xaaaa, partner, x);
-    if (run > 2) {
-        partner = _mm512_permute_ps(x, 0x4e);
-        x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xcccc, partner, x);
+/* Of distances 1, 2, 4, 8: 1 and, in the lanes whose number has that bit, -1. */
+static const float vf_alternating[4][VEC_FLOATS] = {
+    {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1},
+    {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1},
+    {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1},
+    {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1},
+};
+
+/* Butterflies of distance h = 1, 2, 4, 8 inside a vector. With b the partner of a, lanes become a + b and b + (-a),
+ * which is b - a to the bit. The sign comes from a product, because multipliers idle here; bitwise operations would
+ * take turns with the additions. */
+static inline __attribute__((always_inline)) vf vf_butterfly(vf x, int h) {
+    switch (h) {
+    case 1:
+        return _mm512_add_ps(_mm512_permute_ps(x, 0xb1), _mm512_mul_ps(x, vf_load(vf_alternating[0])));
+    case 2:
+        return _mm512_add_ps(_mm512_permute_ps(x, 0x4e), _mm512_mul_ps(x, vf_load(vf_alternating[1])));
+    case 4:
+        return _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0xb1), _mm512_mul_ps(x, vf_load(vf_alternating[2])));
+    default:
+        return _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0x4e), _mm512_mul_ps(x, vf_load(vf_alternating[3])));
     }
-    if (run > 4) {
-        partner = _mm512_shuffle_f32x4(x, x, 0xb1);
-        x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xf0f0, partner, x);
-    }
-    if (run > 8) {
-        partner = _mm512_shuffle_f32x4(x, x, 0x4e);
-        x = _mm512_mask_sub_ps(_mm512_add_ps(partner, x), 0xff00, partner, x);
+}
+
+/* All of distances 1, 2, ... below `run`. */
+static inline __attribute__((always_inline)) vf vf_butterflies(vf x, int run) {
+    for (int h = 1; h < run && h < VEC_FLOATS; h *= 2) {
+        x = vf_butterfly(x, h);
     }
     return x;
 }
