@@ -10,8 +10,8 @@ enum { n_layers = 3, n_readers = 3, n_heads = 4, n_q = 2, k_most = 96, v_most = 
 
 typedef struct reader {
     kvb_cache *cache;
-    int sequence, has_failed;
-    atomic_int n_loops;
+    int sequence;
+    atomic_int n_loops, has_failed;
     atomic_int *is_over;
     pthread_t thread;
 } reader;
@@ -43,14 +43,14 @@ static void *read_for_long(void *argument) {
     reader *r = argument;
     float *first = calloc(n_layers * out_size, sizeof *first), *out = calloc(out_size, sizeof *out);
     void *scratch = malloc(scratch_size);
-    for (int i = 0; !r->has_failed && !atomic_load(r->is_over); i++) {
+    for (int i = 0; !atomic_load(&r->has_failed) && !atomic_load(r->is_over); i++) {
         int layer = i % n_layers;
         size_t bytes = attend(r->cache, r->sequence, layer, out, scratch, scratch_size);
         float *expected = first + layer * out_size;
         if (i < n_layers) {
             memcpy(expected, out, bytes);
         }
-        r->has_failed = bytes == 0 || memcmp(expected, out, bytes) != 0;
+        atomic_store(&r->has_failed, bytes == 0 || memcmp(expected, out, bytes) != 0);
         atomic_fetch_add(&r->n_loops, 1);
     }
     free(first);
@@ -72,7 +72,7 @@ static int at_least(const atomic_int *loops, int n) {
 /* Until every reader has gone round once more, so that each round of writing is read through. */
 static void let_read(reader readers[n_readers], int n_loops) {
     for (int r = 0; r < n_readers; r++) {
-        while (!at_least(&readers[r].n_loops, n_loops) && !readers[r].has_failed) {
+        while (!at_least(&readers[r].n_loops, n_loops) && !atomic_load(&readers[r].has_failed)) {
             nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
         }
     }
@@ -129,7 +129,7 @@ static void readers_of_forks_see_no_writing(void **state) {
     atomic_store(&is_over, 1);
     for (int r = 0; r < n_readers; r++) {
         assert_int_equal(pthread_join(readers[r].thread, NULL), 0);
-        assert_false(readers[r].has_failed);
+        assert_false(atomic_load(&readers[r].has_failed));
         assert_true(atomic_load(&readers[r].n_loops) >= 2 * n_rounds);
     }
     cache_model_check(&m);
