@@ -59,12 +59,10 @@ static kvb_status parse_positive(const char *option, const char *text, double *o
 }
 
 static kvb_status parse_count(const char *option, const char *text, int least, int most, int *out, kvb_error *error) {
-    int value;
-    kvb_status status = kvb_parse_int(option, text, &value, error);
-    if (status == KVB_OK && (value < least || value > most))
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: %d to %d", option, value, least, most);
+    int64_t value;
+    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
     if (status == KVB_OK)
-        *out = value;
+        *out = (int)value;
     return status;
 }
 

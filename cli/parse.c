@@ -29,6 +29,18 @@ kvb_status kvb_parse_int(const char *option, const char *text, int *out, kvb_err
     return KVB_OK;
 }
 
+kvb_status kvb_parse_count(const char *option, const char *text, int64_t least, int64_t most, int64_t *out,
+                           kvb_error *error) {
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (!strchr("-0123456789", *text) || end == text || *end || errno == ERANGE || value < least || value > most)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: a whole number from %lld to %lld",
+                             option, text, (long long)least, (long long)most);
+    *out = value;
+    return KVB_OK;
+}
+
 kvb_status kvb_parse_real(const char *option, const char *text, double *out, kvb_error *error) {
     char *end;
     double value = strtod(text, &end);

@@ -5,6 +5,9 @@
 #include "kvbits/eval.h"
 
 KVB_CHECKED kvb_status kvb_parse_int(const char *option, const char *text, int *out, kvb_error *error);
+/* One from `least` to `most`. */
+KVB_CHECKED kvb_status kvb_parse_count(const char *option, const char *text, int64_t least, int64_t most, int64_t *out,
+                                       kvb_error *error);
 KVB_CHECKED kvb_status kvb_parse_real(const char *option, const char *text, double *out, kvb_error *error);
 /* Decimal or 0x hexadecimal, up to 2^64 - 1. */
 KVB_CHECKED kvb_status kvb_parse_seed(const char *option, const char *text, uint64_t *out, kvb_error *error);

@@ -110,7 +110,7 @@ class Errors(unittest.TestCase):
         self.expect(2, "legal: text|json|c", "--format", "xml")
         self.expect(2, "legal: erfc|as26.2.17", "--codebook", "lloyd", "--cdf", "erf")
         self.expect(2, "needs --dim", "--codebook", "beta")
-        self.expect(2, "--dim is 1; legal: 2 to 1048576", "--codebook", "beta", "--dim", "1")
+        self.expect(2, "--dim is '1'; legal: a whole number from 2 to 1048576", "--codebook", "beta", "--dim", "1")
         self.expect(2, "--codebook lloyd only", "--round-limit", "5")
         self.expect(2, "--stop is '0'", "--codebook", "lloyd", "--stop", "0")
         self.expect(2, "--check only", "--tolerance", "1")

@@ -170,6 +170,26 @@ static void a_fork_without_room_for_all_exact_tokens_changes_nothing(void **stat
     }
 }
 
+/* For one layer there is room, for two there is not. */
+static void a_reservation_takes_all_layers_or_none(void **state) {
+    (void)state;
+    kvb_layer_spec layers[] = {cache_model_layer(0), cache_model_layer(9)};
+    kvb_cache_spec spec = spec_of(layers, 2, 64);
+    cache_model m;
+    cache_model_create(&m, &spec, NULL, NULL, 8);
+    size_t first = m.page_bytes[0], second = m.page_bytes[1] + m.exact_bytes[1];
+    cache_model_destroy(&m);
+    for (size_t missing = 0; missing <= 1; missing++) {
+        spec.budget = 2 * first + second - missing;
+        int a;
+        cache_model_create(&m, &spec, NULL, NULL, 8);
+        assert_int_equal(cache_model_open(&m, &a), KVB_OK);
+        assert_int_equal(cache_model_reserve(&m, a, 17), missing ? KVB_ERROR_MEMORY : KVB_OK);
+        cache_model_check(&m);
+        cache_model_destroy(&m);
+    }
+}
+
 static void what_is_reserved_cannot_be_taken_by_others(void **state) {
     (void)state;
     kvb_layer_spec layers[] = {cache_model_layer(0), cache_model_layer(3), cache_model_layer(9)};
@@ -310,6 +330,7 @@ int main(void) {
         cmocka_unit_test(a_budget_of_n_pages_holds_n_pages),
         cmocka_unit_test(a_refusal_says_what_is_needed_and_what_is_left),
         cmocka_unit_test(a_fork_without_room_for_all_exact_tokens_changes_nothing),
+        cmocka_unit_test(a_reservation_takes_all_layers_or_none),
         cmocka_unit_test(what_is_reserved_cannot_be_taken_by_others),
         cmocka_unit_test(an_empty_cache_is_one_piece_again),
         cmocka_unit_test(nothing_beyond_the_rows_is_read),

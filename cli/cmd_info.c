@@ -1,0 +1,154 @@
+/* kvbits info: what a cache takes, from kvb_layer_cost_of alone. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "commands.h"
+#include "exit_code.h"
+#include "info_options.h"
+
+enum { N_WIDTHS = KVB_MAX_BITS + 1 };
+static const int widths[N_WIDTHS] = {1, 2, 3, 4, 5, 6, 7, 8, KVB_DENSE_BITS};
+
+typedef struct pair_cost {
+    int k_bits, v_bits;
+    double bits_per_value;
+    uint64_t bytes; /* of all layers */
+    double bytes_per_token, ratio;
+} pair_cost;
+
+static kvb_status find_bytes(const kvb_info_options *options, const kvb_layer_spec *layer, pair_cost *cost,
+                             kvb_error *error) {
+    kvb_layer_cost one;
+    const kvb_status status = kvb_layer_cost_of(layer, options->page_tokens, options->n_tokens, &one, error);
+    if (status != KVB_OK)
+        return status;
+    if (one.bytes > UINT64_MAX / (uint64_t)options->n_layers)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%d layers of %zu bytes each are more than 2^64 bytes",
+                             options->n_layers, one.bytes);
+    cost->bytes = (uint64_t)options->n_layers * one.bytes;
+    cost->bits_per_value = one.bits_per_value;
+    return KVB_OK;
+}
+
+/* Against halves with the same window, which need no exact tokens. */
+static kvb_status find_cost(const kvb_info_options *options, int k_bits, int v_bits, pair_cost *cost,
+                            kvb_error *error) {
+    kvb_layer_spec layer = options->layer, halves = options->layer;
+    pair_cost dense = {.bytes = 0};
+    layer.k.bits = k_bits;
+    layer.v.bits = v_bits;
+    halves.k.bits = halves.v.bits = KVB_DENSE_BITS;
+    halves.exact_first = halves.exact_last = 0;
+    *cost = (pair_cost){.k_bits = k_bits, .v_bits = v_bits};
+    kvb_status status = find_bytes(options, &layer, cost, error);
+    if (status == KVB_OK)
+        status = find_bytes(options, &halves, &dense, error);
+    if (status == KVB_OK) {
+        cost->bytes_per_token = (double)cost->bytes / (double)options->n_tokens;
+        cost->ratio = (double)dense.bytes / (double)cost->bytes;
+    }
+    return status;
+}
+
+/* ---- Text ---- */
+
+static void print_shape(const kvb_info_options *options) {
+    const kvb_layer_spec *layer = &options->layer;
+    printf("%d layer%s of %d KV head%s, head_dim %d", options->n_layers, options->n_layers == 1 ? "" : "s",
+           layer->n_kv_heads, layer->n_kv_heads == 1 ? "" : "s", layer->k.head_dim);
+    if (layer->v.head_dim != layer->k.head_dim)
+        printf(" for keys and %d for values", layer->v.head_dim);
+    printf("; %" PRId64 " tokens in pages of %d", options->n_tokens, options->page_tokens);
+    if (layer->window > 0)
+        printf(", window %d", layer->window);
+    if (layer->exact_first > 0)
+        printf(", first %d exact", layer->exact_first);
+    if (layer->exact_last > 0)
+        printf(", last %d exact", layer->exact_last);
+    printf("; scales %s\n", layer->k.scale_dtype == KVB_F16 ? "f16" : "f32");
+}
+
+static void print_cell_bytes(const pair_cost *cost) {
+    printf(" %9.*f", cost->bytes_per_token < 1e5 ? 1 : 0, cost->bytes_per_token);
+}
+
+static void print_cell_total(const pair_cost *cost) {
+    printf(" %9.3f", (double)cost->bytes / (1 << 30));
+}
+
+static void print_cell_ratio(const pair_cost *cost) {
+    printf(" %9.3f", cost->ratio);
+}
+
+static void print_table(const char *title, const pair_cost *costs, void print_cell(const pair_cost *)) {
+    printf("\n%s\n  K \\ V", title);
+    for (int v = 0; v < N_WIDTHS; v++)
+        printf(" %9d", widths[v]);
+    for (int i = 0; i < N_WIDTHS * N_WIDTHS; i++) {
+        if (i % N_WIDTHS == 0)
+            printf("\n  %5d", costs[i].k_bits);
+        print_cell(&costs[i]);
+    }
+    putchar('\n');
+}
+
+static void print_text(const kvb_info_options *options, const pair_cost *chosen, const pair_cost *costs) {
+    print_shape(options);
+    printf("K %d bits, V %d bits: %.6g bits per value, scales included\n", chosen->k_bits, chosen->v_bits,
+           chosen->bits_per_value);
+    printf("  per token     %.1f bytes\n", chosen->bytes_per_token);
+    printf("  total         %" PRIu64 " bytes (%.3f GiB)\n", chosen->bytes, (double)chosen->bytes / (1 << 30));
+    printf("  against f16   %.3f times smaller\n", chosen->ratio);
+    print_table("Bytes per token", costs, print_cell_bytes);
+    print_table("Total, GiB", costs, print_cell_total);
+    print_table("Times smaller than f16", costs, print_cell_ratio);
+}
+
+/* ---- JSON ---- */
+
+static void print_pair(const pair_cost *cost) {
+    printf("{\"k_bits\": %d, \"v_bits\": %d, \"bits_per_value\": %.9g, \"bytes_per_token\": %.15g, \"bytes\": %" PRIu64
+           ", \"ratio_to_f16\": %.9g}",
+           cost->k_bits, cost->v_bits, cost->bits_per_value, cost->bytes_per_token, cost->bytes, cost->ratio);
+}
+
+static void print_json(const kvb_info_options *options, const pair_cost *chosen, const pair_cost *costs) {
+    const kvb_layer_spec *layer = &options->layer;
+    printf("{\n \"layers\": %d, \"kv_heads\": %d, \"head_dim\": %d, \"v_head_dim\": %d, \"tokens\": %" PRId64
+           ", \"page_tokens\": %d,\n \"window\": %d, \"exact_first\": %d, \"exact_last\": %d, \"scale_dtype\": "
+           "\"%s\",\n \"chosen\": ",
+           options->n_layers, layer->n_kv_heads, layer->k.head_dim, layer->v.head_dim, options->n_tokens,
+           options->page_tokens, layer->window, layer->exact_first, layer->exact_last,
+           layer->k.scale_dtype == KVB_F16 ? "f16" : "f32");
+    print_pair(chosen);
+    printf(",\n \"pairs\": [");
+    for (int i = 0; i < N_WIDTHS * N_WIDTHS; i++) {
+        printf("%s\n  ", i > 0 ? "," : "");
+        print_pair(&costs[i]);
+    }
+    printf("\n ]\n}\n");
+}
+
+int kvb_cmd_info(int argc, char **argv) {
+    kvb_info_options options;
+    kvb_error error = {{0}};
+    pair_cost chosen, costs[N_WIDTHS * N_WIDTHS];
+    kvb_status status = kvb_info_options_parse(argc, argv, &options, &error);
+    if (status == KVB_OK && options.help) {
+        kvb_info_options_help(stdout);
+        return KVB_EXIT_OK;
+    }
+    if (status == KVB_OK)
+        status = find_cost(&options, options.layer.k.bits, options.layer.v.bits, &chosen, &error);
+    for (int i = 0; i < N_WIDTHS * N_WIDTHS && status == KVB_OK; i++)
+        status = find_cost(&options, widths[i / N_WIDTHS], widths[i % N_WIDTHS], &costs[i], &error);
+    if (status != KVB_OK) {
+        fprintf(stderr, "kvbits info: %s\n", error.text);
+        return kvb_exit_code(status);
+    }
+    if (options.json)
+        print_json(&options, &chosen, costs);
+    else
+        print_text(&options, &chosen, costs);
+    return KVB_EXIT_OK;
+}
