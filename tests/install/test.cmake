@@ -1,4 +1,4 @@
-# Installs the build into a fresh prefix and uses it from outside, as a stranger would: examples/roundtrip.c built by
+# Installs the build into a fresh prefix and uses it from outside, as a stranger would: the examples built by
 # find_package and by pkg-config, a program on the evaluation library, and the installed command.
 set(work ${BUILD}/install-test)
 set(prefix ${work}/prefix)
@@ -39,9 +39,9 @@ set(prefix ${work}/moved)
 set(ENV{LD_LIBRARY_PATH} ${libdir})
 
 must(${CMAKE_COMMAND} -G ${GENERATOR} -S ${SOURCE}/tests/install -B ${work}/consumer -DCMAKE_BUILD_TYPE=Release
-     -DCMAKE_C_COMPILER=${CC} -DCMAKE_PREFIX_PATH=${prefix} -DROUNDTRIP=${SOURCE}/examples/roundtrip.c)
+     -DCMAKE_C_COMPILER=${CC} -DCMAKE_PREFIX_PATH=${prefix} -DEXAMPLES=${SOURCE}/examples)
 must(${CMAKE_COMMAND} --build ${work}/consumer)
-foreach(program roundtrip roundtrip-static evaluation)
+foreach(program roundtrip roundtrip-static decode_loop decode_loop-static evaluation)
   must(${work}/consumer/${program})
   message("${program}: ${output}")
 endforeach()
@@ -49,8 +49,10 @@ endforeach()
 set(ENV{PKG_CONFIG_PATH} ${libdir}/pkgconfig)
 must(pkg-config --cflags --libs kvbits)
 separate_arguments(flags UNIX_COMMAND "${output}")
-must(${CC} -std=c11 ${SOURCE}/examples/roundtrip.c -o ${work}/roundtrip ${flags} -lm)
-must(${work}/roundtrip)
+foreach(example roundtrip decode_loop)
+  must(${CC} -std=c11 ${SOURCE}/examples/${example}.c -o ${work}/${example} ${flags} -lm)
+  must(${work}/${example})
+endforeach()
 message("pkg-config: ${output}")
 
 if(EXISTS ${prefix}/bin/kvbits)
