@@ -7,7 +7,7 @@
 
 #include "vec.h"
 
-enum { GROUPS = KVB_STREAM_LANES / VEC_DOUBLES, SUMS = 16 / VEC_FLOATS, PAIR_BLOCK = 32 };
+enum { GROUPS = KVB_STREAM_LANES / VEC_DOUBLES, PAIR_BLOCK = 32 };
 
 static inline vu load_u(const uint64_t *p) {
     vu v;
@@ -168,63 +168,9 @@ static unsigned skip_normals(kvb_lanes *lanes, size_t n) {
     return mask;
 }
 
-/* Lanes l + l+8, then +4, +2, +1: whole vectors first, then inside the last one. */
-static inline float sum_lanes(const vf sums[SUMS]) {
-    vf acc[SUMS];
-    float lane[VEC_FLOATS];
-    for (int i = 0; i < SUMS; i++)
-        acc[i] = sums[i];
-    for (int half = SUMS / 2; half >= 1; half /= 2)
-        for (int i = 0; i < half; i++)
-            acc[i] += acc[i + half];
-    store_f(lane, acc[0]);
-    for (int half = VEC_FLOATS / 2; half >= 1; half /= 2)
-        for (int l = 0; l < half; l++)
-            lane[l] += lane[l + half];
-    return lane[0];
-}
-
-/* The last 8 values of a row whose length is an odd multiple of 8, with zeros behind them. */
-static inline void pad_8(const float *p, float padded[16]) {
-    memcpy(padded, p, 8 * sizeof *p);
-    memset(padded + 8, 0, 8 * sizeof *p);
-}
-
-static inline void dot_16(const float *a, const float *b, vf acc[SUMS]) {
-    for (int i = 0; i < SUMS; i++)
-        acc[i] += load_f(a + i * VEC_FLOATS) * load_f(b + i * VEC_FLOATS);
-}
-
-static inline float dot(const float *a, const float *b, size_t d) {
-    vf acc[SUMS];
-    size_t j = 0;
-    for (int i = 0; i < SUMS; i++)
-        acc[i] = splat_f(0.0f);
-    for (; j + 16 <= d; j += 16)
-        dot_16(a + j, b + j, acc);
-    if (j < d) {
-        float last_a[16], last_b[16];
-        pad_8(a + j, last_a);
-        pad_8(b + j, last_b);
-        dot_16(last_a, last_b, acc);
-    }
-    return sum_lanes(acc);
-}
-
-static void dots(const float *rows, size_t n_rows, const float *q, size_t d, float *out, size_t out_stride) {
-    for (size_t r = 0; r < n_rows; r++)
-        out[r * out_stride] = dot(rows + r * d, q, d);
-}
-
-static void rms_normalize(float *row, size_t d, float eps) {
-    float divisor = __builtin_sqrtf(dot(row, row, d) / (float)d + eps);
+static void divide(float *row, size_t d, float divisor) {
     for (size_t j = 0; j < d; j++)
         row[j] = row[j] / divisor;
-}
-
-static void add_scaled(float *acc, const float *row, float weight, size_t d) {
-    for (size_t j = 0; j < d; j++)
-        acc[j] += weight * row[j];
 }
 
 static void exps(const float *scores, size_t n, float max, float *weights) {
@@ -239,12 +185,4 @@ static void exps(const float *scores, size_t n, float max, float *weights) {
     }
 }
 
-static void distance(const float *a, const float *b, size_t d, float *difference, float *norm) {
-    float apart[KVB_VEC_MAX_ROW];
-    for (size_t j = 0; j < d; j++)
-        apart[j] = a[j] - b[j];
-    *difference = dot(apart, apart, d);
-    *norm = dot(a, a, d);
-}
-
-const kvb_vec VEC_TABLE = {VEC_NAME, normals, skip_normals, dots, rms_normalize, add_scaled, exps, distance};
+const kvb_vec VEC_TABLE = {VEC_NAME, normals, skip_normals, divide, exps};
