@@ -11,8 +11,9 @@
 
 /* ---- Keys: rows to scores ---- */
 
-static float *score_at(const kvb_attention_run *r, const kvb_attention_length *l, size_t row) {
-    return l->scores + (row - r->base) * r->group * r->n_k;
+/* The scores of a unit with query head g of its group and variant k, position by position. */
+static float *scores_of(const kvb_attention_run *r, const kvb_attention_length *l, size_t unit, size_t g, size_t k) {
+    return l->scores + (((unit - l->done) * r->group + g) * r->n_k + k) * l->len;
 }
 
 /* Scores of rows [row, row+n), which lie in one unit, in variant k. */
@@ -21,7 +22,7 @@ static void score_rows(const kvb_attention_run *r, const kvb_attention_length *l
     size_t unit = row / l->len, trial = unit / r->kv_heads, head = unit % r->kv_heads;
     for (size_t g = 0; g < r->group; g++) {
         const float *q = r->queries + (trial * r->heads + head * r->group + g) * r->d;
-        r->vec->dots(rows, n, q, r->d, score_at(r, l, row) + g * r->n_k + k, r->group * r->n_k);
+        kvb_row_dots(r->arithmetic, rows, n, r->d, q, scores_of(r, l, unit, g, k) + row % l->len);
     }
 }
 
@@ -59,22 +60,33 @@ static void score_first_rows(kvb_attention_run *r, kvb_attention_bench *b, size_
     }
 }
 
-static void use_keys(void *context, size_t first, size_t n, float *raw, int worker) {
-    kvb_attention_run *r = context;
-    kvb_attention_bench *b = &r->benches[worker];
-    size_t row = r->batch + first;
+/* A block of keys goes through all variants while it is in the nearest cache. */
+static kvb_status use_block(kvb_attention_run *r, kvb_attention_bench *b, size_t row, size_t n, const float *raw,
+                            kvb_error *error) {
     for (size_t i = 0; i < n; i++)
         kvb_row_make(&r->k_source, raw + i * r->k_source.raw, b->rows + i * r->d);
     score_all_lengths(r, row, n, b->rows, 0);
     for (size_t k = 1; k < r->n_k; k++) {
+        kvb_status status = kvb_variant_round_trip(&r->comparison->k, (int)k, b->rows, n, b->stored, b->scratch, error);
+        if (status != KVB_OK)
+            return status;
+        score_all_lengths(r, row, n, b->stored, k);
+    }
+    return KVB_OK;
+}
+
+static void use_keys(void *context, size_t first, size_t n, float *raw, int worker) {
+    kvb_attention_run *r = context;
+    kvb_attention_bench *b = &r->benches[worker];
+    size_t row = r->batch + first;
+    for (size_t at = 0; at < n; at += KVB_ATTENTION_BLOCK_ROWS) {
+        size_t rows = n - at < KVB_ATTENTION_BLOCK_ROWS ? n - at : KVB_ATTENTION_BLOCK_ROWS;
         kvb_error error;
-        kvb_status status =
-            kvb_variant_round_trip(&r->comparison->k, (int)k, b->rows, n, b->stored, b->scratch, &error);
+        kvb_status status = use_block(r, b, row + at, rows, raw + at * r->k_source.raw, &error);
         if (status != KVB_OK) {
             kvb_failure_note(&r->failure, status, &error);
             return;
         }
-        score_all_lengths(r, row, n, b->stored, k);
     }
     if (kvb_row_first_differs(&r->k_source))
         score_first_rows(r, b, row, n, raw);
@@ -96,7 +108,7 @@ static kvb_status add_values(kvb_attention_run *r, kvb_attention_bench *b, size_
     size_t rows = (size_t)KVB_STREAM_LANES * r->d;
     for (size_t i = 0; i < n; i++)
         states[i] = &r->states[first_row + visible + positions[i] - r->base];
-    kvb_stream_from_states(r->vec, states, n, r->v_source.raw, b->raw);
+    kvb_stream_from_states(r->arithmetic->vec, states, n, r->v_source.raw, b->raw);
     for (size_t i = 0; i < n; i++) {
         int special = visible + positions[i] == 0 && kvb_row_first_differs(&r->v_source);
         (special ? kvb_row_make_first : kvb_row_make)(&r->v_source, b->raw + i * r->v_source.raw, b->values + i * r->d);
@@ -118,10 +130,9 @@ static kvb_status finish_unit(kvb_attention_run *r, kvb_attention_bench *b, kvb_
     size_t trial = unit / r->kv_heads, head = unit % r->kv_heads, first_row = unit * l->len;
     size_t visible = first_visible(r, l), n = l->len - visible, count = 0, positions[KVB_STREAM_LANES];
     kvb_attend_variants *attend = &b->attend;
-    const float *scores = score_at(r, l, first_row + visible);
+    const float *scores = scores_of(r, l, unit, 0, 0) + visible;
     for (size_t row = 0; row < r->group * r->n_k; row++)
-        for (size_t j = 0; j < n; j++)
-            attend->scores[row * r->max_len + j] = scores[j * r->group * r->n_k + row];
+        memcpy(attend->scores + row * r->max_len, scores + row * l->len, n * sizeof *scores);
     kvb_attend_softmax(attend, n, kvb_measured_logits(l->measured, trial, head));
     for (size_t j = 0; j < n; j++) {
         if (attend->needed[j])
@@ -152,24 +163,27 @@ static void finish_body(void *argument, size_t index, int worker) {
         kvb_failure_note(&f->r->failure, status, &error);
 }
 
-/* Finishes the units whose rows lie before stream row `end`, then moves the rows still needed to the buffers' start. */
+/* Moves what is kept of the unit that has begun to the buffer's start. */
+static void move_scores(const kvb_attention_run *r, kvb_attention_length *l, size_t units) {
+    size_t bytes = r->group * r->n_k * l->len * sizeof *l->scores;
+    memmove(l->scores, l->scores + units * (bytes / sizeof *l->scores), bytes);
+}
+
+/* Finishes the units whose rows lie before stream row `end`, then moves what is still needed to the buffers' start. */
 static void finish_units(kvb_attention_run *r, size_t end, const kvb_parallel *parallel) {
     size_t keep = end;
     for (int i = 0; i < r->n_lengths; i++) {
         kvb_attention_length *l = &r->lengths[i];
-        size_t complete = (end < l->rows ? end : l->rows) / l->len;
+        size_t complete = (end < l->rows ? end : l->rows) / l->len, units = complete - l->done;
         finishing f = {r, l};
-        kvb_parallel_for(parallel, complete - l->done, finish_body, &f);
+        kvb_parallel_for(parallel, units, finish_body, &f);
         l->done = complete;
-        if (complete * l->len < l->rows && complete * l->len < keep)
-            keep = complete * l->len;
+        if (complete * l->len < (end < l->rows ? end : l->rows)) {
+            move_scores(r, l, units);
+            keep = complete * l->len < keep ? complete * l->len : keep;
+        }
     }
-    size_t live = end - keep, shift = keep - r->base;
-    memmove(r->states, r->states + shift, live * sizeof *r->states);
-    for (int i = 0; i < r->n_lengths; i++) {
-        size_t width = r->group * r->n_k;
-        memmove(r->lengths[i].scores, r->lengths[i].scores + shift * width, live * width * sizeof(float));
-    }
+    memmove(r->states, r->states + (keep - r->base), (end - keep) * sizeof *r->states);
     r->base = keep;
 }
 
@@ -186,7 +200,7 @@ static void use_queries(void *context, size_t first, size_t n, float *raw, int w
 
 static void make_queries(kvb_attention_run *r, const kvb_parallel *parallel) {
     size_t rows = r->trials * r->heads;
-    kvb_stream_open(r->k_stream, kvb_rng_seed(r->config->seed), r->q_source.raw, r->vec);
+    kvb_stream_open(r->k_stream, kvb_rng_seed(r->config->seed), r->q_source.raw, r->arithmetic->vec);
     for (r->batch = 0; r->batch < rows; r->batch += KVB_ATTENTION_BATCH_ROWS) {
         size_t n = rows - r->batch < KVB_ATTENTION_BATCH_ROWS ? rows - r->batch : KVB_ATTENTION_BATCH_ROWS;
         kvb_stream_rows(r->k_stream, n, parallel, r->starts, r->raws, use_queries, r);
@@ -196,8 +210,8 @@ static void make_queries(kvb_attention_run *r, const kvb_parallel *parallel) {
 static void run_batches(kvb_attention_run *r, const kvb_parallel *parallel, const kvb_progress *progress,
                         const char *what) {
     make_queries(r, parallel);
-    kvb_stream_open(r->k_stream, kvb_rng_seed(r->config->seed ^ 0x11), r->k_source.raw, r->vec);
-    kvb_stream_open(r->v_stream, kvb_rng_seed(r->config->seed ^ 0x22), r->v_source.raw, r->vec);
+    kvb_stream_open(r->k_stream, kvb_rng_seed(r->config->seed ^ 0x11), r->k_source.raw, r->arithmetic->vec);
+    kvb_stream_open(r->v_stream, kvb_rng_seed(r->config->seed ^ 0x22), r->v_source.raw, r->arithmetic->vec);
     for (r->batch = 0; r->batch < r->max_rows && !r->failure.noted; r->batch += KVB_ATTENTION_BATCH_ROWS) {
         size_t n =
             r->max_rows - r->batch < KVB_ATTENTION_BATCH_ROWS ? r->max_rows - r->batch : KVB_ATTENTION_BATCH_ROWS;
@@ -209,12 +223,12 @@ static void run_batches(kvb_attention_run *r, const kvb_parallel *parallel, cons
     }
 }
 
-kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *comparison, const kvb_vec *vec,
-                            const kvb_parallel *parallel, const kvb_progress *progress, const char *what,
-                            kvb_measured *measured, kvb_error *error) {
+kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *comparison,
+                            const kvb_arithmetic *arithmetic, const kvb_parallel *parallel,
+                            const kvb_progress *progress, const char *what, kvb_measured *measured, kvb_error *error) {
     kvb_attention_run r = {.config = config,
                            .comparison = comparison,
-                           .vec = vec,
+                           .arithmetic = arithmetic,
                            .d = (size_t)config->head_dim,
                            .heads = (size_t)config->n_heads,
                            .kv_heads = (size_t)config->n_kv_heads,
@@ -228,11 +242,11 @@ kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *c
         r.max_len = len > r.max_len ? len : r.max_len;
     }
     r.max_rows = r.max_len * r.kv_heads * r.trials;
-    kvb_status status = kvb_row_source_open(&r.q_source, config, KVB_SIDE_Q, vec, error);
+    kvb_status status = kvb_row_source_open(&r.q_source, config, KVB_SIDE_Q, arithmetic, error);
     if (status == KVB_OK)
-        status = kvb_row_source_open(&r.k_source, config, KVB_SIDE_K, vec, error);
+        status = kvb_row_source_open(&r.k_source, config, KVB_SIDE_K, arithmetic, error);
     if (status == KVB_OK)
-        status = kvb_row_source_open(&r.v_source, config, KVB_SIDE_V, vec, error);
+        status = kvb_row_source_open(&r.v_source, config, KVB_SIDE_V, arithmetic, error);
     if (status == KVB_OK)
         status = kvb_attention_allocate(&r, measured, error);
     if (status == KVB_OK) {

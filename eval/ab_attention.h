@@ -6,7 +6,8 @@
 
 /* measured[i] is for config->kv_lens[i]; made by the call, freed by the caller. */
 KVB_CHECKED kvb_status kvb_ab_attention(const kvb_ab_config *config, const kvb_comparison *comparison,
-                                        const kvb_vec *vec, const kvb_parallel *parallel, const kvb_progress *progress,
-                                        const char *what, kvb_measured *measured, kvb_error *error);
+                                        const kvb_arithmetic *arithmetic, const kvb_parallel *parallel,
+                                        const kvb_progress *progress, const char *what, kvb_measured *measured,
+                                        kvb_error *error);
 
 #endif

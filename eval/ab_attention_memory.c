@@ -2,17 +2,20 @@
 
 #include <stdlib.h>
 
+/* At a multiple of 64 bytes, so that no vector of a row lies in two cache lines. */
 static void *reserve(size_t count, size_t bytes, int *short_of_memory) {
-    void *p = count < SIZE_MAX / bytes ? malloc(count > 0 ? count * bytes : 1) : NULL;
+    enum { line = 64 };
+    void *p = count < (SIZE_MAX - line) / bytes ? aligned_alloc(line, (count * bytes / line + 1) * line) : NULL;
     *short_of_memory |= p == NULL;
     return p;
 }
 
 static int make_bench(kvb_attention_run *r, kvb_attention_bench *b) {
-    size_t item = KVB_STREAM_ITEM_ROWS, raw = r->k_source.raw > r->v_source.raw ? r->k_source.raw : r->v_source.raw;
-    size_t k_scratch = kvb_variants_scratch_bytes(&r->comparison->k, item);
+    size_t block = KVB_ATTENTION_BLOCK_ROWS,
+           raw = r->k_source.raw > r->v_source.raw ? r->k_source.raw : r->v_source.raw;
+    size_t k_scratch = kvb_variants_scratch_bytes(&r->comparison->k, block);
     size_t v_scratch = kvb_variants_scratch_bytes(&r->comparison->v, KVB_STREAM_LANES);
-    kvb_attend_shape shape = {.vec = r->vec,
+    kvb_attend_shape shape = {.arithmetic = r->arithmetic,
                               .n_q = (int)r->group,
                               .n_k = (int)r->n_k,
                               .n_combos = r->comparison->n_combos,
@@ -25,9 +28,9 @@ static int make_bench(kvb_attention_run *r, kvb_attention_bench *b) {
                               .online = r->config->sums == KVB_SUMS_INDEX_ORDER};
     int lacking = 0;
     raw = raw > r->q_source.raw ? raw : r->q_source.raw;
-    b->raw = reserve(item * raw, sizeof(float), &lacking);
-    b->rows = reserve(item * r->d, sizeof(float), &lacking);
-    b->stored = reserve(item * r->d, sizeof(float), &lacking);
+    b->raw = reserve(KVB_STREAM_ITEM_ROWS * raw, sizeof(float), &lacking);
+    b->rows = reserve(block * r->d, sizeof(float), &lacking);
+    b->stored = reserve(block * r->d, sizeof(float), &lacking);
     b->values = reserve((size_t)r->comparison->v.n * KVB_STREAM_LANES * r->d, sizeof(float), &lacking);
     b->scratch = reserve(k_scratch > v_scratch ? k_scratch : v_scratch, 1, &lacking);
     b->memory = reserve(kvb_attend_bytes(&shape), 1, &lacking);
@@ -54,7 +57,8 @@ kvb_status kvb_attention_allocate(kvb_attention_run *r, kvb_measured *measured, 
         l->len = (size_t)r->config->kv_lens[i];
         l->rows = l->len * r->kv_heads * r->trials;
         l->measured = &measured[i];
-        l->scores = reserve(r->kept_rows * r->group * r->n_k, sizeof(float), &lacking);
+        l->scores =
+            reserve((KVB_ATTENTION_BATCH_ROWS / l->len + 2) * l->len * r->group * r->n_k, sizeof(float), &lacking);
         kvb_status status = kvb_measured_make(l->measured, r->trials, r->kv_heads, r->comparison, error);
         if (status != KVB_OK)
             return status;

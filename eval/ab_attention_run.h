@@ -7,19 +7,22 @@
 #include "rows.h"
 #include "stream.h"
 
-enum { KVB_ATTENTION_BATCH_ROWS = 16384 /* rows of a stream that go by between two rounds of finished units */ };
+enum {
+    KVB_ATTENTION_BATCH_ROWS = 16384, /* rows of a stream that go by between two rounds of finished units */
+    KVB_ATTENTION_BLOCK_ROWS = 16     /* keys that go through all variants at once */
+};
 
 typedef struct kvb_attention_length {
     size_t len, rows; /* positions; rows of the stream that this kv_len reads */
     size_t done;      /* units finished */
-    float *scores;    /* [kept row][group][n_k] */
+    float *scores;    /* [unit - done][group][n_k][len] */
     kvb_measured *measured;
 } kvb_attention_length;
 
 /* What one worker needs of its own. */
 typedef struct kvb_attention_bench {
     float *raw;    /* KVB_STREAM_ITEM_ROWS rows of normals */
-    float *rows;   /* the rows made of them */
+    float *rows;   /* a block of rows made of them */
     float *stored; /* the same rows as a variant gives them back */
     float *values; /* [n_v][KVB_STREAM_LANES] rows */
     void *scratch;
@@ -30,7 +33,7 @@ typedef struct kvb_attention_bench {
 typedef struct kvb_attention_run {
     const kvb_ab_config *config;
     const kvb_comparison *comparison;
-    const kvb_vec *vec;
+    const kvb_arithmetic *arithmetic;
     kvb_row_source q_source, k_source, v_source;
     size_t d, heads, kv_heads, group, n_k, trials, max_rows, max_len, kept_rows;
     float *queries; /* [trials][heads][d] */

@@ -15,7 +15,7 @@ enum { CASES = 3, CHUNK = 64 };
 typedef struct dimension {
     const kvb_ab_config *config;
     const kvb_tables *tables;
-    const kvb_vec *vec;
+    const kvb_arithmetic *arithmetic;
     size_t d, n;
     float *vectors;                     /* [n][d] */
     double *nrmse;                      /* [n_bits][CASES][n] */
@@ -74,7 +74,7 @@ static void run_chunk(void *argument, size_t index, int worker) {
             }
             for (size_t r = 0; r < n; r++) {
                 float difference, norm;
-                dim->vec->distance(rows + r * dim->d, out + r * dim->d, dim->d, &difference, &norm);
+                kvb_row_distance(dim->arithmetic, rows + r * dim->d, out + r * dim->d, dim->d, &difference, &norm);
                 dim->nrmse[(b * CASES + (size_t)kind) * dim->n + first + r] = kvb_nrmse(difference, norm);
             }
         }
@@ -117,7 +117,7 @@ static kvb_status make_vectors(dimension *dim, const kvb_parallel *parallel, kvb
     if (stream && starts && memory && buffers) {
         for (int i = 0; i < workers; i++)
             buffers[i] = memory + (size_t)i * buffer;
-        kvb_stream_open(stream, kvb_rng_seed(dim->config->seed), dim->d, dim->vec);
+        kvb_stream_open(stream, kvb_rng_seed(dim->config->seed), dim->d, dim->arithmetic->vec);
         kvb_stream_rows(stream, dim->n, parallel, starts, buffers, use_vectors, dim);
     } else {
         status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for random vectors");
@@ -165,7 +165,7 @@ static kvb_status run_dimension(dimension *dim, const kvb_parallel *parallel, kv
     return kvb_failure_result(&dim->failure, error);
 }
 
-kvb_status kvb_ab_round_trip(const kvb_ab_config *config, const kvb_tables *tables, const kvb_vec *vec,
+kvb_status kvb_ab_round_trip(const kvb_ab_config *config, const kvb_tables *tables, const kvb_arithmetic *arithmetic,
                              const kvb_parallel *parallel, kvb_round_trip_cell *cells, kvb_error *error) {
     kvb_status status = KVB_OK;
     kvb_tables *own = malloc(sizeof *own); /* of this head_dim */
@@ -174,7 +174,7 @@ kvb_status kvb_ab_round_trip(const kvb_ab_config *config, const kvb_tables *tabl
     for (int i = 0; i < config->n_round_trip_dims && status == KVB_OK; i++) {
         dimension dim = {.config = config,
                          .tables = tables,
-                         .vec = vec,
+                         .arithmetic = arithmetic,
                          .d = (size_t)config->round_trip_dims[i],
                          .n = (size_t)config->vectors};
         if (config->codebook == KVB_CODEBOOK_BETA) {

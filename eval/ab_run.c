@@ -8,7 +8,7 @@
 
 typedef struct experiment {
     const kvb_ab_config *config;
-    const kvb_vec *vec;
+    kvb_arithmetic arithmetic;
     kvb_comparison *comparison;
     kvb_round_trip_cell *round_trip;
     size_t n_round_trip;
@@ -57,7 +57,7 @@ static kvb_status redraw(experiment *e, int index, const kvb_parallel *parallel,
     kvb_status status = kvb_comparison_make(config, config->head_dim, config->head_dim, KVB_ROTATION_SIGNED,
                                             config->sign_seed + 1 + (uint64_t)index, parallel, &comparison, error);
     if (status == KVB_OK)
-        status = kvb_ab_attention(config, comparison, e->vec, parallel, progress, what, measured, error);
+        status = kvb_ab_attention(config, comparison, &e->arithmetic, parallel, progress, what, measured, error);
     for (int len = 0; len < config->n_kv_lens && status == KVB_OK; len++)
         for (int pair = 0; pair < comparison->n_pairs; pair++)
             redraw_means(e, len, pair)[index] =
@@ -74,9 +74,10 @@ static kvb_status measure(experiment *e, const kvb_parallel *parallel, const kvb
     kvb_status status = kvb_comparison_make(config, config->head_dim, config->head_dim, config->rotation,
                                             config->sign_seed, parallel, &e->comparison, error);
     if (status == KVB_OK)
-        status = kvb_ab_round_trip(config, e->comparison->k_tables, e->vec, parallel, e->round_trip, error);
+        status = kvb_ab_round_trip(config, e->comparison->k_tables, &e->arithmetic, parallel, e->round_trip, error);
     if (status == KVB_OK)
-        status = kvb_ab_attention(config, e->comparison, e->vec, parallel, progress, "attention", e->measured, error);
+        status = kvb_ab_attention(config, e->comparison, &e->arithmetic, parallel, progress, "attention", e->measured,
+                                  error);
     for (int i = 0; i < config->redraws && status == KVB_OK; i++)
         status = redraw(e, i, parallel, progress, error);
     for (int i = 0; i < config->n_kv_lens; i++)
@@ -215,8 +216,9 @@ kvb_status kvb_ab_run(const kvb_ab_config *config, const kvb_parallel *parallel,
     kvb_status status = kvb_ab_config_check(config, error);
     if (status != KVB_OK)
         return status;
-    e.vec = config->sums == KVB_SUMS_INDEX_ORDER ? kvb_vec_index_order() : kvb_vec_best();
-    status = allocate(&e, error);
+    status = kvb_arithmetic_open(config->sums, &e.arithmetic, error);
+    if (status == KVB_OK)
+        status = allocate(&e, error);
     if (status == KVB_OK)
         status = measure(&e, parallel, progress, error);
     if (status == KVB_OK)

@@ -10,7 +10,7 @@
 typedef struct trace_run {
     const kvb_ab_config *config;
     const kvb_trace *trace;
-    const kvb_vec *vec;
+    kvb_arithmetic arithmetic;
     size_t n;
     kvb_comparison **comparisons; /* [n]; layers of equal head_dims share one */
     kvb_measured *measured;       /* [n] */
@@ -85,8 +85,8 @@ static kvb_status measure(trace_run *r, const kvb_parallel *parallel, const kvb_
         kvb_progress of_layer = {report_layer, &part};
         status = find_comparison(r, i, parallel, error);
         if (status == KVB_OK)
-            status = kvb_ab_trace_layer(r->config, r->trace, (int)i, r->comparisons[i], r->vec, parallel, &of_layer,
-                                        &r->measured[i], &r->transform_errors[i], error);
+            status = kvb_ab_trace_layer(r->config, r->trace, (int)i, r->comparisons[i], &r->arithmetic, parallel,
+                                        &of_layer, &r->measured[i], &r->transform_errors[i], error);
         r->cells[i] = (kvb_cell){kvb_trace_get_layer(r->trace, (int)i)->index, r->comparisons[i], &r->measured[i]};
     }
     return status;
@@ -192,12 +192,14 @@ static kvb_status make_document(const trace_run *r, kvb_result **out, kvb_error 
 
 kvb_status kvb_ab_run_trace(const kvb_ab_config *config, const kvb_trace *trace, const kvb_parallel *parallel,
                             const kvb_progress *progress, kvb_result **out, kvb_error *error) {
-    trace_run r = {.config = config, .trace = trace, .vec = kvb_vec_best(), .n = (size_t)kvb_trace_layers(trace)};
+    trace_run r = {.config = config, .trace = trace, .n = (size_t)kvb_trace_layers(trace)};
     kvb_status status = kvb_ab_config_check(config, error);
     if (status == KVB_OK && config->sums != KVB_SUMS_LANES)
         status = kvb_error_set(error, KVB_ERROR_ARGUMENT,
                                "sums in index order restate the synthetic run; legal for a "
                                "trace: lanes");
+    if (status == KVB_OK)
+        status = kvb_arithmetic_open(config->sums, &r.arithmetic, error);
     if (status != KVB_OK)
         return status;
     r.comparisons = calloc(r.n, sizeof *r.comparisons);

@@ -7,12 +7,12 @@
 #include "nrmse.h"
 #include "parallel.h"
 
-enum { CHUNK = 64 /* rows stored at once */ };
+enum { CHUNK = KVB_ATTEND_ADD_MAX /* rows stored and values added at once */ };
 
 typedef struct layer_run {
     const kvb_trace_layer *layer;
     const kvb_comparison *comparison;
-    const kvb_vec *vec;
+    const kvb_arithmetic *arithmetic;
     kvb_layer_attention attention;
     size_t tokens, group, queries, head; /* head: the KV head at work */
     float *q, *k, *v;                    /* as read: [heads][tokens][dim] */
@@ -89,8 +89,8 @@ static void run_query(void *argument, size_t index, int worker) {
     for (size_t g = 0; g < r->group; g++) {
         const float *q = r->q + ((r->head * r->group + g) * r->tokens + position) * d;
         for (size_t k = 0; k < n_k; k++)
-            r->vec->dots(r->k_rows + (k * r->tokens + first) * d, len, q, d,
-                         attend->scores + (g * n_k + k) * attend->shape.max_len, 1);
+            kvb_row_dots(r->arithmetic, r->k_rows + (k * r->tokens + first) * d, len, d, q,
+                         attend->scores + (g * n_k + k) * attend->shape.max_len);
     }
     kvb_attend_softmax(attend, len, kvb_measured_logits(r->measured, index, r->head));
     add_needed(r, attend, first, positions);
@@ -115,7 +115,7 @@ static double transform_error_of(const layer_run *r, const kvb_ab_config *config
         memcpy(row, rows + j * d, d * sizeof *row);
         kvb_rotate(codec, row, d, 1);
         kvb_unrotate(codec, row, d, 1);
-        r->vec->distance(rows + j * d, row, d, &difference, &norm);
+        kvb_row_distance(r->arithmetic, rows + j * d, row, d, &difference, &norm);
         worst = fmax(worst, kvb_nrmse(difference, norm));
     }
     kvb_codec_destroy(codec);
@@ -134,7 +134,7 @@ static kvb_status allocate(layer_run *r, const kvb_ab_config *config, kvb_error 
     size_t k_dim = (size_t)l->head_dim, v_dim = (size_t)l->v_head_dim, scratch_bytes, attend_bytes;
     size_t k_scratch = kvb_variants_scratch_bytes(&r->comparison->k, CHUNK);
     size_t v_scratch = kvb_variants_scratch_bytes(&r->comparison->v, CHUNK);
-    kvb_attend_shape shape = {.vec = r->vec,
+    kvb_attend_shape shape = {.arithmetic = r->arithmetic,
                               .n_q = (int)r->group,
                               .n_k = r->comparison->k.n,
                               .n_combos = r->comparison->n_combos,
@@ -189,13 +189,13 @@ static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, const kv
 }
 
 kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trace, int index,
-                              const kvb_comparison *comparison, const kvb_vec *vec, const kvb_parallel *parallel,
-                              const kvb_progress *progress, kvb_measured *measured, double *transform_error,
-                              kvb_error *error) {
+                              const kvb_comparison *comparison, const kvb_arithmetic *arithmetic,
+                              const kvb_parallel *parallel, const kvb_progress *progress, kvb_measured *measured,
+                              double *transform_error, kvb_error *error) {
     const kvb_trace_layer *layer = kvb_trace_get_layer(trace, index);
     layer_run r = {.layer = layer,
                    .comparison = comparison,
-                   .vec = vec,
+                   .arithmetic = arithmetic,
                    .attention = kvb_layer_attention_of(config, layer),
                    .tokens = (size_t)layer->tokens,
                    .group = (size_t)(layer->n_heads / layer->n_kv_heads),

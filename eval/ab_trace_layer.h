@@ -17,7 +17,7 @@ size_t kvb_layer_queries(const kvb_ab_config *config, const kvb_trace_layer *lay
 /* measured is made by the call, KV heads pooled; the caller frees it, also on failure. *transform_error gets the NRMSE
  * of the worst row that is rotated and rotated back (0 when the rotation is none). */
 KVB_CHECKED kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trace, int index,
-                                          const kvb_comparison *comparison, const kvb_vec *vec,
+                                          const kvb_comparison *comparison, const kvb_arithmetic *arithmetic,
                                           const kvb_parallel *parallel, const kvb_progress *progress,
                                           kvb_measured *measured, double *transform_error, kvb_error *error);
 

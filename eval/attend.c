@@ -67,7 +67,7 @@ static void softmax_row(kvb_attend_variants *attend, size_t row, float cut) {
     float *scores = attend->scores + row * shape->max_len, *weights = attend->weights + row * shape->max_len;
     cap_scores(shape, scores, attend->len);
     attend->max[row] = largest(scores, attend->len);
-    shape->vec->exps(scores, attend->len, attend->max[row], weights);
+    shape->arithmetic->vec->exps(scores, attend->len, attend->max[row], weights);
     double sum = 0.0;
     for (size_t j = 0; j < attend->len; j++) {
         sum += weights[j];
@@ -113,14 +113,16 @@ static void add_combo(kvb_attend_variants *attend, int q, int combo, const size_
     size_t rows = (size_t)shape->n_q * (size_t)shape->n_k, index = (size_t)q * (size_t)shape->n_combos + (size_t)combo;
     const float *weights = attend->weights + row * shape->max_len, *scores = attend->scores + row * shape->max_len;
     const float *rows_v = values[shape->combos[combo].v];
-    float *out = attend->outputs + index * shape->v_dim;
+    float *out = attend->outputs + index * shape->v_dim, used[KVB_ATTEND_ADD_MAX];
     float cut = shape->skip ? SKIPPED_MASS / (float)attend->len : 0.0f;
     for (size_t i = 0; i < n; i++) {
         if (shape->online)
             add_online(attend, scores[positions[i]], rows + index, out, rows_v + i * shape->v_dim);
-        else if (weights[positions[i]] >= cut)
-            shape->vec->add_scaled(out, rows_v + i * shape->v_dim, weights[positions[i]], shape->v_dim);
+        else
+            used[i] = weights[positions[i]] >= cut ? weights[positions[i]] : 0.0f;
     }
+    if (!shape->online)
+        kvb_row_add(shape->arithmetic, rows_v, n, shape->v_dim, used, out);
 }
 
 void kvb_attend_add(kvb_attend_variants *attend, const size_t *positions, size_t n, const float *const *values) {

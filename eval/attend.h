@@ -5,15 +5,17 @@
 #ifndef KVB_EVAL_ATTEND_H
 #define KVB_EVAL_ATTEND_H
 
+#include "arithmetic.h"
 #include "kvbits/eval.h"
-#include "vec.h"
+
+enum { KVB_ATTEND_ADD_MAX = 64 };
 
 typedef struct kvb_combo {
     int k, v; /* variants */
 } kvb_combo;
 
 typedef struct kvb_attend_shape {
-    const kvb_vec *vec;
+    const kvb_arithmetic *arithmetic;
     int n_q, n_k, n_combos;
     const kvb_combo *combos;
     size_t max_len, v_dim;
@@ -49,7 +51,7 @@ void kvb_attend_init(kvb_attend_variants *attend, const kvb_attend_shape *shape,
 
 /* Scores to weights over len visible positions; adds to logits[n_k] (may be NULL). */
 void kvb_attend_softmax(kvb_attend_variants *attend, size_t len, kvb_logit_sums *logits);
-/* Adds n values at rising positions; values[v] are n rows of variant v. */
+/* Adds up to KVB_ATTEND_ADD_MAX values at rising positions; values[v] are n rows of variant v. */
 void kvb_attend_add(kvb_attend_variants *attend, const size_t *positions, size_t n, const float *const *values);
 /* Divides by the weights' sum and adds the errors to errors[n_combos]. */
 void kvb_attend_finish(kvb_attend_variants *attend, kvb_output_sums *errors);

@@ -2,11 +2,16 @@
 
 #include <math.h>
 
-void kvb_plain_round_trip(const float *centroids, int levels, const float *row, size_t d, float *out) {
-    float squares = 0.0f;
+float kvb_plain_dot(const float *a, const float *b, size_t d) {
+    float sum = 0.0f;
     for (size_t c = 0; c < d; c++)
-        squares += row[c] * row[c];
-    float norm = sqrtf(squares), inverse = 1.0f / norm, root = sqrtf((float)d), inverse_root = 1.0f / root;
+        sum += a[c] * b[c];
+    return sum;
+}
+
+void kvb_plain_round_trip(const float *centroids, int levels, const float *row, size_t d, float *out) {
+    float norm = sqrtf(kvb_plain_dot(row, row, d)), inverse = 1.0f / norm, root = sqrtf((float)d),
+          inverse_root = 1.0f / root;
     for (size_t c = 0; c < d; c++) {
         if (norm < 1e-30f) {
             out[c] = 0.0f;

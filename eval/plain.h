@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+/* <a, b>, summed in index order. */
+float kvb_plain_dot(const float *a, const float *b, size_t d);
 /* Case B: norm, codes, and back; out may be row. */
 void kvb_plain_round_trip(const float *centroids, int levels, const float *row, size_t d, float *out);
 /* Orthonormal Walsh-Hadamard transform of a power-of-two length, in place. */

@@ -20,10 +20,10 @@ static size_t raw_per_row(const kvb_row_source *source) {
     }
 }
 
-kvb_status kvb_row_source_open(kvb_row_source *source, const kvb_ab_config *config, kvb_side side, const kvb_vec *vec,
-                               kvb_error *error) {
+kvb_status kvb_row_source_open(kvb_row_source *source, const kvb_ab_config *config, kvb_side side,
+                               const kvb_arithmetic *arithmetic, kvb_error *error) {
     size_t d = (size_t)config->head_dim;
-    *source = (kvb_row_source){.vec = vec,
+    *source = (kvb_row_source){.arithmetic = arithmetic,
                                .generator = config->generator,
                                .side = side,
                                .d = d,
@@ -75,8 +75,10 @@ static void make_low_rank(const kvb_row_source *source, const float *raw, float 
     const float *noise = raw + source->rank;
     for (size_t c = 0; c < source->d; c++)
         out[c] = source->noise * noise[c];
-    for (int r = 0; r < source->rank; r++)
-        source->vec->add_scaled(out, source->basis + (size_t)r * source->d, weight * raw[r], source->d);
+    for (int r = 0; r < source->rank; r++) {
+        float scaled = weight * raw[r];
+        kvb_row_add(source->arithmetic, source->basis + (size_t)r * source->d, 1, source->d, &scaled, out);
+    }
 }
 
 /* Queries that all like one direction, the diagonal (1, ..., 1) / sqrt(d), which is the sink's key. */
@@ -99,7 +101,7 @@ void kvb_row_make(const kvb_row_source *source, const float *raw, float *out) {
         make_low_rank(source, raw, out);
     else if (out != raw)
         memmove(out, raw, source->d * sizeof *out);
-    source->vec->rms_normalize(out, source->d, RMS_EPS);
+    kvb_row_rms_normalize(source->arithmetic, out, source->d, RMS_EPS);
 }
 
 int kvb_row_first_differs(const kvb_row_source *source) {
@@ -109,7 +111,7 @@ int kvb_row_first_differs(const kvb_row_source *source) {
 void kvb_row_make_first(const kvb_row_source *source, const float *raw, float *out) {
     for (size_t c = 0; c < source->d; c++)
         out[c] = source->side == KVB_SIDE_K ? 1.0f + 0.1f * raw[c] : raw[c];
-    source->vec->rms_normalize(out, source->d, RMS_EPS);
+    kvb_row_rms_normalize(source->arithmetic, out, source->d, RMS_EPS);
     for (size_t c = 0; source->side == KVB_SIDE_V && c < source->d; c++)
         out[c] *= SINK_VALUE;
 }

@@ -3,10 +3,10 @@
 #define KVB_EVAL_ROWS_H
 
 #include "kvbits/eval.h"
-#include "vec.h"
+#include "arithmetic.h"
 
 typedef struct kvb_row_source {
-    const kvb_vec *vec;
+    const kvb_arithmetic *arithmetic;
     kvb_generator generator;
     kvb_side side;
     size_t d, raw; /* raw: normals drawn per row */
@@ -16,7 +16,7 @@ typedef struct kvb_row_source {
 } kvb_row_source;
 
 KVB_CHECKED kvb_status kvb_row_source_open(kvb_row_source *source, const kvb_ab_config *config, kvb_side side,
-                                           const kvb_vec *vec, kvb_error *error);
+                                           const kvb_arithmetic *arithmetic, kvb_error *error);
 void kvb_row_source_close(kvb_row_source *source);
 
 /* One row of d values, RMS-normalized, from `raw` normals. `raw` and `out` may be the same when raw == d. */

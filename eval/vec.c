@@ -10,7 +10,7 @@ extern const kvb_vec kvb_vec_neon;
 #endif
 
 /* Widest first. __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the registers. */
-static size_t list(const kvb_vec *found[5]) {
+static size_t list(const kvb_vec *found[4]) {
     size_t n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -23,18 +23,17 @@ static size_t list(const kvb_vec *found[5]) {
     found[n++] = &kvb_vec_neon;
 #endif
     found[n++] = &kvb_vec_generic;
-    found[n++] = kvb_vec_index_order();
     return n;
 }
 
 const kvb_vec *kvb_vec_best(void) {
-    const kvb_vec *found[5];
+    const kvb_vec *found[4];
     list(found);
     return found[0];
 }
 
 const kvb_vec *kvb_vec_named(const char *name) {
-    const kvb_vec *found[5];
+    const kvb_vec *found[4];
     size_t n = list(found);
     for (size_t i = 0; i < n; i++)
         if (strcmp(found[i]->name, name) == 0)

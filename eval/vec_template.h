@@ -1,12 +1,13 @@
 /* The verbs, written once over vd (VEC_DOUBLES doubles), vu (as many uint64_t) and vf (VEC_FLOATS floats).
  *
  * The including file defines VEC_TABLE, VEC_NAME, VEC_DOUBLES, VEC_FLOATS and, over these types, vd_log, vd_sincos,
- * vd_sqrt, vf_exp. The types are the compiler's vectors, so + - * / are lane-wise. */
+ * vd_sqrt, vf_exp. The types are the compiler's vectors, so + - * / are lane-wise. A set that has faster ways for
+ * rotate and xor_3, to_double or store_pairs defines them and VEC_BITS, VEC_TO_DOUBLE or VEC_STORE_PAIRS. */
 #include <string.h>
 
 #include "vec.h"
 
-enum { GROUPS = KVB_STREAM_LANES / VEC_DOUBLES, SUMS = 16 / VEC_FLOATS, PAIR_BLOCK = 32 };
+enum { GROUPS = KVB_STREAM_LANES / VEC_DOUBLES, PAIR_BLOCK = 32 };
 
 static inline vu load_u(const uint64_t *p) {
     vu v;
@@ -49,23 +50,32 @@ static inline void store_generator(kvb_lanes *lanes, int group, const generator 
     memcpy(&lanes->s[3][l], &g->s3, sizeof g->s3);
 }
 
+#ifndef VEC_BITS
+static inline vu rotate(vu x, int left) {
+    return (x << left) | (x >> (64 - left));
+}
+
+static inline vu xor_3(vu a, vu b, vu c) {
+    return a ^ b ^ c;
+}
+#endif
+
+/* xoshiro256**'s step, its chain of exclusive ors written out. */
 static inline void advance(generator *g) {
-    vu t = g->s1 << 17;
-    g->s2 ^= g->s0;
-    g->s3 ^= g->s1;
-    g->s1 ^= g->s2;
-    g->s0 ^= g->s3;
-    g->s2 ^= t;
-    g->s3 = (g->s3 << 45) | (g->s3 >> 19);
+    vu s0 = g->s0, s1 = g->s1, s2 = g->s2, s3 = g->s3;
+    g->s0 = xor_3(s0, s1, s3);
+    g->s1 = xor_3(s1, s2, s0);
+    g->s2 = xor_3(s2, s0, s1 << 17);
+    g->s3 = rotate(s3 ^ s1, 45);
 }
 
 /* The output of the state before `advance`; multiplications by 5 and 9 as shifts, which every set has. */
 static inline vu output(const generator *g) {
-    vu r = (g->s1 << 2) + g->s1;
-    r = (r << 7) | (r >> 57);
+    vu r = rotate((g->s1 << 2) + g->s1, 7);
     return (r << 3) + r;
 }
 
+#ifndef VEC_TO_DOUBLE
 /* (double)x for x < 2^53, exact: the halves ride in the mantissas of 2^84 and 2^52. */
 static inline vd to_double(vu x) {
     vu high = (x >> 32) | UINT64_C(0x4530000000000000);
@@ -75,61 +85,62 @@ static inline vd to_double(vu x) {
     memcpy(&l, &low, sizeof l);
     return (h - (0x1p84 + 0x1p52)) + l;
 }
+#endif
 
-static inline unsigned zero_lanes(vu x) {
+/* The top bit of a lane says that x, below 2^53, is zero there: redraws are gathered by OR, without branches. */
+static inline vu is_zero(vu x) {
+    return x - 1;
+}
+
+static inline unsigned top_bits(vu x) {
     unsigned mask = 0;
     for (int i = 0; i < VEC_DOUBLES; i++)
-        mask |= (unsigned)(x[i] == 0) << i;
+        mask |= (unsigned)(x[i] >> 63) << i;
     return mask;
 }
 
-/* All ones in the lanes where x is zero: redraws are gathered by OR, without branches. */
-static inline vu is_zero(vu x) {
-    return (vu)(x == (vu){0});
+#ifndef VEC_STORE_PAIRS
+/* Row of lane l: cosine and sine of pair 0, of pair 1, ... */
+static inline void store_pairs(const vd *cosines, const vd *sines, size_t pairs, float *const *out, size_t at) {
+    for (int l = 0; l < VEC_DOUBLES; l++) {
+        for (size_t p = 0; p < pairs; p++) {
+            out[l][at + 2 * p] = (float)cosines[p][l];
+            out[l][at + 2 * p + 1] = (float)sines[p][l];
+        }
+    }
 }
+#endif
 
-static unsigned normals_group(generator *g, size_t pairs, size_t n, float *const *out) {
-    vu u1[PAIR_BLOCK], u2[PAIR_BLOCK], redraw = (vu){0};
-    vd radius[PAIR_BLOCK];
-    float values[PAIR_BLOCK][VEC_DOUBLES][2]; /* cosine and sine side by side, as a row wants them */
+static unsigned normals_group(generator *g, size_t n, float *const *out) {
+    vu redraw = (vu){0};
+    vd cosines[PAIR_BLOCK], sines[PAIR_BLOCK];
+    size_t pairs = (n + 1) / 2;
     for (size_t first = 0; first < pairs; first += PAIR_BLOCK) {
         size_t count = pairs - first < PAIR_BLOCK ? pairs - first : PAIR_BLOCK;
         for (size_t p = 0; p < count; p++) {
-            u1[p] = output(g) >> 11;
+            vu u1 = output(g) >> 11;
             advance(g);
-            u2[p] = output(g) >> 11;
+            vu u2 = output(g) >> 11;
             advance(g);
-            redraw |= is_zero(u1[p]);
+            redraw |= is_zero(u1);
+            vd radius = vd_sqrt(vd_log(to_double(u1) * 0x1p-53) * -2.0);
+            vd_sincos(to_double(u2) * (0x1p-53 * 6.283185307179586477), &sines[p], &cosines[p]);
+            cosines[p] *= radius;
+            sines[p] *= radius;
         }
-        for (size_t p = 0; p < count; p++) /* a loop of its own: a pair's sine does not wait for its square root */
-            radius[p] = vd_sqrt(vd_log(to_double(u1[p]) * 0x1p-53) * -2.0);
-        for (size_t p = 0; p < count; p++) {
-            vd sine, cosine;
-            vd_sincos(to_double(u2[p]) * 0x1p-53 * 6.283185307179586477, &sine, &cosine);
-            cosine *= radius[p];
-            sine *= radius[p];
-            for (int l = 0; l < VEC_DOUBLES; l++) {
-                values[p][l][0] = (float)cosine[l];
-                values[p][l][1] = (float)sine[l];
-            }
-        }
-        for (int l = 0; l < VEC_DOUBLES; l++) {
-            float *row = out[l] + 2 * first;
-            size_t whole = 2 * (first + count) <= n ? count : count - 1; /* an odd n drops the last sine */
-            for (size_t p = 0; p < whole; p++)
-                memcpy(row + 2 * p, values[p][l], sizeof values[p][l]);
-            if (whole < count)
-                row[2 * whole] = values[whole][l][0];
-        }
+        size_t whole = 2 * (first + count) <= n ? count : count - 1;
+        store_pairs(cosines, sines, whole, out, 2 * first);
+        for (int l = 0; whole < count && l < VEC_DOUBLES; l++) /* an odd n drops the last sine */
+            out[l][n - 1] = (float)cosines[whole][l];
     }
-    return zero_lanes(~redraw);
+    return top_bits(redraw);
 }
 
 static unsigned normals(kvb_lanes *lanes, size_t n, float *const *out) {
     unsigned mask = 0;
     for (int group = 0; group < GROUPS; group++) {
         generator g = load_generator(lanes, group);
-        mask |= normals_group(&g, (n + 1) / 2, n, out + group * VEC_DOUBLES) << (group * VEC_DOUBLES);
+        mask |= normals_group(&g, n, out + group * VEC_DOUBLES) << (group * VEC_DOUBLES);
         store_generator(lanes, group, &g);
     }
     return mask;
@@ -152,68 +163,14 @@ static unsigned skip_normals(kvb_lanes *lanes, size_t n) {
     unsigned mask = 0;
     for (int group = 0; group < GROUPS; group++) {
         store_generator(lanes, group, &g[group]);
-        mask |= zero_lanes(~redraw[group]) << (group * VEC_DOUBLES);
+        mask |= top_bits(redraw[group]) << (group * VEC_DOUBLES);
     }
     return mask;
 }
 
-/* Lanes l + l+8, then +4, +2, +1: whole vectors first, then inside the last one. */
-static inline float sum_lanes(const vf sums[SUMS]) {
-    vf acc[SUMS];
-    float lane[VEC_FLOATS];
-    for (int i = 0; i < SUMS; i++)
-        acc[i] = sums[i];
-    for (int half = SUMS / 2; half >= 1; half /= 2)
-        for (int i = 0; i < half; i++)
-            acc[i] += acc[i + half];
-    store_f(lane, acc[0]);
-    for (int half = VEC_FLOATS / 2; half >= 1; half /= 2)
-        for (int l = 0; l < half; l++)
-            lane[l] += lane[l + half];
-    return lane[0];
-}
-
-/* The last 8 values of a row whose length is an odd multiple of 8, with zeros behind them. */
-static inline void pad_8(const float *p, float padded[16]) {
-    memcpy(padded, p, 8 * sizeof *p);
-    memset(padded + 8, 0, 8 * sizeof *p);
-}
-
-static inline void dot_16(const float *a, const float *b, vf acc[SUMS]) {
-    for (int i = 0; i < SUMS; i++)
-        acc[i] += load_f(a + i * VEC_FLOATS) * load_f(b + i * VEC_FLOATS);
-}
-
-static inline float dot(const float *a, const float *b, size_t d) {
-    vf acc[SUMS];
-    size_t j = 0;
-    for (int i = 0; i < SUMS; i++)
-        acc[i] = splat_f(0.0f);
-    for (; j + 16 <= d; j += 16)
-        dot_16(a + j, b + j, acc);
-    if (j < d) {
-        float last_a[16], last_b[16];
-        pad_8(a + j, last_a);
-        pad_8(b + j, last_b);
-        dot_16(last_a, last_b, acc);
-    }
-    return sum_lanes(acc);
-}
-
-static void dots(const float *rows, size_t n_rows, const float *q, size_t d, float *out, size_t out_stride) {
-    for (size_t r = 0; r < n_rows; r++)
-        out[r * out_stride] = dot(rows + r * d, q, d);
-}
-
-static void rms_normalize(float *row, size_t d, float eps) {
-    float divisor = __builtin_sqrtf(dot(row, row, d) / (float)d + eps);
+static void divide(float *row, size_t d, float divisor) {
     for (size_t j = 0; j < d; j++)
         row[j] = row[j] / divisor;
-}
-
-static void add_scaled(float *acc, const float *row, float weight, size_t d) {
-    for (size_t j = 0; j < d; j++)
-        acc[j] += weight * row[j];
 }
 
 static void exps(const float *scores, size_t n, float max, float *weights) {
@@ -228,12 +185,4 @@ static void exps(const float *scores, size_t n, float max, float *weights) {
     }
 }
 
-static void distance(const float *a, const float *b, size_t d, float *difference, float *norm) {
-    float apart[KVB_VEC_MAX_ROW];
-    for (size_t j = 0; j < d; j++)
-        apart[j] = a[j] - b[j];
-    *difference = dot(apart, apart, d);
-    *norm = dot(a, a, d);
-}
-
-const kvb_vec VEC_TABLE = {VEC_NAME, normals, skip_normals, dots, rms_normalize, add_scaled, exps, distance};
+const kvb_vec VEC_TABLE = {VEC_NAME, normals, skip_normals, divide, exps};

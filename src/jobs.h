@@ -119,4 +119,24 @@ typedef struct kvb_unpack_job {
     float *scale;
 } kvb_unpack_job;
 
+/* dots[r] = <row r, query> */
+typedef struct kvb_dot_job {
+    const float *rows;
+    size_t row_stride;
+    size_t n_rows;
+    int dim;
+    const float *query;
+    float *dots;
+} kvb_dot_job;
+
+/* sum += weights[r] * row r, for r in rising order; rows of weight 0 are not read. */
+typedef struct kvb_add_job {
+    const float *rows;
+    size_t row_stride;
+    size_t n_rows;
+    int dim;
+    const float *weights;
+    float *sum;
+} kvb_add_job;
+
 #endif

@@ -18,6 +18,8 @@ struct kvb_backend {
     void (*unpack)(const kvb_unpack_job *job);
     size_t (*attend_scratch)(const kvb_attend_job *job); /* bytes, 0 when they overflow size_t; job->scratch is NULL */
     void (*attend)(const kvb_attend_job *job);
+    void (*rows_dot)(const kvb_dot_job *job);
+    void (*rows_add)(const kvb_add_job *job);
 };
 
 extern const kvb_backend kvb_backend_scalar;

@@ -505,6 +505,20 @@ KVB_API KVB_CHECKED kvb_status kvb_cache_fork(kvb_cache *cache, int sequence, in
 KVB_API KVB_CHECKED kvb_status kvb_cache_view(const kvb_cache *cache, int sequence, int layer, kvb_kv_view *view,
                                               kvb_error *error);
 
+/* ---- Sums over rows, bit-exact ---------------------------------------------------------------------------------- */
+
+/* The two sums of attention over rows of floats, with the same bits on every backend: for results that must not depend
+ * on the machine, such as the evaluation's. (kvb_attend is faster and reads packed rows; its last bits depend on the
+ * backend.) Products and sums are rounded one by one; <a, b> is the sum of docs/format.md, section 2, over a[i] * b[i].
+ * Rows lie row_stride values apart; dim is a multiple of 8. Nothing is checked. */
+
+/* dots[r] = <row r, query> */
+KVB_API void kvb_rows_dot(const kvb_backend *backend, const float *rows, size_t row_stride, size_t n_rows,
+                          const float *query, int dim, float *dots);
+/* sum[i] += weights[r] * row r [i], for r in rising order. A row of weight 0 is left out, whatever it holds. */
+KVB_API void kvb_rows_add(const kvb_backend *backend, const float *rows, size_t row_stride, size_t n_rows,
+                          const float *weights, int dim, float *sum);
+
 #ifdef __cplusplus
 }
 #endif

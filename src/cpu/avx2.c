@@ -9,6 +9,7 @@
 #include "cpu/scale.c"
 #include "cpu/vec_avx2.h"
 #include "cpu/vec_rotate.h"
+#include "cpu/vec_row_sums.h"
 #include "cpu/avx2_lookup.h"
 #include "cpu/vec_quantize.h"
 
@@ -29,6 +30,8 @@ static const kvb_cpu_ops ops = {
     .fix_queries = kvb_avx2_fix_queries,
     .dot_packed = kvb_avx2_dot_packed,
     .add_packed = kvb_avx2_add_packed,
+    .dot_each = kvb_avx2_dot_each,
+    .add_each = kvb_avx2_add_each,
 };
 
 #include "cpu/backend_table.h"

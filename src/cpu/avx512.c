@@ -13,6 +13,7 @@
 #include "cpu/quantize.c"
 #include "cpu/scale.c"
 #include "cpu/vec_quantize.h"
+#include "cpu/vec_row_sums.h"
 
 static float sum_squares(const float *row, int n) {
     vf sums = vf_all(0.0f);
@@ -72,6 +73,8 @@ static const kvb_cpu_ops ops = {
     .fix_queries = kvb_avx2_fix_queries,
     .dot_packed = kvb_avx2_dot_packed,
     .add_packed = kvb_avx2_add_packed,
+    .dot_each = kvb_avx512_dot_each,
+    .add_each = kvb_avx512_add_each,
 };
 
 #include "cpu/backend_table.h"

@@ -26,6 +26,14 @@ static void attend(const kvb_attend_job *job) {
     kvb_cpu_attend(job, &ops);
 }
 
+static void rows_dot(const kvb_dot_job *job) {
+    ops.dot_each(job);
+}
+
+static void rows_add(const kvb_add_job *job) {
+    ops.add_each(job);
+}
+
 #define KVB_CPU_JOBS                                                                                                   \
     .check = check, .encode = encode, .decode = decode, .rotate = rotate, .unpack = unpack,                            \
-    .attend_scratch = kvb_cpu_attend_scratch, .attend = attend
+    .attend_scratch = kvb_cpu_attend_scratch, .attend = attend, .rows_dot = rows_dot, .rows_add = rows_add

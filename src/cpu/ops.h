@@ -55,6 +55,9 @@ typedef struct kvb_cpu_ops {
     /* The first `dim` values of each row. A weight of 0 adds nothing, whatever the row's scale. */
     void (*add_packed)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
                        float *sums, size_t sums_stride);
+    /* Sums over rows of floats, bit-exact. */
+    void (*dot_each)(const kvb_dot_job *job);
+    void (*add_each)(const kvb_add_job *job);
 } kvb_cpu_ops;
 
 /* run.c: a whole job by the given steps. */
@@ -86,5 +89,7 @@ void kvb_scalar_add_rows(const float *weights, int n_rows, const float *values, 
 /* The same, but a value of weight 0 is not read. */
 void kvb_scalar_add_seen(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
                          float *sums, size_t sums_stride);
+void kvb_scalar_dot_each(const kvb_dot_job *job);
+void kvb_scalar_add_each(const kvb_add_job *job);
 
 #endif

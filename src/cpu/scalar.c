@@ -16,6 +16,8 @@ static const kvb_cpu_ops ops = {
     .dot_rows = kvb_scalar_dot_rows,
     .weigh = kvb_scalar_weigh,
     .add_rows = kvb_scalar_add_rows,
+    .dot_each = kvb_scalar_dot_each,
+    .add_each = kvb_scalar_add_each,
 };
 
 #include "cpu/backend_table.h"

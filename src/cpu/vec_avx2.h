@@ -56,6 +56,20 @@ static inline vf vf_butterflies(vf x, int run) {
     return x;
 }
 
+/* Sums of four rows from their 16 lanes: lane l + l+8, then +4, +2, +1. */
+static inline void vf_fold_four(vf lanes[4][2], float sums[4]) {
+    vf two[2];
+    for (int r = 0; r < 4; r += 2) {
+        vf a = _mm256_add_ps(lanes[r][0], lanes[r][1]), b = _mm256_add_ps(lanes[r + 1][0], lanes[r + 1][1]);
+        vf x = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+        x = _mm256_add_ps(x, _mm256_permute_ps(x, 0x4e));
+        two[r / 2] = _mm256_add_ps(x, _mm256_permute_ps(x, 0xb1));
+    }
+    for (int r = 0; r < 4; r++) {
+        sums[r] = _mm_cvtss_f32(r % 2 ? _mm256_extractf128_ps(two[r / 2], 1) : _mm256_castps256_ps128(two[r / 2]));
+    }
+}
+
 /* ---- Search in a sorted tree of floats ---- */
 
 static inline vi vi_zero(void) {

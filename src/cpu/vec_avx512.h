@@ -72,6 +72,18 @@ static inline __attribute__((always_inline)) vf vf_butterflies(vf x, int run) {
     return x;
 }
 
+/* Sums of four rows from their 16 lanes: lane l + l+8, then +4, +2, +1. */
+static inline void vf_fold_four(vf lanes[4][1], float sums[4]) {
+    vf a = lanes[0][0], b = lanes[1][0], c = lanes[2][0], d = lanes[3][0];
+    vf ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    vf cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    vf x = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    x = _mm512_add_ps(x, _mm512_permute_ps(x, 0x4e));
+    x = _mm512_add_ps(x, _mm512_permute_ps(x, 0xb1));
+    x = _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12), x);
+    _mm_storeu_ps(sums, _mm512_castps512_ps128(x));
+}
+
 /* ---- Search in a sorted tree of floats ---- */
 
 static inline vi vi_zero(void) {

@@ -1,12 +1,7 @@
 /* Attention on variants against double precision, with every switch: softcap, skipping, the online order. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "backends.h"
+
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 #include "attend.h"
 
@@ -110,9 +105,9 @@ static void check_outputs(const kvb_output_sums *got, double scale, double softc
     }
 }
 
-static size_t run(const kvb_vec *vec, double scale, double softcap, int skip, int online) {
-    kvb_attend_shape shape = {vec,  N_Q,   N_K, N_COMBOS, combos, LEN + 3, DIM, (float)scale, (float)softcap,
-                              skip, online};
+static size_t run(const kvb_arithmetic *arithmetic, double scale, double softcap, int skip, int online) {
+    kvb_attend_shape shape = {arithmetic,     N_Q,  N_K,   N_COMBOS, combos, LEN + 3, DIM, (float)scale,
+                              (float)softcap, skip, online};
     kvb_attend_variants attend;
     kvb_logit_sums logits[N_K] = {{0}};
     kvb_output_sums errors[N_COMBOS] = {{0}};
@@ -139,26 +134,29 @@ static size_t run(const kvb_vec *vec, double scale, double softcap, int skip, in
 
 static void every_order_agrees_with_double_precision(void **state) {
     (void)state;
-    static const char *const sets[] = {"generic", "sse2", "avx2", "avx512", "neon", "index-order"};
-    for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++) {
-        const kvb_vec *vec = kvb_vec_named(sets[s]);
-        for (int way = 0; vec && way < 4; way++) {
+    test_backends backends = open_backends();
+    for (size_t b = 0; b <= backends.n; b++) {
+        kvb_arithmetic arithmetic = {b < backends.n ? backends.list[b] : NULL, kvb_vec_best()};
+        for (int way = 0; way < 4; way++) {
             fill(2.0);
-            run(vec, 1.0, 0.0, way & 1, way >> 1);
-            run(vec, 0.25, 0.0, way & 1, way >> 1);
-            run(vec, 1.0, 3.0, way & 1, way >> 1);
+            run(&arithmetic, 1.0, 0.0, way & 1, way >> 1);
+            run(&arithmetic, 0.25, 0.0, way & 1, way >> 1);
+            run(&arithmetic, 1.0, 3.0, way & 1, way >> 1);
         }
     }
 }
 
 static void negligible_values_are_left_out_and_others_not(void **state) {
     (void)state;
+    kvb_arithmetic arithmetic;
+    kvb_error error;
+    assert_ok(kvb_arithmetic_open(KVB_SUMS_LANES, &arithmetic, &error), error);
     fill(2.0);
-    assert_int_equal(run(kvb_vec_best(), 1.0, 0.0, 1, 0), LEN);
+    assert_int_equal(run(&arithmetic, 1.0, 0.0, 1, 0), LEN);
     fill(30.0); /* logits spread over 150 units: most weights are below 2^-30 / len */
-    size_t needed = run(kvb_vec_best(), 1.0, 0.0, 1, 0);
+    size_t needed = run(&arithmetic, 1.0, 0.0, 1, 0);
     assert_true(needed > 0 && needed < LEN / 2);
-    assert_int_equal(run(kvb_vec_best(), 1.0, 0.0, 0, 0), LEN);
+    assert_int_equal(run(&arithmetic, 1.0, 0.0, 0, 0), LEN);
 }
 
 int main(void) {

@@ -157,7 +157,7 @@ static void compare_with_sequential(const kvb_vec *vec, kvb_rng start, size_t n)
     free(expected_states);
 }
 
-static const char *const sets[] = {"generic", "sse2", "avx2", "avx512", "neon", "index-order"};
+static const char *const sets[] = {"generic", "sse2", "avx2", "avx512", "neon"};
 
 static void stream_equals_one_sequential_generator(void **state) {
     (void)state;
