@@ -16,6 +16,7 @@ typedef struct command {
 static const command commands[] = {
     {"ab", "kvbits ab", kvb_cmd_ab, "the bit-width A/B, on synthetic data or on a recorded trace"},
     {"codebook", "kvbits codebook", kvb_cmd_codebook, "print codebooks, or check one that you have"},
+    {"inspect", "kvbits inspect", kvb_cmd_inspect, "what a saved cache (.kvb) holds, and whether it is whole"},
     {"report", "kvbits report", kvb_cmd_report, "result.md and report.html from an earlier run's result.json"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
