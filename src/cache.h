@@ -151,10 +151,12 @@ int64_t kvb_part_shortest(const kvb_cache *cache, const kvb_cache_layer *layer, 
 void kvb_part_fork(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *part, int64_t n_tokens,
                    kvb_cache_part *copy);
 
-/* The same for a part as it was saved: n_tokens, packed_end and released of `saved`, bytes still undefined. */
-void kvb_part_want_restored(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *saved);
-void kvb_part_take_restored(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part,
-                            const kvb_cache_part *saved);
+/* The same for the part of a saved cache, of which n_tokens, packed_end and released are set, and the table entries of
+ * those pages that it shares. The bytes of the others, and of its exact block, are still undefined then. */
+void kvb_part_want_restored(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *part);
+void kvb_part_take_restored(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part);
+/* Takes back what was set for them. */
+void kvb_part_forget(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part);
 
 /* ---- cache_write.c: rows into pages and exact blocks ---- */
 
@@ -163,13 +165,9 @@ void kvb_part_write(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_pa
 
 /* ---- For files: caches as they were saved (the caller has checked the numbers) ---- */
 
-/* Opens `sequence`, which is not open, with these tokens in each layer (parts[layer]: n_tokens all the same, which is
- * committed; packed_end, released) and pages and exact blocks for them, whose bytes are then the caller's to fill.
- * KVB_ERROR_MEMORY when the arena lacks them; then nothing has changed. */
-kvb_status kvb_cache_restore(kvb_cache *cache, int sequence, const kvb_cache_part *parts, kvb_error *error);
-/* Lets `sequence` share page `page` of `from`, giving back its own. */
-void kvb_cache_restore_shared(kvb_cache *cache, int sequence, int layer, int64_t page, int from);
-/* Table indices of the pages that hold tokens of a part: [first, end). */
-void kvb_cache_part_pages(const kvb_cache *cache, int sequence, int layer, int64_t *first, int64_t *end);
+/* Opens `sequence`, which is not open and whose parts the caller has set as kvb_part_take_restored wants them; n_tokens
+ * are the same in all, and committed then. The bytes are then the caller's to fill. KVB_ERROR_MEMORY when the arena
+ * lacks pages; then nothing has changed, and the parts are empty again. */
+kvb_status kvb_cache_restore(kvb_cache *cache, int sequence, kvb_error *error);
 
 #endif

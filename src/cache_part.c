@@ -129,39 +129,37 @@ static kvb_page_range held_pages(const kvb_cache *cache, const kvb_cache_layer *
     return kvb_layer_pages(&layer->spec, page_tokens, part->released * page_tokens, part->packed_end);
 }
 
-void kvb_cache_part_pages(const kvb_cache *cache, int sequence, int layer, int64_t *first, int64_t *end) {
-    kvb_page_range pages = held_pages(cache, &cache->layers[layer], kvb_cache_part_of(cache, sequence, layer));
-    *first = pages.begin;
-    *end = pages.end;
-}
-
-void kvb_part_want_restored(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *saved) {
-    kvb_page_range pages = held_pages(cache, layer, saved);
-    kvb_pool_want(&cache->pool, layer->page_class, (size_t)(pages.end - pages.begin));
-    if (layer->exact.bytes > 0 && saved->n_tokens > 0) {
+void kvb_part_want_restored(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *part) {
+    kvb_page_range pages = held_pages(cache, layer, part);
+    size_t n = 0;
+    for (int64_t i = pages.begin; i < pages.end; i++) {
+        n += !part->pages[i];
+    }
+    kvb_pool_want(&cache->pool, layer->page_class, n);
+    if (needs_exact(layer, part, part->n_tokens)) {
         kvb_pool_want(&cache->pool, layer->exact_class, 1);
     }
 }
 
-void kvb_part_take_restored(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part,
-                            const kvb_cache_part *saved) {
-    kvb_page_range pages = held_pages(cache, layer, saved);
+void kvb_part_take_restored(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part) {
+    kvb_page_range pages = held_pages(cache, layer, part);
     for (int64_t i = pages.begin; i < pages.end; i++) {
-        part->pages[i] = take_page(cache, layer);
+        if (part->pages[i]) {
+            kvb_pool_share(&cache->pool, part->pages[i]);
+        } else {
+            part->pages[i] = take_page(cache, layer);
+        }
     }
-    part->n_tokens = saved->n_tokens;
-    part->packed_end = saved->packed_end;
-    part->released = saved->released;
     part->n_pages = pages.end;
     if (needs_exact(layer, part, part->n_tokens)) {
         take_exact(cache, layer, part);
     }
 }
 
-void kvb_cache_restore_shared(kvb_cache *cache, int sequence, int layer, int64_t page, int from) {
-    kvb_cache_part *part = kvb_cache_part_of(cache, sequence, layer);
-    void *shared = kvb_cache_part_of(cache, from, layer)->pages[page];
-    kvb_pool_share(&cache->pool, shared);
-    give_page(cache, &cache->layers[layer], part->pages[page]);
-    part->pages[page] = shared;
+void kvb_part_forget(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part) {
+    kvb_page_range pages = held_pages(cache, layer, part);
+    for (int64_t i = pages.begin; i < pages.end; i++) {
+        part->pages[i] = NULL;
+    }
+    part->n_tokens = part->packed_end = part->released = 0;
 }

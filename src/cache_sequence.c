@@ -203,18 +203,23 @@ kvb_status kvb_cache_view(const kvb_cache *cache, int sequence, int layer_index,
 
 /* ---- For files ---- */
 
-kvb_status kvb_cache_restore(kvb_cache *cache, int sequence, const kvb_cache_part *parts, kvb_error *error) {
+kvb_status kvb_cache_restore(kvb_cache *cache, int sequence, kvb_error *error) {
     kvb_pool_plan(&cache->pool);
     for (int i = 0; i < cache->spec.n_layers; i++) {
-        kvb_part_want_restored(cache, &cache->layers[i], &parts[i]);
+        kvb_part_want_restored(cache, &cache->layers[i], kvb_cache_part_of(cache, sequence, i));
     }
     kvb_status status = kvb_pool_check(&cache->pool, error);
-    if (status) {
-        return status;
-    }
     for (int i = 0; i < cache->spec.n_layers; i++) {
-        kvb_part_take_restored(cache, &cache->layers[i], kvb_cache_part_of(cache, sequence, i), &parts[i]);
+        kvb_cache_part *part = kvb_cache_part_of(cache, sequence, i);
+        if (status) {
+            kvb_part_forget(cache, &cache->layers[i], part);
+        } else {
+            kvb_part_take_restored(cache, &cache->layers[i], part);
+        }
     }
-    cache->sequences[sequence] = (kvb_cache_sequence){.is_open = 1, .n_tokens = parts[0].n_tokens};
-    return KVB_OK;
+    if (!status) {
+        int64_t n_tokens = kvb_cache_part_of(cache, sequence, 0)->n_tokens;
+        cache->sequences[sequence] = (kvb_cache_sequence){.is_open = 1, .n_tokens = n_tokens};
+    }
+    return status;
 }

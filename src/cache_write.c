@@ -90,6 +90,9 @@ static int64_t most(int64_t a, int64_t b) {
 
 /* Positions [begin, end) from the ring into pages: runs end with the page and with the ring. */
 static void pack_ring(const side_writer *w, int64_t begin, int64_t end) {
+    if (begin >= end) {
+        return; /* there may be no exact block */
+    }
     const kvb_layer_format *format = &w->layer->format;
     int slots = w->layer->spec.exact_last;
     row_source ring = {.rows = w->part->exact + w->layer->exact.last[w->side],

@@ -1,7 +1,7 @@
 /* kvbits: dense packed KV-cache rows at 1-8 bits, bit-exact on every backend.
  *
  * The whole public API of libkvbits, read top to bottom: status, memory, parallel work, backends, codebooks, codec,
- * packed rows, pages, attention, cache.
+ * packed rows, pages, attention, cache, files.
  * docs/format.md specifies every byte; docs/math.md says why. A row is one head vector: one token of one KV head.
  *
  *     kvb_codec_spec spec = kvb_codec_spec_default(128, 4);            // head_dim, bits
@@ -518,6 +518,81 @@ KVB_API void kvb_rows_dot(const kvb_backend *backend, const float *rows, size_t 
 /* sum[i] += weights[r] * row r [i], for r in rising order. A row of weight 0 is left out, whatever it holds. */
 KVB_API void kvb_rows_add(const kvb_backend *backend, const float *rows, size_t row_stride, size_t n_rows,
                           const float *weights, int dim, float *sum);
+/* ---- Files ------------------------------------------------------------------------------------------------------ */
+
+/* A .kvb file holds a whole cache, or one sequence of it, in one canonical order of bytes (docs/format.md, section 9):
+ * formats, centroids, exact tokens and pages, each section with its CRC-32C. What was saved decodes for ever, and a
+ * loaded cache is saved as the same bytes again. */
+
+/* Saves every sequence, under its number. The file takes its name only when it is whole and on the disk: after a
+ * failure, a full disk (KVB_ERROR_IO) or a crash the file that had the name before is as it was. KVB_ERROR_ARGUMENT when
+ * a sequence has tokens that are not committed. Reads the cache: nothing may write to it meanwhile. Takes 40 KiB of
+ * stack and allocates nothing. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_save(const kvb_cache *cache, const char *path, kvb_error *error);
+/* The same with one sequence alone, as sequence 0 of a cache of otherwise this spec. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_save_sequence(const kvb_cache *cache, int sequence, const char *path,
+                                                       kvb_error *error);
+
+/* What a file may ask for, at most; what is 0 means the default. */
+typedef struct kvb_load_limits {
+    uint64_t file_bytes; /* of the file; default 2^40 */
+    uint64_t budget;     /* of the cache; default 2^36 (64 GiB), which are not touched before they are needed */
+    uint64_t tables;     /* bytes outside of the budget, for max_tokens and max_sequences; default 2^30 (1 GiB) */
+    int layers;          /* default KVB_MAX_LAYERS */
+    int sequences;       /* max_sequences of the cache; default KVB_MAX_SEQUENCES */
+    int64_t tokens;      /* max_tokens of the cache; default KVB_MAX_TOKENS */
+} kvb_load_limits;
+
+/* Makes the cache that the file describes: the spec with which it was created, the sequences under their numbers.
+ * backend, allocator: as in kvb_cache_create. limits NULL: the defaults. Everything is checked, and nothing is allocated
+ * for a number before it was compared with the limits and with the file's size. KVB_ERROR_FORMAT names section and byte
+ * of what is broken; KVB_ERROR_ARGUMENT for what exceeds the limits; KVB_ERROR_IO, KVB_ERROR_MEMORY. *out is NULL on
+ * failure. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_load(const char *path, const kvb_load_limits *limits,
+                                              const kvb_backend *backend, const kvb_allocator *allocator,
+                                              kvb_cache **out, kvb_error *error);
+/* Opens a sequence of `cache` with the tokens of the file, which holds one sequence. Layers and page_tokens must be the
+ * cache's; KVB_ERROR_ARGUMENT names the first difference. On failure the cache is as it was. */
+KVB_API KVB_CHECKED kvb_status kvb_cache_load_sequence(kvb_cache *cache, const char *path, const kvb_load_limits *limits,
+                                                       int *sequence, kvb_error *error);
+
+typedef struct kvb_file_header {
+    int version;
+    uint64_t bytes; /* of the file, as it says itself */
+    uint32_t n_sections, n_layers, n_sequences;
+} kvb_file_header;
+
+typedef struct kvb_file_section {
+    size_t index;
+    char type[5]; /* four letters: docs/format.md, section 9 */
+    int optional;
+    int64_t sequence, layer; /* -1 where it belongs to none */
+    uint64_t offset;         /* in the file, of its head */
+    uint64_t bytes;          /* of its content */
+    uint32_t crc;            /* as stored */
+    int crc_is_right;
+} kvb_file_section;
+
+typedef struct kvb_file_sequence {
+    int number; /* in the cache */
+    int64_t n_tokens;
+    int64_t pages, shared_pages; /* in all layers: held by the sequence itself, and by earlier ones */
+    uint64_t page_bytes, exact_bytes; /* its own */
+} kvb_file_sequence;
+
+/* Is called with what a file holds, in order, as it is read: each member may be NULL. */
+typedef struct kvb_file_visitor {
+    void *context;
+    void (*header)(void *context, const kvb_file_header *header);
+    void (*spec)(void *context, const kvb_cache_spec *spec);
+    void (*sequence)(void *context, const kvb_file_sequence *sequence);
+    void (*section)(void *context, const kvb_file_section *section); /* a broken one, too, as the last */
+} kvb_file_visitor;
+
+/* Checks a file as kvb_cache_load does, without making a cache: memory for the tables of the sequences only. */
+KVB_API KVB_CHECKED kvb_status kvb_file_inspect(const char *path, const kvb_load_limits *limits,
+                                                const kvb_allocator *allocator, const kvb_file_visitor *visitor,
+                                                kvb_error *error);
 
 #ifdef __cplusplus
 }

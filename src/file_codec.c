@@ -1,0 +1,209 @@
+#include "file_codec.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "cache.h"
+
+/* ---- Codecs ---- */
+
+static uint64_t seed_of(const kvb_codec_spec *spec) {
+    return spec->rotation == KVB_ROTATION_SIGNED ? spec->sign_seed : 0;
+}
+
+size_t kvb_file_describe(const kvb_codec_spec *spec, uint8_t description[KVB_FILE_MAX_DESCRIPTION]) {
+    int widths[KVB_MAX_PLANES], n_planes = kvb_plane_widths(spec->bits, widths), low_bit = 0;
+    size_t level_bytes = sizeof(float) << spec->bits;
+    uint8_t *at = description;
+    kvb_file_put(&at, 1, 2); /* version */
+    kvb_file_put(&at, 1, 1); /* scalar codes */
+    kvb_file_put(&at, (uint64_t)n_planes, 1);
+    kvb_file_put(&at, (uint64_t)spec->head_dim, 2);
+    kvb_file_put(&at, (uint64_t)spec->rotation, 1);
+    kvb_file_put(&at, (uint64_t)spec->scale, 1);
+    kvb_file_put(&at, (uint64_t)spec->scale_dtype, 2);
+    kvb_file_put(&at, UINT64_C(1) << spec->bits, 2);
+    kvb_file_put(&at, 0, 4);
+    kvb_file_put(&at, seed_of(spec), 8);
+    for (int p = 0; p < n_planes; p++) {
+        kvb_file_put(&at, (uint64_t)widths[p], 1);
+        kvb_file_put(&at, (uint64_t)low_bit, 1);
+        kvb_file_put(&at, 0, 4); /* bits of the index; from coordinate 0 on */
+        kvb_file_put(&at, (uint64_t)spec->head_dim, 2);
+        low_bit += widths[p];
+    }
+    memcpy(at, spec->centroids, level_bytes);
+    return (size_t)(at - description) + level_bytes;
+}
+
+/* The bits of a code, which are the sum of its planes' widths; the planes must be those of section 4. */
+static kvb_status parse_planes(const kvb_file_reader *reader, const uint8_t **at, uint64_t offset, int n_planes,
+                               int head_dim, int *bits, kvb_error *error) {
+    const uint8_t *start = *at;
+    int widths[KVB_MAX_PLANES], legal[KVB_MAX_PLANES], sum = 0;
+    for (int p = 0; p < n_planes; p++) {
+        uint64_t at_plane = offset + (uint64_t)(*at - start);
+        widths[p] = (int)kvb_file_get(at, 1);
+        int low_bit = (int)kvb_file_get(at, 1);
+        uint32_t zeros = (uint32_t)kvb_file_get(at, 4);
+        int n = (int)kvb_file_get(at, 2);
+        if (low_bit != sum || zeros != 0 || n != head_dim) {
+            return kvb_file_fault(reader, at_plane, error,
+                                  "plane %d holds bits from %d on of %d coordinates, reserved %08" PRIx32
+                                  "; version 1 has bits from %d on of %d coordinates, reserved 0",
+                                  p, low_bit, n, zeros, sum, head_dim);
+        }
+        sum += widths[p];
+    }
+    if (kvb_plane_widths(sum, legal) != n_planes || memcmp(widths, legal, sizeof *widths * (size_t)n_planes) != 0) {
+        return kvb_file_fault(reader, offset, error,
+                              "%d planes of %d bits together are not those of a code of 1 to 8 bits", n_planes, sum);
+    }
+    *bits = sum;
+    return KVB_OK;
+}
+
+static kvb_status parse_fields(const kvb_file_reader *reader, const uint8_t **at, uint64_t offset, int *n_planes,
+                               int *n_levels, kvb_codec_spec *spec, kvb_error *error) {
+    int version = (int)kvb_file_get(at, 2), kind = (int)kvb_file_get(at, 1);
+    *n_planes = (int)kvb_file_get(at, 1);
+    spec->head_dim = (int)kvb_file_get(at, 2);
+    spec->rotation = (kvb_rotation)kvb_file_get(at, 1);
+    spec->scale = (kvb_scale_kind)kvb_file_get(at, 1);
+    spec->scale_dtype = (kvb_dtype)kvb_file_get(at, 1);
+    uint32_t zero = (uint32_t)kvb_file_get(at, 1);
+    *n_levels = (int)kvb_file_get(at, 2);
+    zero |= (uint32_t)kvb_file_get(at, 4);
+    spec->sign_seed = kvb_file_get(at, 8);
+    if (version != 1 || kind != 1 || zero != 0) {
+        return kvb_file_fault(reader, offset, error,
+                              "a description of version %d, code kind %d, reserved %" PRIu32 "; known are 1, 1 and 0",
+                              version, kind, zero);
+    }
+    if (*n_planes < 1 || *n_planes > KVB_MAX_PLANES || *n_levels < 2 || *n_levels > KVB_MAX_LEVELS) {
+        return kvb_file_fault(reader, offset, error,
+                              "%d planes and %d levels; there are 1 to %d planes, 2 to %d levels", *n_planes, *n_levels,
+                              KVB_MAX_PLANES, KVB_MAX_LEVELS);
+    }
+    if (spec->rotation != KVB_ROTATION_SIGNED && spec->sign_seed != 0) {
+        return kvb_file_fault(reader, offset, error,
+                              "rotation %d has no signs, and its sign_seed is %" PRIx64 ", not 0", (int)spec->rotation,
+                              spec->sign_seed);
+    }
+    return KVB_OK;
+}
+
+kvb_status kvb_file_parse_description(const kvb_file_reader *reader, const uint8_t **at, size_t bytes, uint64_t offset,
+                                      kvb_codec_spec *spec, kvb_error *error) {
+    int n_planes, n_levels;
+    kvb_error reason;
+    kvb_status status;
+    *spec = (kvb_codec_spec){.bits = 0};
+    if (bytes < 24) {
+        return kvb_file_fault(reader, offset, error, "a description takes 24 bytes and more, and %zu are left", bytes);
+    }
+    if ((status = parse_fields(reader, at, offset, &n_planes, &n_levels, spec, error))) {
+        return status;
+    }
+    size_t needed = 24 + 8 * (size_t)n_planes + sizeof(float) * (size_t)n_levels;
+    if (needed > bytes) {
+        return kvb_file_fault(reader, offset, error, "%d planes and %d levels take %zu bytes, and %zu are left",
+                              n_planes, n_levels, needed, bytes);
+    }
+    if ((status = parse_planes(reader, at, offset + 24, n_planes, spec->head_dim, &spec->bits, error))) {
+        return status;
+    }
+    if (n_levels != 1 << spec->bits) {
+        return kvb_file_fault(reader, offset, error, "%d levels; codes of %d bits have %d", n_levels, spec->bits,
+                              1 << spec->bits);
+    }
+    spec->centroids = (const float *)(const void *)*at;
+    *at += sizeof(float) * (size_t)n_levels;
+    if (kvb_codec_spec_check(spec, &reason)) {
+        return kvb_file_fault(reader, offset, error, "%.300s", reason.text);
+    }
+    return KVB_OK;
+}
+
+int kvb_file_same_codec(const kvb_codec_spec *a, const kvb_codec_spec *b) {
+    return a->head_dim == b->head_dim && a->bits == b->bits && a->rotation == b->rotation && a->scale == b->scale &&
+           a->scale_dtype == b->scale_dtype && seed_of(a) == seed_of(b) &&
+           memcmp(a->centroids, b->centroids, sizeof *a->centroids << a->bits) == 0;
+}
+
+/* ---- Layers ---- */
+
+void kvb_file_put_layer(uint8_t **at, const kvb_layer_spec *layer, uint32_t k, uint32_t v) {
+    kvb_file_put(at, (uint64_t)layer->n_kv_heads, 4);
+    kvb_file_put(at, (uint64_t)layer->k.head_dim, 2);
+    kvb_file_put(at, (uint64_t)layer->v.head_dim, 2);
+    kvb_file_put(at, k, 4);
+    kvb_file_put(at, v, 4);
+    kvb_file_put(at, (uint64_t)layer->dense, 1);
+    kvb_file_put(at, layer->v_prefix_of_k != 0, 1);
+    kvb_file_put(at, 0, 2);
+    kvb_file_put(at, (uint64_t)layer->window, 4);
+    kvb_file_put(at, (uint64_t)layer->exact_first, 4);
+    kvb_file_put(at, (uint64_t)layer->exact_last, 4);
+}
+
+/* The spec of one side. Codecs are named in order: *n_named of them so far. */
+static kvb_status find_codec(const kvb_file_reader *reader, uint64_t offset, const char *side, int head_dim,
+                             uint32_t place, const kvb_codec_spec *codecs, uint32_t n_codecs, uint32_t *n_named,
+                             kvb_codec_spec *spec, kvb_error *error) {
+    if (place == KVB_FILE_NONE) {
+        *spec = (kvb_codec_spec){.head_dim = head_dim, .bits = KVB_DENSE_BITS};
+        return KVB_OK;
+    }
+    if (place >= n_codecs || place > *n_named) {
+        return kvb_file_fault(reader, offset, error,
+                              "codec %" PRIu32 " of %s; there are %" PRIu32
+                              ", and the next that no layer named is %" PRIu32,
+                              place, side, n_codecs, *n_named);
+    }
+    if (codecs[place].head_dim != head_dim) {
+        return kvb_file_fault(reader, offset, error, "head_dim %d of %s is not the %d of their codec", head_dim, side,
+                              codecs[place].head_dim);
+    }
+    *n_named += place == *n_named;
+    *spec = codecs[place];
+    return KVB_OK;
+}
+
+kvb_status kvb_file_parse_layer(const kvb_file_reader *reader, const uint8_t *bytes, uint64_t offset, int page_tokens,
+                                const kvb_codec_spec *codecs, uint32_t n_codecs, uint32_t *n_named,
+                                kvb_layer_spec *layer, kvb_error *error) {
+    const uint8_t *at = bytes;
+    kvb_error reason;
+    kvb_status status;
+    uint32_t n_kv_heads = (uint32_t)kvb_file_get(&at, 4);
+    int k_dim = (int)kvb_file_get(&at, 2), v_dim = (int)kvb_file_get(&at, 2);
+    uint32_t k = (uint32_t)kvb_file_get(&at, 4), v = (uint32_t)kvb_file_get(&at, 4);
+    kvb_dtype dense = (kvb_dtype)kvb_file_get(&at, 1);
+    int latent = (int)kvb_file_get(&at, 1);
+    uint32_t zero = (uint32_t)kvb_file_get(&at, 2), window = (uint32_t)kvb_file_get(&at, 4);
+    uint32_t exact_first = (uint32_t)kvb_file_get(&at, 4), exact_last = (uint32_t)kvb_file_get(&at, 4);
+    if (latent > 1 || zero != 0 || (latent && v != KVB_FILE_NONE)) {
+        return kvb_file_fault(reader, offset, error,
+                              "latent %d, reserved %" PRIu32 ", codec of values %" PRIu32
+                              "; legal are 0 or 1, 0, and FFFFFFFF in a latent layer",
+                              latent, zero, v);
+    }
+    if ((n_kv_heads | window | exact_first | exact_last) > INT32_MAX) {
+        return kvb_file_fault(reader, offset, error, "n_kv_heads, window or an exact length exceeds 2^31 - 1");
+    }
+    *layer = (kvb_layer_spec){.n_kv_heads = (int)n_kv_heads,
+                              .dense = dense,
+                              .v_prefix_of_k = latent,
+                              .window = (int)window,
+                              .exact_first = (int)exact_first,
+                              .exact_last = (int)exact_last};
+    if ((status = find_codec(reader, offset, "keys", k_dim, k, codecs, n_codecs, n_named, &layer->k, error)) ||
+        (status = find_codec(reader, offset, "values", v_dim, v, codecs, n_codecs, n_named, &layer->v, error))) {
+        return status;
+    }
+    if (kvb_layer_spec_check(layer, page_tokens, &reason)) {
+        return kvb_file_fault(reader, offset, error, "%.300s", reason.text);
+    }
+    return KVB_OK;
+}
