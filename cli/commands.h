@@ -10,6 +10,7 @@ enum {
 };
 
 int kvb_cmd_ab(int argc, char **argv);
+int kvb_cmd_bench(int argc, char **argv);
 int kvb_cmd_codebook(int argc, char **argv);
 int kvb_cmd_report(int argc, char **argv);
 

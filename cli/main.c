@@ -15,6 +15,7 @@ typedef struct command {
 
 static const command commands[] = {
     {"ab", "kvbits ab", kvb_cmd_ab, "the bit-width A/B, on synthetic data or on a recorded trace"},
+    {"bench", "kvbits bench", kvb_cmd_bench, "how fast the kernels are here, beside what the machine can do at most"},
     {"codebook", "kvbits codebook", kvb_cmd_codebook, "print codebooks, or check one that you have"},
     {"report", "kvbits report", kvb_cmd_report, "result.md and report.html from an earlier run's result.json"},
 };
