@@ -9,6 +9,7 @@
 
 typedef struct ceiling {
     const kvb_bench_loops *loops;
+    unsigned long long (*read)(const void *from, size_t bytes);
     const kvb_parallel *parallel;
     uint8_t *memory;     /* caches: `bytes` for each worker; DRAM: all of it, in slices of `bytes` per thread */
     size_t bytes, total; /* bytes: of one worker's piece; total: of DRAM */
@@ -30,7 +31,7 @@ static void read_piece(void *argument, size_t index, int worker) {
         if (c->copies)
             c->loops->copy(piece + c->bytes / 2, piece, c->bytes / 2);
         else
-            sum ^= c->loops->read(piece, c->bytes);
+            sum ^= c->read(piece, c->bytes);
     if (sum == 1) /* never, but the compiler does not know */
         c->sink = sum;
 }
@@ -90,6 +91,7 @@ static kvb_status add_memory(kvb_bench_suite *suite, uint8_t *dram, size_t dram_
     if (status != KVB_OK)
         return status;
     *c = (ceiling){.loops = kvb_bench_loops_best(), .parallel = parallel, .copies = copies, .repeats = 1};
+    c->read = level >= KVB_LEVEL_DRAM ? c->loops->read_far : c->loops->read;
     c->bytes = piece_bytes(suite->machine, level, workers);
     if (level == KVB_LEVEL_DRAM) {
         c->memory = dram;
