@@ -213,6 +213,8 @@ static kvb_status add_pair(kvb_bench_suite *suite, const kvb_bench_shape *shape,
 kvb_status kvb_bench_add_attention(kvb_bench_suite *suite, kvb_error *error) {
     const kvb_bench_config *config = suite->config;
     kvb_status status = KVB_OK;
+    if (!(config->work & (KVB_BENCH_ATTEND | KVB_BENCH_PREFILL)))
+        return KVB_OK;
     for (int s = 0; s < config->n_shapes && status == KVB_OK; s++)
         for (int p = 0; p < config->n_pairs && status == KVB_OK; p++)
             status = add_pair(suite, &config->shapes[s], config->pairs[p], error);

@@ -53,9 +53,10 @@ static kvb_status add_peers(kvb_bench_suite *suite, kvb_bench_result *result, kv
         result->peers_missing = "this build has no ggml: it was not found when cmake ran";
     for (int i = 0; kvb_bench_peer_at(i) && status == KVB_OK; i++) {
         const kvb_bench_peer *peer = kvb_bench_peer_at(i);
-        size_t length = strlen(result->peers);
-        snprintf(result->peers + length, sizeof result->peers - length, "%s%s %s", length ? ", " : "", peer->name,
-                 peer->version());
+        const size_t length = strlen(result->peers);
+        char name[64];
+        peer->describe(name, sizeof name);
+        snprintf(result->peers + length, sizeof result->peers - length, "%s%s", length ? ", " : "", name);
         status = peer->add(suite, error);
     }
     return status;
@@ -68,11 +69,10 @@ static kvb_status run(kvb_bench_suite *suite, const kvb_progress *progress, kvb_
     kvb_status status = kvb_bench_add_ceilings(suite, error);
     if (status == KVB_OK)
         status = kvb_bench_add_rows(suite, error);
-    if (status == KVB_OK && suite->config->work & (KVB_BENCH_ATTEND | KVB_BENCH_PREFILL)) {
+    if (status == KVB_OK)
         status = kvb_bench_add_attention(suite, error);
-        if (status == KVB_OK)
-            status = add_peers(suite, result, error);
-    }
+    if (status == KVB_OK)
+        status = add_peers(suite, result, error);
     if (status == KVB_OK)
         status = kvb_bench_measure(suite, progress, error);
     return status == KVB_OK ? take_rows(suite, result, error) : status;

@@ -26,7 +26,7 @@ static void print_heading(kvb_bench_text *text, const kvb_bench_row *row, const 
     if (before && ceiling == (before->floor == 0.0) && (ceiling || strcmp(row->unit, before->unit) == 0) &&
         row->shape == before->shape)
         return;
-    kvb_bench_print(text, "\n%-17s%4s%7s  %-24s%-6s%4s%10s  %-19s%9s%7s  %s\n", ceiling ? "ceiling" : "work",
+    kvb_bench_print(text, "\n%-17s%4s%7s  %-28s%-6s%4s%10s  %-19s%9s%7s  %s\n", ceiling ? "ceiling" : "work",
                     ceiling ? "" : "dim", ceiling ? "" : "kv_len", ceiling ? "" : "K/V, kernel",
                     ceiling ? "level" : "from", "thr", "median", "quartiles", ceiling ? "" : "floor",
                     ceiling ? "" : "%", "unit");
@@ -52,7 +52,7 @@ static void print_row(kvb_bench_text *text, const kvb_bench_row *row) {
         snprintf(share, sizeof share, "%.0f%c", 100.0 * row->floor / row->median,
                  row->floor_bytes > row->floor_slots ? 'b' : 'o');
     }
-    kvb_bench_print(text, "%-17s%4s%7s  %-24s%-6s%4d%10.4g  %-19s%9s%7s  %s\n", work, dim, length,
+    kvb_bench_print(text, "%-17s%4s%7s  %-28s%-6s%4d%10.4g  %-19s%9s%7s  %s\n", work, dim, length,
                     row->floor > 0.0 || row->backend ? subject : "", row->temperature ? row->temperature : "",
                     row->threads, kvb_bench_row_value(row, row->median), quartiles, floor, share, row->unit);
 }

@@ -6,8 +6,7 @@
 #include "suite.h"
 
 typedef struct kvb_bench_peer {
-    const char *name;
-    const char *(*version)(void);
+    void (*describe)(char *out, size_t bytes);                   /* "name version" */
     kvb_status (*add)(kvb_bench_suite *suite, kvb_error *error); /* its kernels */
 } kvb_bench_peer;
 
