@@ -137,46 +137,6 @@ void kvb_bench_attention_units(kvb_bench_kernel *kernel, const kvb_bench_shape *
     }
 }
 
-static kvb_status add_decode(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_bench_shape *shape,
-                             kvb_bench_arena *arena, kvb_bench_row *row, kvb_error *error) {
-    const kvb_bench_config *config = suite->config;
-    kvb_status status = KVB_OK;
-    row->work = "attend";
-    row->mask = NULL;
-    for (int l = 0; l < config->n_kv_lens && status == KVB_OK; l++)
-        for (int t = 0; t < config->n_parallels && status == KVB_OK; t++)
-            for (int warm = !config->cold; warm <= config->warm && status == KVB_OK; warm++) {
-                attention *a = NULL;
-                row->kv_len = config->kv_lens[l];
-                row->threads = kvb_parallel_workers(&config->parallels[t]);
-                row->temperature = warm ? "warm" : "cold";
-                status = make(suite, arena, shape, row, 1, &a, error);
-                if (status == KVB_OK)
-                    status = add(suite, backend, &config->parallels[t], shape, a, row, error);
-            }
-    return status;
-}
-
-static kvb_status add_prefill(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_bench_shape *shape,
-                              kvb_bench_arena *arena, kvb_bench_row *row, kvb_error *error) {
-    const kvb_bench_config *config = suite->config;
-    static const char *const masks[] = {"causal", "all"};
-    kvb_status status = KVB_OK;
-    row->work = "prefill";
-    row->temperature = "cold";
-    row->kv_len = config->prefill_tokens;
-    for (int t = 0; t < config->n_parallels && status == KVB_OK; t++)
-        for (int m = 0; m < 2 && status == KVB_OK; m++) {
-            attention *a = NULL;
-            row->mask = masks[m];
-            row->threads = kvb_parallel_workers(&config->parallels[t]);
-            status = make(suite, arena, shape, row, config->prefill_queries, &a, error);
-            if (status == KVB_OK)
-                status = add(suite, backend, &config->parallels[t], shape, a, row, error);
-        }
-    return status;
-}
-
 size_t kvb_bench_arena_tokens(const kvb_bench_config *config, double bytes_per_token) {
     /* All arenas together must be larger than every cache; one of them alone, if it is alone. */
     const double share = (double)config->memory / (config->n_shapes * config->n_pairs) / bytes_per_token;
@@ -189,23 +149,78 @@ size_t kvb_bench_arena_tokens(const kvb_bench_config *config, double bytes_per_t
     return tokens;
 }
 
-static kvb_status add_pair(kvb_bench_suite *suite, const kvb_bench_shape *shape, kvb_pair pair, kvb_error *error) {
+/* One shape at one pair of widths. */
+typedef struct layer {
+    const kvb_bench_shape *shape;
+    kvb_pair bits;
+    kvb_bench_arena *arena; /* NULL until a row wants it */
+} layer;
+
+static kvb_status add_row(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_parallel *parallel,
+                          layer *layer, kvb_bench_row *row, kvb_error *error) {
     const kvb_bench_config *config = suite->config;
-    const double bytes = (pair.k_bits + pair.v_bits) * shape->head_dim / 8.0 * shape->n_kv_heads;
-    kvb_bench_arena *arena = NULL;
-    kvb_status status = kvb_bench_arena_create(suite, config->backends[0], shape, pair,
-                                               kvb_bench_arena_tokens(config, bytes), &arena, error);
-    kvb_bench_row row = {.by = "kvbits", .shape = shape->name, .head_dim = shape->head_dim, .layout = "pages"};
-    snprintf(row.k, sizeof row.k, "%d", pair.k_bits);
-    snprintf(row.v, sizeof row.v, "%d", pair.v_bits);
+    const int n_q = row->mask ? config->prefill_queries : 1;
+    const double bytes = (layer->bits.k_bits + layer->bits.v_bits) * layer->shape->head_dim / 8.0;
+    kvb_status status = KVB_OK;
+    attention *a = NULL;
+    row->threads = kvb_parallel_workers(parallel);
+    if (!kvb_bench_wanted(suite, row))
+        return KVB_OK;
+    if (!layer->arena)
+        status = kvb_bench_arena_create(suite, config->backends[0], layer->shape, layer->bits,
+                                        kvb_bench_arena_tokens(config, bytes * layer->shape->n_kv_heads), &layer->arena,
+                                        error);
+    if (status == KVB_OK)
+        status = make(suite, layer->arena, layer->shape, row, n_q, &a, error);
+    return status == KVB_OK ? add(suite, backend, parallel, layer->shape, a, row, error) : status;
+}
+
+static kvb_status add_decode(kvb_bench_suite *suite, const kvb_backend *backend, layer *layer, kvb_bench_row *row,
+                             kvb_error *error) {
+    const kvb_bench_config *config = suite->config;
+    kvb_status status = KVB_OK;
+    row->work = "attend";
+    row->mask = NULL;
+    for (int l = 0; l < config->n_kv_lens; l++)
+        for (int t = 0; t < config->n_parallels; t++)
+            for (int warm = !config->cold; warm <= config->warm && status == KVB_OK; warm++) {
+                row->kv_len = config->kv_lens[l];
+                row->temperature = warm ? "warm" : "cold";
+                status = add_row(suite, backend, &config->parallels[t], layer, row, error);
+            }
+    return status;
+}
+
+static kvb_status add_prefill(kvb_bench_suite *suite, const kvb_backend *backend, layer *layer, kvb_bench_row *row,
+                              kvb_error *error) {
+    const kvb_bench_config *config = suite->config;
+    kvb_status status = KVB_OK;
+    row->work = "prefill";
+    row->temperature = "cold";
+    row->kv_len = config->prefill_tokens;
+    for (int t = 0; t < config->n_parallels; t++)
+        for (int all = 0; all < 2 && status == KVB_OK; all++) {
+            row->mask = all ? "all" : "causal";
+            status = add_row(suite, backend, &config->parallels[t], layer, row, error);
+        }
+    return status;
+}
+
+static kvb_status add_layer(kvb_bench_suite *suite, layer *layer, kvb_error *error) {
+    const kvb_bench_config *config = suite->config;
+    kvb_status status = KVB_OK;
+    kvb_bench_row row = {.by = "kvbits", .shape = layer->shape->name, .head_dim = layer->shape->head_dim};
+    row.layout = "pages";
+    snprintf(row.k, sizeof row.k, "%d", layer->bits.k_bits);
+    snprintf(row.v, sizeof row.v, "%d", layer->bits.v_bits);
     for (int b = 0; b < config->n_backends && status == KVB_OK; b++)
         for (int p = 0; p < config->n_precisions && status == KVB_OK; p++) {
             row.backend = kvb_backend_name(config->backends[b]);
             row.precision = config->precisions[p] == KVB_PRECISION_PRECISE ? "precise" : "fast";
             if (config->work & KVB_BENCH_ATTEND)
-                status = add_decode(suite, config->backends[b], shape, arena, &row, error);
+                status = add_decode(suite, config->backends[b], layer, &row, error);
             if (status == KVB_OK && config->work & KVB_BENCH_PREFILL)
-                status = add_prefill(suite, config->backends[b], shape, arena, &row, error);
+                status = add_prefill(suite, config->backends[b], layer, &row, error);
         }
     return status;
 }
@@ -216,7 +231,9 @@ kvb_status kvb_bench_add_attention(kvb_bench_suite *suite, kvb_error *error) {
     if (!(config->work & (KVB_BENCH_ATTEND | KVB_BENCH_PREFILL)))
         return KVB_OK;
     for (int s = 0; s < config->n_shapes && status == KVB_OK; s++)
-        for (int p = 0; p < config->n_pairs && status == KVB_OK; p++)
-            status = add_pair(suite, &config->shapes[s], config->pairs[p], error);
+        for (int p = 0; p < config->n_pairs && status == KVB_OK; p++) {
+            layer layer = {.shape = &config->shapes[s], .bits = config->pairs[p]};
+            status = add_layer(suite, &layer, error);
+        }
     return status;
 }

@@ -27,6 +27,8 @@ typedef struct kvb_bench_shape {
 /* The i-th shape by name (A, B, C), NULL past the last. */
 const kvb_bench_shape *kvb_bench_shape_at(int i);
 
+typedef struct kvb_bench_goals kvb_bench_goals;
+
 typedef struct kvb_bench_config {
     unsigned work;                               /* of kvb_bench_work */
     const kvb_backend *backends[KVB_BENCH_LIST]; /* the first one is the default of goals */
@@ -45,7 +47,8 @@ typedef struct kvb_bench_config {
     double seconds; /* of measuring, per row */
     int rounds;
     int prefill_queries, prefill_tokens;
-    int peers; /* 0: leave them out */
+    int peers;                         /* 0: leave them out */
+    const kvb_bench_goals *only_goals; /* measure what these need and no more; NULL: everything */
 } kvb_bench_config;
 
 kvb_bench_config kvb_bench_config_default(void);
@@ -91,6 +94,7 @@ typedef struct kvb_bench_result {
     kvb_bench_machine machine;
     kvb_bench_row *rows;
     size_t n_rows;
+    const char *backend;       /* the default one of goals */
     const char *peers_missing; /* why the table lacks the peers, NULL when it has them */
     char peers[128];
     double seconds;
@@ -105,5 +109,22 @@ void kvb_bench_result_free(kvb_bench_result *result); /* NULL is legal */
  * released with free. */
 KVB_CHECKED kvb_status kvb_bench_table(const kvb_bench_result *result, char **text, kvb_error *error);
 KVB_CHECKED kvb_status kvb_bench_json(const kvb_bench_result *result, char **text, kvb_error *error);
+/* Cold decode attention on one thread: time against stored bits, a panel for each shape. KVB_ERROR_ARGUMENT when no
+ * such row was measured. */
+KVB_CHECKED kvb_status kvb_bench_chart(const kvb_bench_result *result, char **svg, kvb_error *error);
+
+/* Goals from a JSON file: docs/benchmarking.md. */
+KVB_CHECKED kvb_status kvb_bench_goals_read(const char *path, kvb_bench_goals **out, kvb_error *error);
+void kvb_bench_goals_free(kvb_bench_goals *goals); /* NULL is legal */
+/* Does any goal need this row? */
+int kvb_bench_goals_want(const kvb_bench_goals *goals, const kvb_bench_row *row, const char *backend);
+
+typedef struct kvb_bench_verdict {
+    int met, missed, not_measured;
+} kvb_bench_verdict;
+
+/* A line for each goal; KVB_ERROR_FORMAT for one that means several rows, or another unit. */
+KVB_CHECKED kvb_status kvb_bench_goals_check(const kvb_bench_goals *goals, const kvb_bench_result *result, char **text,
+                                             kvb_bench_verdict *verdict, kvb_error *error);
 
 #endif

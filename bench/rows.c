@@ -103,10 +103,11 @@ static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, int d
     return kvb_encode(codec, r->floats, KVB_F32, r->dim, r->n, &r->packed, 0, NULL, error);
 }
 
-static kvb_bench_kernel kernel_of(const kvb_bench_suite *suite, const kvb_backend *backend, rows *r) {
-    kvb_bench_kernel kernel = {.context = r, .units = (double)r->n, .warm_up = 1};
-    kernel.row = (kvb_bench_row){.by = "kvbits",
-                                 .head_dim = (int)r->dim,
+static kvb_bench_kernel kernel_of(const kvb_bench_suite *suite, const kvb_backend *backend, const char *work, int dim) {
+    kvb_bench_kernel kernel = {.units = (double)(BATCH_BYTES / 4 / dim), .warm_up = 1};
+    kernel.row = (kvb_bench_row){.work = work,
+                                 .by = "kvbits",
+                                 .head_dim = dim,
                                  .backend = kvb_backend_name(backend),
                                  .temperature = "warm",
                                  .threads = 1,
@@ -117,12 +118,14 @@ static kvb_bench_kernel kernel_of(const kvb_bench_suite *suite, const kvb_backen
 
 static kvb_status add_rotate(kvb_bench_suite *suite, const kvb_backend *backend, int dim, kvb_error *error) {
     rows *r = NULL;
+    kvb_bench_kernel kernel = kernel_of(suite, backend, "rotate", dim);
+    if (!kvb_bench_wanted(suite, &kernel.row))
+        return KVB_OK;
     kvb_status status = make(suite, backend, dim, 4, &r, error);
     if (status != KVB_OK)
         return status;
-    kvb_bench_kernel kernel = kernel_of(suite, backend, r);
+    kernel.context = r;
     kernel.run = run_rotate;
-    kernel.row.work = "rotate";
     kernel.row.copies = 1;
     kernel.row.bytes = 8.0 * dim;
     kernel.row.slots = rotate_slots(dim);
@@ -133,13 +136,15 @@ static kvb_status add_rotate(kvb_bench_suite *suite, const kvb_backend *backend,
 static kvb_status add_step(kvb_bench_suite *suite, const kvb_backend *backend, int dim, int bits, const step *step,
                            kvb_error *error) {
     rows *r = NULL;
+    kvb_bench_kernel kernel = kernel_of(suite, backend, step->work, dim);
+    snprintf(kernel.row.k, sizeof kernel.row.k, "%d", bits);
+    if (!kvb_bench_wanted(suite, &kernel.row))
+        return KVB_OK;
     kvb_status status = make(suite, backend, dim, bits, &r, error);
     if (status != KVB_OK)
         return status;
-    kvb_bench_kernel kernel = kernel_of(suite, backend, r);
+    kernel.context = r;
     kernel.run = step->run;
-    kernel.row.work = step->work;
-    snprintf(kernel.row.k, sizeof kernel.row.k, "%d", bits);
     kernel.row.bytes = 4.0 * dim + kvb_codec_bits_per_value(r->codec) * dim / 8.0;
     kernel.row.slots = step->of == KVB_BENCH_ENCODE      ? encode_slots(dim, bits)
                        : step->run == run_decode_rotated ? (double)dim

@@ -86,6 +86,7 @@ kvb_status kvb_bench_run(const kvb_bench_config *config, const kvb_progress *pro
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the result");
     const double start = kvb_bench_now();
     kvb_bench_machine_read(&result->machine);
+    result->backend = kvb_backend_name(config->backends[0]);
     kvb_bench_suite suite = {.config = config, .machine = &result->machine};
     kvb_status status = run(&suite, progress, result, error);
     kvb_bench_suite_free(&suite);

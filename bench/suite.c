@@ -45,6 +45,11 @@ kvb_status kvb_bench_allocate(kvb_bench_suite *suite, size_t bytes, void **out, 
     return kvb_bench_own(suite, *out, free, error);
 }
 
+int kvb_bench_wanted(const kvb_bench_suite *suite, const kvb_bench_row *row) {
+    const kvb_bench_config *config = suite->config;
+    return !config->only_goals || kvb_bench_goals_want(config->only_goals, row, kvb_backend_name(config->backends[0]));
+}
+
 kvb_status kvb_bench_add(kvb_bench_suite *suite, const kvb_bench_kernel *kernel, kvb_error *error) {
     if (suite->n == suite->room) {
         size_t room = suite->room ? 2 * suite->room : 64;

@@ -38,6 +38,9 @@ KVB_CHECKED kvb_status kvb_bench_own(kvb_bench_suite *suite, void *object, void 
 KVB_CHECKED kvb_status kvb_bench_allocate(kvb_bench_suite *suite, size_t bytes, void **out, kvb_error *error);
 KVB_CHECKED kvb_status kvb_bench_add(kvb_bench_suite *suite, const kvb_bench_kernel *kernel, kvb_error *error);
 
+/* Is this row to be measured? What is not need not be prepared. */
+int kvb_bench_wanted(const kvb_bench_suite *suite, const kvb_bench_row *row);
+
 /* Each adds its kernels. */
 kvb_status kvb_bench_add_ceilings(kvb_bench_suite *suite, kvb_error *error);
 kvb_status kvb_bench_add_rows(kvb_bench_suite *suite, kvb_error *error);

@@ -39,6 +39,11 @@ kvb_status kvb_bench_text_take(kvb_bench_text *text, char **out, kvb_error *erro
     return KVB_OK;
 }
 
+void kvb_bench_text_drop(kvb_bench_text *text) {
+    free(text->data);
+    *text = (kvb_bench_text){0};
+}
+
 void kvb_bench_row_subject(const kvb_bench_row *row, char *out, size_t bytes) {
     char format[24] = "";
     if (row->k[0])

@@ -16,6 +16,8 @@ void kvb_bench_print(kvb_bench_text *text, const char *format, ...) __attribute_
 /* Hands the text over, to be released with free; on failure there is none. */
 KVB_CHECKED kvb_status kvb_bench_text_take(kvb_bench_text *text, char **out, kvb_error *error);
 
+void kvb_bench_text_drop(kvb_bench_text *text);
+
 /* "4/4 pages avx512 fast": what made a row, without work, shape and length. */
 void kvb_bench_row_subject(const kvb_bench_row *row, char *out, size_t bytes);
 /* The value that people read: ns per unit, or the rate; and what stands at the quartiles, the lower first. */

@@ -24,6 +24,7 @@ enum {
     JSON,
     CHART,
     GOALS,
+    GOALS_ONLY,
     QUIET,
     HELP
 };
@@ -46,6 +47,7 @@ static const struct option table[] = {
     {"json", required_argument, NULL, JSON},
     {"chart", required_argument, NULL, CHART},
     {"goals", required_argument, NULL, GOALS},
+    {"goals-only", no_argument, NULL, GOALS_ONLY},
     {"quiet", no_argument, NULL, QUIET},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
@@ -251,6 +253,9 @@ static kvb_status store(int option, const char *text, kvb_bench_options *options
         return parse_file("chart", text, &options->chart, error);
     case GOALS:
         return parse_file("goals", text, &options->goals, error);
+    case GOALS_ONLY:
+        options->goals_only = 1;
+        return KVB_OK;
     case NO_PEERS:
         config->peers = 0;
         return KVB_OK;
@@ -310,6 +315,8 @@ kvb_status kvb_bench_options_parse(int argc, char **argv, kvb_bench_options *opt
     if (status == KVB_OK && optind < argc)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%.80s' is no option; every option begins with --",
                              argv[optind]);
+    if (status == KVB_OK && options->goals_only && !options->goals)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--goals-only needs --goals FILE");
     options->config.warm = given >> WARM & 1;
     options->config.cold = !options->config.warm || given >> COLD & 1;
     return status;
@@ -338,6 +345,7 @@ void kvb_bench_options_help(FILE *stream) {
         "  --json FILE        JSON lines; - is standard output, instead of the table\n"
         "  --chart FILE       decode attention as an SVG (needs gnuplot)\n"
         "  --goals FILE       compares with a list of goals, such as bench/goals.json\n"
+        "  --goals-only       measures only what the goals need, and the ceilings\n"
         "  --quiet            no table, no progress\n"
         "  --help             this text\n\n"
         "Exit codes: 0 done, 1 a goal was missed or not measured, 2 bad input, 3 input/output error.\n",

@@ -10,6 +10,7 @@ typedef struct kvb_bench_options {
     kvb_bench_config config;                /* all but parallels */
     int threads[KVB_BENCH_LIST], n_threads; /* 0: all processors */
     const char *json, *chart, *goals;       /* files, NULL: none; json "-" is standard output */
+    int goals_only;                         /* measure only what the goals need */
     int quiet, help;
 } kvb_bench_options;
 

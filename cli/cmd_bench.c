@@ -30,6 +30,15 @@ static kvb_status check_outputs(const kvb_bench_options *options, kvb_error *err
     return status;
 }
 
+static kvb_status write_chart(const char *path, const kvb_bench_result *result, kvb_error *error) {
+    char *svg = NULL;
+    kvb_status status = kvb_bench_chart(result, &svg, error);
+    if (status == KVB_OK)
+        status = kvb_output_write(path, svg, strlen(svg), error);
+    kvb_text_free(svg);
+    return status;
+}
+
 static kvb_status write_outputs(const kvb_bench_options *options, const kvb_bench_result *result, kvb_error *error) {
     char *json = NULL, *table = NULL;
     const int to_stdout = options->json && strcmp(options->json, "-") == 0;
@@ -40,9 +49,25 @@ static kvb_status write_outputs(const kvb_bench_options *options, const kvb_benc
         fputs(json, stdout);
     else if (status == KVB_OK && !options->quiet && (status = kvb_bench_table(result, &table, error)) == KVB_OK)
         fputs(table, stdout);
+    if (status == KVB_OK && options->chart)
+        status = write_chart(options->chart, result, error);
     free(json);
     free(table);
     return status;
+}
+
+/* The verdicts go where the table goes, or to standard error when JSON has standard output. */
+static kvb_status compare(const kvb_bench_options *options, const kvb_bench_goals *goals,
+                          const kvb_bench_result *result, int *missed, kvb_error *error) {
+    char *text = NULL;
+    kvb_bench_verdict verdict;
+    kvb_status status = kvb_bench_goals_check(goals, result, &text, &verdict, error);
+    if (status != KVB_OK)
+        return status;
+    fputs(text, options->json && strcmp(options->json, "-") == 0 ? stderr : stdout);
+    free(text);
+    *missed = verdict.missed + verdict.not_measured > 0;
+    return KVB_OK;
 }
 
 static kvb_status measure(kvb_bench_options *options, kvb_bench_result **result, kvb_error *error) {
@@ -61,6 +86,8 @@ static kvb_status measure(kvb_bench_options *options, kvb_bench_result **result,
 int kvb_cmd_bench(int argc, char **argv) {
     kvb_bench_options options;
     kvb_bench_result *result = NULL;
+    kvb_bench_goals *goals = NULL;
+    int missed = 0;
     kvb_error error = {{0}};
     kvb_status status = kvb_bench_options_parse(argc, argv, &options, &error);
     if (status == KVB_OK && options.help) {
@@ -69,14 +96,20 @@ int kvb_cmd_bench(int argc, char **argv) {
     }
     if (status == KVB_OK)
         status = check_outputs(&options, &error);
+    if (status == KVB_OK && options.goals)
+        status = kvb_bench_goals_read(options.goals, &goals, &error);
+    options.config.only_goals = options.goals_only ? goals : NULL;
     if (status == KVB_OK)
         status = measure(&options, &result, &error);
     if (status == KVB_OK)
         status = write_outputs(&options, result, &error);
+    if (status == KVB_OK && goals)
+        status = compare(&options, goals, result, &missed, &error);
+    kvb_bench_goals_free(goals);
     kvb_bench_result_free(result);
     if (status != KVB_OK) {
         fprintf(stderr, "kvbits bench: %s\n", error.text);
         return kvb_exit_code(status);
     }
-    return KVB_EXIT_OK;
+    return missed ? KVB_EXIT_CHECK : KVB_EXIT_OK;
 }

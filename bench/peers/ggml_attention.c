@@ -186,8 +186,27 @@ static kvb_status add(kvb_bench_suite *suite, cache *c, const kvb_bench_shape *s
     return status == KVB_OK ? kvb_bench_add(suite, &kernel, error) : status;
 }
 
-static kvb_status add_decode(kvb_bench_suite *suite, cache *c, const kvb_bench_shape *shape, enum ggml_type type,
-                             kvb_bench_row row, kvb_error *error) {
+/* One shape at one type and layout. */
+typedef struct layer {
+    const kvb_bench_shape *shape;
+    enum ggml_type type;
+    int head_major;
+    cache *cache; /* NULL until a row wants it */
+} layer;
+
+static kvb_status add_row(kvb_bench_suite *suite, const kvb_parallel *parallel, layer *layer, kvb_bench_row *row,
+                          kvb_error *error) {
+    kvb_status status = KVB_OK;
+    row->threads = kvb_parallel_workers(parallel);
+    if (!kvb_bench_wanted(suite, row))
+        return KVB_OK;
+    if (!layer->cache)
+        status = make_cache(suite, layer->shape, layer->type, layer->head_major, &layer->cache, error);
+    const int n_q = row->mask ? suite->config->prefill_queries : 1;
+    return status == KVB_OK ? add(suite, layer->cache, layer->shape, layer->type, n_q, row, error) : status;
+}
+
+static kvb_status add_decode(kvb_bench_suite *suite, layer *layer, kvb_bench_row row, kvb_error *error) {
     const kvb_bench_config *config = suite->config;
     kvb_status status = KVB_OK;
     row.work = "attend";
@@ -195,53 +214,50 @@ static kvb_status add_decode(kvb_bench_suite *suite, cache *c, const kvb_bench_s
         for (int t = 0; t < config->n_parallels; t++)
             for (int warm = !config->cold; warm <= config->warm && status == KVB_OK; warm++) {
                 row.kv_len = config->kv_lens[l];
-                row.threads = kvb_parallel_workers(&config->parallels[t]);
                 row.temperature = warm ? "warm" : "cold";
-                status = add(suite, c, shape, type, 1, &row, error);
+                status = add_row(suite, &config->parallels[t], layer, &row, error);
             }
     return status;
 }
 
-/* Only f16 has a tiled path; the others take seconds a call, so they are measured with the mask that engines use. */
-static kvb_status add_prefill(kvb_bench_suite *suite, cache *c, const kvb_bench_shape *shape, enum ggml_type type,
-                              kvb_bench_row row, kvb_error *error) {
+/* Quantized types take seconds a call: they are measured in their better layout and with the mask that engines use. */
+static kvb_status add_prefill(kvb_bench_suite *suite, layer *layer, kvb_bench_row row, kvb_error *error) {
     const kvb_bench_config *config = suite->config;
+    const int half = layer->type == GGML_TYPE_F16;
     kvb_status status = KVB_OK;
     row.work = "prefill";
     row.temperature = "cold";
     row.kv_len = config->prefill_tokens;
-    for (int t = 0; t < config->n_parallels; t++)
-        for (int all = 0; all <= (type == GGML_TYPE_F16) && status == KVB_OK; all++) {
+    for (int t = 0; t < config->n_parallels && (half || layer->head_major); t++)
+        for (int all = 0; all <= half && status == KVB_OK; all++) {
             row.mask = all ? "all" : "causal";
-            row.threads = kvb_parallel_workers(&config->parallels[t]);
-            status = add(suite, c, shape, type, config->prefill_queries, &row, error);
+            status = add_row(suite, &config->parallels[t], layer, &row, error);
         }
     return status;
 }
 
-static kvb_status add_cache(kvb_bench_suite *suite, const kvb_bench_shape *shape, const kvb_ggml_type *type,
-                            int head_major, kvb_error *error) {
-    kvb_bench_row row = {.by = "ggml", .shape = shape->name, .head_dim = shape->head_dim};
-    row.layout = head_major ? "head-major" : "token-major";
-    snprintf(row.k, sizeof row.k, "%s", type->name);
-    snprintf(row.v, sizeof row.v, "%s", type->name);
-    cache *c = NULL;
-    kvb_status status = make_cache(suite, shape, type->type, head_major, &c, error);
-    if (status == KVB_OK && suite->config->work & KVB_BENCH_ATTEND)
-        status = add_decode(suite, c, shape, type->type, row, error);
-    if (status == KVB_OK && suite->config->work & KVB_BENCH_PREFILL && (head_major || type->type == GGML_TYPE_F16))
-        status = add_prefill(suite, c, shape, type->type, row, error);
+static kvb_status add_layer(kvb_bench_suite *suite, layer *layer, const char *type_name, kvb_error *error) {
+    kvb_bench_row row = {.by = "ggml", .shape = layer->shape->name, .head_dim = layer->shape->head_dim};
+    kvb_status status = KVB_OK;
+    row.layout = layer->head_major ? "head-major" : "token-major";
+    snprintf(row.k, sizeof row.k, "%s", type_name);
+    snprintf(row.v, sizeof row.v, "%s", type_name);
+    if (suite->config->work & KVB_BENCH_ATTEND)
+        status = add_decode(suite, layer, row, error);
+    if (status == KVB_OK && suite->config->work & KVB_BENCH_PREFILL)
+        status = add_prefill(suite, layer, row, error);
     return status;
 }
 
 kvb_status kvb_ggml_add_attention(kvb_bench_suite *suite, kvb_error *error) {
     const kvb_bench_config *config = suite->config;
     kvb_status status = KVB_OK;
-    if (!(config->work & (KVB_BENCH_ATTEND | KVB_BENCH_PREFILL)))
-        return KVB_OK;
     for (int s = 0; s < config->n_shapes; s++)
         for (int i = 0; kvb_ggml_type_at(i) && status == KVB_OK; i++)
-            for (int head_major = 1; head_major >= 0 && status == KVB_OK; head_major--)
-                status = add_cache(suite, &config->shapes[s], kvb_ggml_type_at(i), head_major, error);
+            for (int head_major = 1; head_major >= 0 && status == KVB_OK; head_major--) {
+                const kvb_ggml_type *type = kvb_ggml_type_at(i);
+                layer layer = {.shape = &config->shapes[s], .type = type->type, .head_major = head_major};
+                status = add_layer(suite, &layer, type->name, error);
+            }
     return status;
 }

@@ -33,12 +33,13 @@ static kvb_status run_load(void *context, size_t calls, kvb_error *error) {
     return KVB_OK;
 }
 
-static kvb_status add(kvb_bench_suite *suite, const kvb_ggml_type *type, int head_dim, int load, kvb_error *error) {
+static kvb_status make(kvb_bench_suite *suite, enum ggml_type type, int head_dim, rows **out, kvb_error *error) {
     rows *r = NULL;
     kvb_status status = kvb_bench_allocate(suite, sizeof *r, (void **)&r, error);
     if (status != KVB_OK)
         return status;
-    *r = (rows){.type = type->type, .head_dim = head_dim, .row_bytes = ggml_row_size(type->type, head_dim)};
+    *out = r;
+    *r = (rows){.type = type, .head_dim = head_dim, .row_bytes = ggml_row_size(type, head_dim)};
     r->n = BATCH_BYTES / 4 / (size_t)head_dim;
     status = kvb_bench_allocate(suite, r->n * (size_t)head_dim * sizeof(float), (void **)&r->floats, error);
     if (status == KVB_OK)
@@ -46,18 +47,29 @@ static kvb_status add(kvb_bench_suite *suite, const kvb_ggml_type *type, int hea
     if (status != KVB_OK)
         return status;
     kvb_bench_normals(3, 1.0f, r->floats, r->n * (size_t)head_dim);
-    status = run_store(r, 1, error);
-    kvb_bench_kernel kernel = {.run = load ? run_load : run_store, .context = r, .units = (double)r->n, .warm_up = 1};
+    return run_store(r, 1, error);
+}
+
+static kvb_status add(kvb_bench_suite *suite, const kvb_ggml_type *type, int head_dim, int load, kvb_error *error) {
+    rows *r = NULL;
+    kvb_bench_kernel kernel = {.run = load ? run_load : run_store, .warm_up = 1};
     kernel.row = (kvb_bench_row){.work = load ? "decode-rotated" : "encode",
                                  .by = "ggml",
                                  .head_dim = head_dim,
                                  .temperature = "warm",
                                  .threads = 1,
                                  .unit = "ns/row",
-                                 .level = kvb_bench_level_of(suite->machine, BATCH_BYTES),
-                                 .bytes = 4.0 * head_dim + (double)r->row_bytes};
+                                 .level = kvb_bench_level_of(suite->machine, BATCH_BYTES)};
     snprintf(kernel.row.k, sizeof kernel.row.k, "%s", type->name);
-    return status == KVB_OK ? kvb_bench_add(suite, &kernel, error) : status;
+    if (!kvb_bench_wanted(suite, &kernel.row))
+        return KVB_OK;
+    kvb_status status = make(suite, type->type, head_dim, &r, error);
+    if (status != KVB_OK)
+        return status;
+    kernel.context = r;
+    kernel.units = (double)r->n;
+    kernel.row.bytes = 4.0 * head_dim + (double)r->row_bytes;
+    return kvb_bench_add(suite, &kernel, error);
 }
 
 kvb_status kvb_ggml_add_rows(kvb_bench_suite *suite, kvb_error *error) {
