@@ -102,7 +102,8 @@ static kvb_status add(kvb_bench_suite *suite, const kvb_backend *backend, const 
     a->parallel = kvb_parallel_workers(parallel) > 1 ? parallel : NULL;
     a->scratch_bytes = kvb_attend_scratch_bytes(backend, &a->item, 1, a->parallel);
     kvb_status status = kvb_bench_allocate(suite, a->scratch_bytes, &a->scratch, error);
-    kvb_bench_kernel kernel = {.run = run, .account = account, .context = a, .row = *row, .warm_up = !a->moves};
+    kvb_bench_kernel kernel = {
+        .run = run, .account = account, .context = a, .group = a->arena, .row = *row, .warm_up = !a->moves};
     kernel.most_calls = a->moves ? a->arena->n_pages / a->window : 0;
     if (a->moves && kernel.most_calls == 0)
         kernel.most_calls = 1;
@@ -138,8 +139,9 @@ void kvb_bench_attention_units(kvb_bench_kernel *kernel, const kvb_bench_shape *
 }
 
 size_t kvb_bench_arena_tokens(const kvb_bench_config *config, double bytes_per_token) {
-    /* All arenas together must be larger than every cache; one of them alone, if it is alone. */
-    const double share = (double)config->memory / (config->n_shapes * config->n_pairs) / bytes_per_token;
+    /* All arenas together must be larger than every cache; one of them alone, if it is alone. Twice as large, because
+     * kernels that read little let others come back soon. */
+    const double share = 2.0 * (double)config->memory / (config->n_shapes * config->n_pairs) / bytes_per_token;
     size_t tokens = share < 1.0 ? 1 : (size_t)share + 1;
     for (int l = 0; l < config->n_kv_lens && config->work & KVB_BENCH_ATTEND; l++)
         if (tokens < (size_t)config->kv_lens[l])

@@ -85,15 +85,16 @@ typedef struct kvb_bench_machine {
     int family, model, stepping;
     int processors; /* that this process may use */
     size_t caches[3];
-    double memory;
-    double load;       /* before the run */
-    const char *loops; /* instruction set of the ceilings' loops */
+    double memory, available; /* bytes in all, and without swapping others out */
+    double load;              /* before the run */
+    const char *loops;        /* instruction set of the ceilings' loops */
 } kvb_bench_machine;
 
 typedef struct kvb_bench_result {
     kvb_bench_machine machine;
     kvb_bench_row *rows;
     size_t n_rows;
+    double memory;             /* of the config */
     const char *backend;       /* the default one of goals */
     const char *peers_missing; /* why the table lacks the peers, NULL when it has them */
     char peers[128];

@@ -1,8 +1,11 @@
 /* JSON lines: the machine and the run first, then a line for each row. */
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "text.h"
+
+enum { PIECE = 1024 }; /* of a line, so that it fits what is printed at once */
 
 static void set_text(json_t *object, const char *key, const char *text) {
     if (text && text[0])
@@ -88,8 +91,9 @@ static void print_line(kvb_bench_text *text, json_t *object) {
     char *line = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
     if (!line)
         text->failed = 1;
-    for (size_t i = 0; line && line[i]; i += 1024)
-        kvb_bench_print(text, "%.1024s", line + i);
+    const size_t length = line ? strlen(line) : 0;
+    for (size_t i = 0; i < length; i += PIECE)
+        kvb_bench_print(text, "%.*s", PIECE, line + i);
     kvb_bench_print(text, "\n");
     free(line);
     json_decref(object);

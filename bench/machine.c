@@ -75,6 +75,20 @@ static size_t cache_bytes(int level, size_t otherwise) {
     return otherwise;
 }
 
+/* What the kernel calls available; without an answer, all. Asking for more would have a process ended, not an error. */
+static double available_memory(double otherwise) {
+    FILE *file = fopen("/proc/meminfo", "r");
+    char *line = NULL, *value;
+    size_t room = 0;
+    while (file && getline(&line, &room, file) > 0)
+        if ((value = value_of(line, "MemAvailable")) != NULL)
+            otherwise = strtod(value, NULL) * 1024.0;
+    free(line);
+    if (file)
+        fclose(file);
+    return otherwise;
+}
+
 void kvb_bench_machine_read(kvb_bench_machine *machine) {
     struct utsname system;
     cpu_set_t set;
@@ -84,6 +98,7 @@ void kvb_bench_machine_read(kvb_bench_machine *machine) {
     machine->caches[1] = cache_bytes(2, (size_t)1 << 20);
     machine->caches[2] = cache_bytes(3, (size_t)32 << 20);
     machine->memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    machine->available = available_memory(machine->memory);
     if (getloadavg(&machine->load, 1) != 1)
         machine->load = -1.0;
     if (uname(&system) == 0)

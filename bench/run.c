@@ -45,6 +45,8 @@ static kvb_status take_rows(const kvb_bench_suite *suite, kvb_bench_result *resu
 
 static kvb_status add_peers(kvb_bench_suite *suite, kvb_bench_result *result, kvb_error *error) {
     kvb_status status = KVB_OK;
+    if (!(suite->config->work & (KVB_BENCH_ENCODE | KVB_BENCH_DECODE | KVB_BENCH_ATTEND | KVB_BENCH_PREFILL)))
+        return KVB_OK; /* nothing that a peer does */
     if (!suite->config->peers) {
         result->peers_missing = "left out by --no-peers";
         return KVB_OK;
@@ -86,8 +88,9 @@ kvb_status kvb_bench_run(const kvb_bench_config *config, const kvb_progress *pro
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the result");
     const double start = kvb_bench_now();
     kvb_bench_machine_read(&result->machine);
+    result->memory = (double)config->memory;
     result->backend = kvb_backend_name(config->backends[0]);
-    kvb_bench_suite suite = {.config = config, .machine = &result->machine};
+    kvb_bench_suite suite = {.config = config, .machine = &result->machine, .left = result->machine.available};
     kvb_status status = run(&suite, progress, result, error);
     kvb_bench_suite_free(&suite);
     result->seconds = (kvb_bench_now() - start) * 1e-9;

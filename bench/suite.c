@@ -13,7 +13,7 @@ static const long rest_ns = 2000000;
 
 static kvb_status no_memory(size_t bytes, kvb_error *error) {
     return kvb_error_set(error, KVB_ERROR_MEMORY,
-                         "out of memory for %zu bytes; shorter --kv-len, fewer --shapes, fewer --bits need less",
+                         "out of memory for %zu bytes more; shorter --kv-len, fewer --shapes, fewer --bits need less",
                          bytes);
 }
 
@@ -38,7 +38,8 @@ kvb_status kvb_bench_own(kvb_bench_suite *suite, void *object, void (*release)(v
 
 kvb_status kvb_bench_allocate(kvb_bench_suite *suite, size_t bytes, void **out, kvb_error *error) {
     const size_t room = (bytes + 64) / 64 * 64;
-    *out = room < bytes ? NULL : aligned_alloc(64, room);
+    suite->left -= (double)room;
+    *out = room < bytes || suite->left < 0.0 ? NULL : aligned_alloc(64, room);
     if (!*out)
         return no_memory(bytes, error);
     memset(*out, 0, room);
@@ -139,27 +140,70 @@ static void summarize(kvb_bench_kernel *kernel) {
         row->reuse = 0.0;
 }
 
-kvb_status kvb_bench_measure(kvb_bench_suite *suite, const kvb_progress *progress, kvb_error *error) {
+typedef struct place {
+    double share; /* of the round */
+    size_t index;
+} place;
+
+static int compare_places(const void *a, const void *b) {
+    const place *x = a, *y = b;
+    return x->share != y->share ? (x->share > y->share) - (x->share < y->share)
+                                : (x->index > y->index) - (x->index < y->index);
+}
+
+/* The order of a round: each group evenly spread over it, so that nobody finds in a cache what a neighbor has just
+ * read. */
+static place *order_of(const kvb_bench_suite *suite) {
+    place *places = malloc((suite->n + 1) * sizeof *places);
+    for (size_t i = 0; places && i < suite->n; i++) {
+        size_t before = 0, all = 0;
+        for (size_t j = 0; j < suite->n; j++)
+            if (suite->kernels[j].group == suite->kernels[i].group) {
+                before += j < i;
+                all++;
+            }
+        places[i] = (place){.share = ((double)before + 0.5) / (double)all, .index = i};
+    }
+    if (places)
+        qsort(places, suite->n, sizeof *places, compare_places);
+    return places;
+}
+
+/* One round; round -1 prepares. */
+static kvb_status measure_round(kvb_bench_suite *suite, int round, const place *order, const kvb_progress *progress,
+                                kvb_error *error) {
     const kvb_bench_config *config = suite->config;
     const double steps = (double)(config->rounds + 1) * (double)suite->n;
-    for (int round = -1; round < config->rounds; round++)
-        for (size_t i = 0; i < suite->n; i++) {
-            kvb_bench_kernel *kernel = &suite->kernels[i];
-            double ns = 0.0;
-            if (progress && progress->report)
-                progress->report(progress->context, kernel->row.work,
-                                 ((double)(round + 1) * (double)suite->n + (double)i) / steps);
-            if (round >= LEAST_SAMPLES && kernel->spent > 1.2e9 * config->seconds)
-                continue; /* slow ones have had their time */
-            kvb_status status =
-                round < 0 ? prepare(suite, kernel, error) : turn(suite, kernel, kernel->row.calls, &ns, error);
-            if (status != KVB_OK)
-                return status;
-            if (round < 0)
-                continue;
-            kernel->spent += ns;
-            kernel->samples[kernel->row.samples++] = ns / ((double)kernel->row.calls * kernel->units);
-        }
+    for (size_t i = 0; i < suite->n; i++) {
+        kvb_bench_kernel *kernel = &suite->kernels[order[i].index];
+        double ns = 0.0;
+        if (progress && progress->report)
+            progress->report(progress->context, kernel->row.work,
+                             ((double)(round + 1) * (double)suite->n + (double)i) / steps);
+        if (round >= LEAST_SAMPLES && kernel->spent > 1.2e9 * config->seconds)
+            continue; /* slow ones have had their time */
+        kvb_status status =
+            round < 0 ? prepare(suite, kernel, error) : turn(suite, kernel, kernel->row.calls, &ns, error);
+        if (status != KVB_OK)
+            return status;
+        if (round < 0)
+            continue;
+        kernel->spent += ns;
+        kernel->samples[kernel->row.samples++] = ns / ((double)kernel->row.calls * kernel->units);
+    }
+    return KVB_OK;
+}
+
+kvb_status kvb_bench_measure(kvb_bench_suite *suite, const kvb_progress *progress, kvb_error *error) {
+    kvb_status status = KVB_OK;
+    place *order = order_of(suite);
+    if (!order)
+        return no_memory((suite->n + 1) * sizeof *order, error);
+    for (int round = -1; round < suite->config->rounds && status == KVB_OK; round++)
+        status = measure_round(suite, round, order, progress, error);
+    free(order);
+    if (status != KVB_OK)
+        return status;
     for (size_t i = 0; i < suite->n; i++)
         summarize(&suite->kernels[i]);
     kvb_bench_floors(suite);

@@ -13,6 +13,7 @@ typedef struct kvb_bench_kernel {
      * of. */
     void (*account)(void *context, size_t calls, double *touched, double *reuse);
     void *context;
+    const void *group; /* kernels of one group are spread over a round: those that read the same pages */
     double units;      /* per call */
     size_t most_calls; /* of one turn; 0: any number */
     int warm_up;       /* one call before each turn that is not timed */
@@ -30,6 +31,7 @@ typedef struct kvb_bench_suite {
     void (**release)(void *);
     size_t n_owned, owned_room;
     double touched;
+    double left; /* bytes of memory that may still be asked for */
 } kvb_bench_suite;
 
 /* The suite releases `object` when it goes, also when this call fails for want of memory. */

@@ -57,6 +57,22 @@ static void print_row(kvb_bench_text *text, const kvb_bench_row *row) {
                     row->threads, kvb_bench_row_value(row, row->median), quartiles, floor, share, row->unit);
 }
 
+/* A cold row whose pages came back sooner than promised may have found some of them in a cache. */
+static void print_reuse(kvb_bench_text *text, const kvb_bench_result *result) {
+    int n = 0;
+    double least = 0.0;
+    for (size_t i = 0; i < result->n_rows; i++) {
+        const kvb_bench_row *row = &result->rows[i];
+        if (row->reuse > 0.0 && row->reuse < result->memory)
+            least = n++ && least < row->reuse ? least : row->reuse;
+    }
+    if (n)
+        kvb_bench_print(text,
+                        "%d cold rows used a page again after less than %.0f MB, the soonest after %.0f MB; a larger "
+                        "--memory helps.\n",
+                        n, result->memory * 1e-6, least * 1e-6);
+}
+
 kvb_status kvb_bench_table(const kvb_bench_result *result, char **out, kvb_error *error) {
     kvb_bench_text text = {0};
     print_machine(&text, result);
@@ -66,5 +82,6 @@ kvb_status kvb_bench_table(const kvb_bench_result *result, char **out, kvb_error
     }
     kvb_bench_print(&text,
                     "\n%%: of the floor, which is set by bytes (b) or by operations (o); docs/benchmarking.md.\n");
+    print_reuse(&text, result);
     return kvb_bench_text_take(&text, out, error);
 }

@@ -179,7 +179,8 @@ static kvb_status add(kvb_bench_suite *suite, cache *c, const kvb_bench_shape *s
     a->window = ((size_t)row->kv_len + KVB_BENCH_PAGE_TOKENS - 1) / KVB_BENCH_PAGE_TOKENS;
     a->moves = strcmp(row->temperature, "cold") == 0;
     status = make_graph(suite, a, shape, type, row, n_q, error);
-    kvb_bench_kernel kernel = {.run = run, .account = account, .context = a, .row = *row, .warm_up = !a->moves};
+    kvb_bench_kernel kernel = {
+        .run = run, .account = account, .context = a, .group = c, .row = *row, .warm_up = !a->moves};
     kernel.most_calls = a->moves ? c->pages.n_pages / a->window : 0;
     kvb_bench_attention_units(&kernel, shape, n_q, 2.0 * (double)c->row_bytes);
     kernel.row.level = a->moves ? KVB_LEVEL_DRAM : kvb_bench_level_of(suite->machine, a->window * c->pages.page_bytes);
