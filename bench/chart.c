@@ -5,7 +5,7 @@
 
 #include "text.h"
 
-enum { WIDTH = 420, HEIGHT = 400, MAX_SHAPES = 8 };
+enum { WIDTH = 420, HEIGHT = 460, MAX_SHAPES = 8 };
 
 /* Stored bits per value, scales included: bytes of a token are those of a key and of a value. */
 static double stored_bits(const kvb_bench_row *row) {
@@ -100,7 +100,8 @@ kvb_status kvb_bench_chart(const kvb_bench_result *result, char **svg, kvb_error
     kvb_bench_print(&script,
                     "set terminal svg size %d,%d font \"sans-serif,12\" background \"#ffffff\"\n"
                     "set multiplot layout 1,%d\nset logscale y\nset grid ytics\nset xrange [0:17]\n"
-                    "set xlabel \"stored bits per value\"\nset ylabel \"ns per token and KV head\"\nset key top left\n",
+                    "set xlabel \"stored bits per value\"\nset ylabel \"ns per token and KV head\"\nset key outside "
+                    "bottom center vertical samplen 1 width -2\n",
                     WIDTH * n, HEIGHT, n);
     for (int i = 0; i < n; i++)
         print_panel(&script, result, shapes[i], kv_len);

@@ -19,6 +19,7 @@ enum {
     QUICK,
     ONLY,
     PRECISION,
+    PREFILL,
     MEMORY,
     NO_PEERS,
     JSON,
@@ -42,6 +43,7 @@ static const struct option table[] = {
     {"quick", no_argument, NULL, QUICK},
     {"only", required_argument, NULL, ONLY},
     {"precision", required_argument, NULL, PRECISION},
+    {"prefill", required_argument, NULL, PREFILL},
     {"memory", required_argument, NULL, MEMORY},
     {"no-peers", no_argument, NULL, NO_PEERS},
     {"json", required_argument, NULL, JSON},
@@ -219,6 +221,19 @@ static kvb_status parse_numbers(int option, const char *text, kvb_bench_config *
     return status;
 }
 
+static kvb_status parse_prefill(const char *text, kvb_bench_config *config, kvb_error *error) {
+    int sizes[2], n = 0;
+    kvb_status status = kvb_parse_ints("prefill", text, sizes, 2, &n, error);
+    if (status == KVB_OK && (n != 2 || sizes[0] < 1 || sizes[1] < sizes[0] || sizes[1] > 1 << 24))
+        return bad_list("prefill", text, "queries,tokens, such as 512,4096: at least 1 query, and as many tokens",
+                        error);
+    if (status == KVB_OK) {
+        config->prefill_queries = sizes[0];
+        config->prefill_tokens = sizes[1];
+    }
+    return status;
+}
+
 static kvb_status parse_file(const char *option, const char *text, const char **out, kvb_error *error) {
     if (!text[0])
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is empty; legal: the name of a file", option);
@@ -245,6 +260,8 @@ static kvb_status store(int option, const char *text, kvb_bench_options *options
         return parse_numbers(option, text, config, error);
     case ONLY:
         return parse_set("only", text, "ceilings|fwht|encode|decode|attend|prefill", &config->work, error);
+    case PREFILL:
+        return parse_prefill(text, config, error);
     case PRECISION:
         return parse_precisions(text, config, error);
     case JSON:
@@ -327,7 +344,7 @@ void kvb_bench_options_help(FILE *stream) {
         "Usage: kvbits bench [OPTION...]\n"
         "Measures, in one run and interleaved, what this machine can do at most and how near the kernels come:\n"
         "reading, copying and multiply-adds; rotation, encoding and decoding of rows; attention on packed pages, with\n"
-        "one query (decode) and with 512 (prefill, 4096 tokens); and the peers that this build has.\n"
+        "one query (decode) and with many (prefill); and the peers that this build has.\n"
         "docs/benchmarking.md says how to read the table.\n\n"
         "  --only LIST        of ceilings,fwht,encode,decode,attend,prefill (default: all; ceilings always)\n"
         "  --shapes LIST      A: 16 query and 8 KV heads of 256 values; B: 32, 8, 128; C: 9, 3, 64 (default A,B,C)\n"
@@ -336,6 +353,7 @@ void kvb_bench_options_help(FILE *stream) {
         "  --threads LIST     numbers, or all (default 1,all)\n"
         "  --backend LIST     names of backends (default: the fastest)\n"
         "  --precision LIST   of fast,precise (default fast)\n"
+        "  --prefill Q,N      prefill of Q queries at the end of N tokens (default 512,4096)\n"
         "  --cold, --warm     pages from memory, as in a model of many layers (default), or from the caches\n"
         "  --memory MB        read between two uses of a page, at least, when cold (default 1074)\n"
         "  --seconds S        measuring time per row (default 0.2)\n"
