@@ -16,13 +16,13 @@ typedef struct cache {
     kvb_bench_arena pages; /* only its accounting: page_bytes, n_pages, cursor, last */
     uint8_t *k, *v;
     size_t row_bytes;
-    size_t token_stride, head_stride;
+    kvb_ggml_strides strides;
 } cache;
 
 typedef struct attention {
     cache *cache;
     struct ggml_context *context;
-    struct ggml_tensor *k, *v;
+    struct ggml_tensor *k, *v, *result;
     struct ggml_cgraph *graph;
     struct ggml_cplan plan;
     size_t window, first; /* in pages */
@@ -43,7 +43,7 @@ static kvb_status run(void *context, size_t calls, kvb_error *error) {
         c->pages.cursor = 0;
     a->first = a->moves ? c->pages.cursor : 0;
     for (size_t i = 0; i < calls && done == GGML_STATUS_SUCCESS; i++) {
-        const size_t at = (a->moves ? c->pages.cursor : 0) * KVB_BENCH_PAGE_TOKENS * c->token_stride;
+        const size_t at = (a->moves ? c->pages.cursor : 0) * KVB_BENCH_PAGE_TOKENS * c->strides.token;
         a->k->data = c->k + at;
         a->v->data = c->v + at;
         done = ggml_graph_compute(a->graph, &a->plan);
@@ -84,8 +84,8 @@ static kvb_status make_cache(kvb_bench_suite *suite, const kvb_bench_shape *shap
     c->pages.n_pages = (wanted + KVB_BENCH_PAGE_TOKENS - 1) / KVB_BENCH_PAGE_TOKENS;
     c->pages.page_bytes = 2 * KVB_BENCH_PAGE_TOKENS * heads * c->row_bytes;
     const size_t tokens = c->pages.n_pages * KVB_BENCH_PAGE_TOKENS, rows = tokens * heads;
-    c->token_stride = head_major ? c->row_bytes : heads * c->row_bytes;
-    c->head_stride = head_major ? tokens * c->row_bytes : c->row_bytes;
+    c->strides.token = head_major ? c->row_bytes : heads * c->row_bytes;
+    c->strides.head = head_major ? tokens * c->row_bytes : c->row_bytes;
     status = kvb_bench_allocate(suite, c->pages.n_pages * sizeof(double), (void **)&c->pages.last, error);
     if (status == KVB_OK)
         status = kvb_bench_allocate(suite, rows * c->row_bytes, (void **)&c->k, error);
@@ -123,9 +123,9 @@ static void fill_mask(struct ggml_tensor *mask, int n_q, int kv_len, int causal)
 static struct ggml_tensor *cache_tensor(struct ggml_context *context, const cache *c, enum ggml_type type,
                                         const kvb_bench_shape *shape, int kv_len) {
     struct ggml_tensor *tensor = ggml_new_tensor_3d(context, type, shape->head_dim, kv_len, shape->n_kv_heads);
-    tensor->nb[1] = c->token_stride;
-    tensor->nb[2] = c->head_stride;
-    tensor->nb[3] = c->head_stride * (size_t)shape->n_kv_heads;
+    tensor->nb[1] = c->strides.token;
+    tensor->nb[2] = c->strides.head;
+    tensor->nb[3] = c->strides.head * (size_t)shape->n_kv_heads;
     return tensor;
 }
 
@@ -163,6 +163,7 @@ static kvb_status make_graph(kvb_bench_suite *suite, attention *a, const kvb_ben
     fill_mask(mask, n_q, row->kv_len, row->mask && strcmp(row->mask, "causal") == 0);
     a->k->data = a->cache->k;
     a->v->data = a->cache->v;
+    a->result = out;
     a->graph = ggml_new_graph_custom(a->context, GRAPH_NODES, false);
     ggml_build_forward_expand(a->graph, out);
     a->plan = ggml_graph_plan(a->graph, row->threads, NULL);
@@ -187,6 +188,17 @@ static kvb_status add(kvb_bench_suite *suite, cache *c, const kvb_bench_shape *s
     return status == KVB_OK ? kvb_bench_add(suite, &kernel, error) : status;
 }
 
+/* Strides, types and masks as in every row to come, on a case small enough to be computed by hand. */
+static kvb_status check(kvb_bench_suite *suite, cache *c, const kvb_bench_shape *shape, enum ggml_type type,
+                        kvb_error *error) {
+    const kvb_bench_row row = {.kv_len = 50, .mask = "causal", .threads = 1};
+    attention a = {.cache = c, .window = 1};
+    kvb_status status = make_graph(suite, &a, shape, type, &row, 3, error);
+    if (status == KVB_OK)
+        status = run(&a, 1, error);
+    return status == KVB_OK ? kvb_ggml_check_attention(a.result, &c->strides, error) : status;
+}
+
 /* One shape at one type and layout. */
 typedef struct layer {
     const kvb_bench_shape *shape;
@@ -201,8 +213,11 @@ static kvb_status add_row(kvb_bench_suite *suite, const kvb_parallel *parallel, 
     row->threads = kvb_parallel_workers(parallel);
     if (!kvb_bench_wanted(suite, row))
         return KVB_OK;
-    if (!layer->cache)
+    if (!layer->cache) {
         status = make_cache(suite, layer->shape, layer->type, layer->head_major, &layer->cache, error);
+        if (status == KVB_OK)
+            status = check(suite, layer->cache, layer->shape, layer->type, error);
+    }
     const int n_q = row->mask ? suite->config->prefill_queries : 1;
     return status == KVB_OK ? add(suite, layer->cache, layer->shape, layer->type, n_q, row, error) : status;
 }
