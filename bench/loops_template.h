@@ -69,5 +69,5 @@ const kvb_bench_loops NAME = {
     .read_far = read_far,
     .copy = copy_all,
     .multiply_add = multiply_add,
-    .slots_per_round = 12.0 * (BYTES / 4),
+    .slots_per_round = 12.0 * BYTES / 4.0,
 };

@@ -15,6 +15,10 @@ typedef struct rows {
     size_t n, dim;
 } rows;
 
+static size_t batch_rows(int dim) {
+    return BATCH_BYTES / sizeof(float) / (size_t)dim;
+}
+
 static kvb_status run_rotate(void *context, size_t calls, kvb_error *error) {
     const rows *r = context;
     (void)error;
@@ -92,7 +96,7 @@ static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, int d
     if (status != KVB_OK)
         return status;
     *out = r;
-    *r = (rows){.codec = codec, .dim = (size_t)dim, .n = BATCH_BYTES / 4 / (size_t)dim};
+    *r = (rows){.codec = codec, .dim = (size_t)dim, .n = batch_rows(dim)};
     status = kvb_bench_allocate(suite, r->n * r->dim * sizeof(float), (void **)&r->floats, error);
     if (status == KVB_OK)
         status = kvb_bench_allocate(suite, kvb_codec_block_bytes(codec, r->n), &block, error);
@@ -104,7 +108,7 @@ static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, int d
 }
 
 static kvb_bench_kernel kernel_of(const kvb_bench_suite *suite, const kvb_backend *backend, const char *work, int dim) {
-    kvb_bench_kernel kernel = {.units = (double)(BATCH_BYTES / 4 / dim), .warm_up = 1};
+    kvb_bench_kernel kernel = {.units = (double)batch_rows(dim), .warm_up = 1};
     kernel.row = (kvb_bench_row){.work = work,
                                  .by = "kvbits",
                                  .head_dim = dim,

@@ -295,6 +295,8 @@ static void set_quick(kvb_bench_options *options) {
     config->pairs[1] = (kvb_pair){8, 8};
     config->pairs[2] = (kvb_pair){KVB_BENCH_DENSE, KVB_BENCH_DENSE};
     config->n_pairs = 3;
+    config->prefill_queries = 128;
+    config->prefill_tokens = 1024;
     config->seconds = 0.02;
     config->rounds = 5;
     options->n_threads = 1;
@@ -362,7 +364,8 @@ void kvb_bench_options_help(FILE *stream) {
         "  --memory MB        read between two uses of a page, at least, when cold (default 1074)\n"
         "  --seconds S        measuring time per row (default 0.2)\n"
         "  --rounds N         samples per row (default 15; fewer for what takes longer than its time, at least 3)\n"
-        "  --quick            0.02 seconds and 5 rounds per row, 4, 8 and 16 bits, lengths 1024 and 8192, 1 thread\n"
+        "  --quick            0.02 seconds and 5 rounds per row; 4, 8 and 16 bits, lengths 1024 and 8192, 1 thread,\n"
+        "                     prefill 128,1024: what is not said otherwise\n"
         "  --no-peers         leaves the peers out\n"
         "  --json FILE        JSON lines; - is standard output, instead of the table\n"
         "  --chart FILE       decode attention as an SVG (needs gnuplot)\n"
