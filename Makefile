@@ -1,6 +1,6 @@
 # The front door of kvbits; `make help` lists what it opens. CMake does the building (CMakePresets.json).
 .DEFAULT_GOAL := help
-.PHONY: help ab ab-real test build packages packages-develop bench-ab mutants fuzz format check install clean
+.PHONY: help ab ab-real test build packages packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
 SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
@@ -12,7 +12,7 @@ CMAKE_BUILD = MAKEFLAGS= cmake --build build --parallel $(JOBS)
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
-	@echo 'ARGS="--help" goes to the command behind ab, ab-real, bench-ab and mutants; FUZZ_SECONDS=20, PREFIX=/usr/local.'
+	@echo 'ARGS="--help" goes to the command behind ab, ab-real, bench, bench-goals, bench-ab and mutants; FUZZ_SECONDS=20, PREFIX=/usr/local.'
 
 ab: build/configured ## build the command and run the default A/B (reports in kvbits-ab/)
 	@$(CMAKE_BUILD) --target kvbits-cli
@@ -38,6 +38,14 @@ packages: ## install the packages that are missing to build and test
 
 packages-develop:
 	@scripts/install_packages.sh develop
+
+bench: build/configured ## measure every kernel beside this machine's ceilings (ARGS="--quick": in half a minute)
+	@$(CMAKE_BUILD) --target kvbits-cli
+	build/kvbits bench $(ARGS)
+
+bench-goals: build/configured ## measure what bench/goals.json has limits for, and compare
+	@$(CMAKE_BUILD) --target kvbits-cli
+	build/kvbits bench --goals bench/goals.json --goals-only --backend avx512,avx2 --precision fast,precise $(ARGS)
 
 bench-ab: build/configured ## wall time, CPU time and peak memory of the default run
 	@$(CMAKE_BUILD) --target kvbits-cli

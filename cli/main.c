@@ -15,6 +15,7 @@ typedef struct command {
 
 static const command commands[] = {
     {"ab", "kvbits ab", kvb_cmd_ab, "the bit-width A/B, on synthetic data or on a recorded trace"},
+    {"bench", "kvbits bench", kvb_cmd_bench, "how fast the kernels are here, beside what the machine can do at most"},
     {"codebook", "kvbits codebook", kvb_cmd_codebook, "print codebooks, or check one that you have"},
     {"info", "kvbits info", kvb_cmd_info, "what a cache takes, for every pair of widths"},
     {"inspect", "kvbits inspect", kvb_cmd_inspect, "what a saved cache (.kvb) holds, and whether it is whole"},

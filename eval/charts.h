@@ -64,10 +64,6 @@ void kvb_chart_add_legend(kvb_chart *chart, kvb_shape shape, int color, const ch
 /* The legend entry of the dashed threshold lines. */
 void kvb_chart_add_threshold_legend(kvb_chart *chart, const json_t *document);
 
-/* Runs gnuplot on the script; `out` gets what it printed. */
-KVB_CHECKED kvb_status kvb_plotter_run(const char *script, size_t bytes, char **out, size_t *out_bytes,
-                                       kvb_error *error);
-
 /* Takes the next <svg> element from *text, which moves behind it, and makes it fit for a page: size from the viewBox,
  * ids and links prefixed, colors as #rrggbb, no titles, no descriptions. KVB_ERROR_FORMAT when there is none. */
 KVB_CHECKED kvb_status kvb_svg_next(const char **text, const char *prefix, const char *css_class, const char *label,

@@ -21,7 +21,7 @@ format() {
 # replaces.
 tidy() {
     CC=clang cmake --preset dev -B build-tidy >/dev/null &&
-        git ls-files -co --exclude-standard 'src/*.c' 'eval/*.c' 'cli/*.c' ':!src/status.c' |
+        git ls-files -co --exclude-standard 'src/*.c' 'eval/*.c' 'bench/*.c' 'cli/*.c' ':!src/status.c' |
         xargs -P "$(nproc)" -n 4 clang-tidy -p build-tidy --quiet --warnings-as-errors='*' \
             --extra-arg=-D_GNU_SOURCE --extra-arg=-include --extra-arg="$PWD/scripts/analyzer.h" \
             2> >(grep -v -e 'warnings generated' -e 'warnings treated as errors' >&2)

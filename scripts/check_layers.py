@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Data flows one way: src < eval < cli. Checks who includes what, file lengths and stray paths of one machine.
+"""Data flows one way: src < eval < bench < cli. Checks who includes what, file lengths and stray paths of one machine.
 
     check_layers.py [ROOT]
 """
@@ -15,6 +15,7 @@ stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads t
 PROCESSOR = {"immintrin.h", "emmintrin.h", "arm_neon.h", "cpuid.h", "sys/auxv.h"}
 POSIX = re.compile(r"^(sys/\w+|unistd|fcntl|pthread|sched|dirent|getopt|argp|libgen|poll|spawn|termios|fnmatch|glob)\.h$")
 PUBLIC = {"kvbits/kvbits.h", "kvbits/eval.h"}
+INTERFACES = PUBLIC | {"bench/bench.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 MACHINE_PATH = re.compile(r"(?<![\w.}$)])/(?:home|root|work|farm|Users)/[\w.-]")
 
@@ -26,7 +27,8 @@ LAYERS = {
     "include": ({"kvbits/kvbits.h"}, set(), False),
     "src": ({"kvbits/kvbits.h"}, PROCESSOR, False),
     "eval": (PUBLIC, PROCESSOR | {"jansson.h", "sleef.h"}, True),
-    "cli": (PUBLIC, set(), True),
+    "bench": (PUBLIC, PROCESSOR | {"jansson.h", "ggml.h", "ggml-cpu.h"}, True),
+    "cli": (INTERFACES, set(), True),
 }
 
 
@@ -49,7 +51,7 @@ def own(root, path, name):
 def check_includes(root, path, text):
     public, third_party, posix = LAYERS[path.parts[0]]
     for quote, name in INCLUDE.findall(text):
-        if name in PUBLIC:
+        if name in INTERFACES:
             if name not in public:
                 yield f"{path} includes {name}, which stands right of it"
         elif ".." in name:

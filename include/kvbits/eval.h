@@ -314,6 +314,9 @@ KVB_API KVB_CHECKED kvb_status kvb_result_markdown(const kvb_result *result, cha
 KVB_API KVB_CHECKED kvb_status kvb_result_html(const kvb_result *result, char **text, kvb_error *error);
 /* KVB_ERROR_UNSUPPORTED with a sentence that says how to install it, when gnuplot cannot be run. */
 KVB_API KVB_CHECKED kvb_status kvb_report_plotter_check(kvb_error *error);
+/* Runs gnuplot on the script, without a shell; `out` gets what it printed, to be released with kvb_text_free. */
+KVB_API KVB_CHECKED kvb_status kvb_plotter_run(const char *script, size_t bytes, char **out, size_t *out_bytes,
+                                               kvb_error *error);
 /* A result from the JSON of an earlier run, for reports. KVB_ERROR_FORMAT names the first place that breaks the schema.
  */
 KVB_API KVB_CHECKED kvb_status kvb_result_parse(const char *json, size_t bytes, kvb_result **out, kvb_error *error);

@@ -2,7 +2,7 @@
  * sequential (byte j holds coordinates j*n .. j*n + n-1, lowest bits first). Prints ns per row;
  * docs/adr/0001-plane-layout.md.
  *
- *     cc -std=c11 -O3 -DNDEBUG -Iinclude -Isrc bench/plane_layout.c src/cpu/pack.c -o plane_layout && ./plane_layout
+ *     cc -std=c11 -O3 -DNDEBUG -Iinclude -Isrc dev/plane_layout.c src/cpu/pack.c -o plane_layout && ./plane_layout
  */
 #define _POSIX_C_SOURCE 200809L
 #include "cpu/ops.h"

@@ -1,0 +1,70 @@
+"""The tables of docs/benchmarking.md are what their raw files say, and summarize.py and compare_runs.py do as they say."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+KVBITS = os.environ["KVBITS"]
+TINY = ("bench", "--quick", "--shapes", "C", "--kv-len", "128", "--bits", "4,6/3", "--memory", "2", "--seconds", "0.0005",
+        "--rounds", "3", "--prefill", "4,70", "--no-peers")
+
+
+def script(name, *arguments):
+    return subprocess.run([sys.executable, "-B", ROOT / "bench" / name, *arguments], text=True, check=False,
+                          capture_output=True)
+
+
+class Figures(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.run = self.folder / "run.json"
+        subprocess.run([KVBITS, *TINY, "--json", self.run, "--quiet"], check=True)
+
+    def test_the_document_agrees_with_its_raw_files(self):
+        done = script("summarize.py", "--into", ROOT / "docs" / "benchmarking.md", "--check")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_document_is_written_and_a_changed_figure_is_seen(self):
+        document = self.folder / "document.md"
+        document.write_text(f"before\n<!-- figures: {self.run} -->\nold\n<!-- end of figures -->\nafter\n")
+        self.assertEqual(script("summarize.py", "--into", document, "--check").returncode, 1)
+        self.assertEqual(script("summarize.py", "--into", document).returncode, 0)
+        text = document.read_text()
+        self.assertEqual(script("summarize.py", "--into", document, "--check").returncode, 0)
+        self.assertTrue(text.startswith("before\n<!-- figures") and text.endswith("<!-- end of figures -->\nafter\n"))
+        self.assertNotIn("old\n", text)
+        document.write_text(text.replace("| 4 ", "| 5 ", 1))
+        self.assertEqual(script("summarize.py", "--into", document, "--check").returncode, 1)
+
+    def test_the_tables_have_every_row(self):
+        text = script("summarize.py", self.run).stdout
+        rows = [json.loads(line) for line in self.run.read_text().splitlines()[1:]]
+        medians = sum(line.count("[") for line in text.splitlines() if line.startswith("|"))
+        self.assertEqual(medians, len(rows))
+        self.assertIn("**Incomplete**", text)
+
+    def test_runs_are_compared_in_both_directions(self):
+        self.assertEqual(script("compare_runs.py", self.run, self.run, "--within", "1.001").returncode, 0)
+        lines = [json.loads(line) for line in self.run.read_text().splitlines()]
+        for factor in (0.5, 2.0):
+            other = self.folder / "other.json"
+            other.write_text("\n".join(json.dumps({**line, "value": line["value"] * factor} if line.get("work") == "attend"
+                                                  else line) for line in lines))
+            done = script("compare_runs.py", self.run, other, "--within", "1.5")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("2 differ by more than 1.5", done.stdout)
+
+    def test_other_files_are_refused(self):
+        other = self.folder / "other.json"
+        other.write_text('{"kind": "something"}\n')
+        self.assertEqual(script("summarize.py", other).returncode, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
