@@ -9,7 +9,8 @@
 #include "cpu/scale.c"
 #include "cpu/vec_avx2.h"
 #include "cpu/vec_rotate.h"
-#include "cpu/avx2_lookup.h"
+#include "cpu/lut_avx2.h"
+#include "cpu/vec_lookup.h"
 #include "cpu/vec_quantize.h"
 
 static const kvb_cpu_ops ops = {

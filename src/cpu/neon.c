@@ -7,7 +7,8 @@
 #include "cpu/scale.c"
 #include "cpu/vec_neon.h"
 #include "cpu/vec_rotate.h"
-#include "cpu/neon_lookup.h"
+#include "cpu/lut_neon.h"
+#include "cpu/vec_lookup.h"
 #include "cpu/vec_quantize.h"
 
 static const kvb_cpu_ops ops = {
@@ -24,6 +25,9 @@ static const kvb_cpu_ops ops = {
     .dot_rows = kvb_neon_dot_rows,
     .weigh = kvb_neon_weigh,
     .add_rows = kvb_neon_add_rows,
+    .fix_queries = kvb_neon_fix_queries,
+    .dot_packed = kvb_neon_dot_packed,
+    .add_packed = kvb_neon_add_packed,
 };
 
 #include "cpu/backend_table.h"

@@ -54,6 +54,13 @@ static inline vf vf_butterflies(vf x, int run) {
     return x;
 }
 
+/* Folds the 16 lanes of the fixed summation tree by halves. */
+static inline float vf_fold(const vf lanes[4]) {
+    float32x4_t four = vaddq_f32(vaddq_f32(lanes[0], lanes[2]), vaddq_f32(lanes[1], lanes[3]));
+    float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
 /* ---- Search in a sorted tree of floats ---- */
 
 static inline vi vi_zero(void) {
