@@ -21,4 +21,5 @@ fi
 export KVB_REQUIRE=neon
 cmake --preset neon -B "$build"
 MAKEFLAGS='' cmake --build "$build" --parallel 2
+scripts/check_symbols.sh "$build"
 ctest --test-dir "$build" -L parity --no-tests=error --output-on-failure --timeout 600 --parallel 2
