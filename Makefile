@@ -1,6 +1,6 @@
 # The front door of kvbits; `make help` lists what it opens. CMake does the building (CMakePresets.json).
 .DEFAULT_GOAL := help
-.PHONY: help ab ab-real test build packages packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
+.PHONY: help ab ab-real test build parity packages packages-cross packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
 SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
@@ -25,6 +25,10 @@ ab-real: build/configured ## the same on tensors recorded from a real model (rep
 test: build ## build everything and run all tests
 	ctest --test-dir build --output-on-failure --no-tests=error --timeout 600 --parallel $(JOBS)
 
+parity: build packages-cross ## the tests of every backend; neon is built for AArch64 and run under qemu
+	KVB_REQUIRE=$${KVB_REQUIRE:-neon} ctest --test-dir build -L parity --output-on-failure --no-tests=error \
+	    --parallel $(JOBS)
+
 build: build/configured ## build the libraries, build/kvbits and the tests (release)
 	@$(CMAKE_BUILD)
 
@@ -46,6 +50,11 @@ bench: build/configured ## measure every kernel beside this machine's ceilings (
 bench-goals: build/configured ## measure what bench/goals.json has limits for, and compare
 	@$(CMAKE_BUILD) --target kvbits-cli
 	build/kvbits bench --goals bench/goals.json --goals-only --backend avx512,avx2 --precision fast,precise $(ARGS)
+
+# Compiler and emulator for AArch64 (docs/add-a-kernel.md).
+packages-cross:
+	@scripts/install_packages.sh cross
+	@scripts/unpack_cmocka.sh
 
 bench-ab: build/configured ## wall time, CPU time and peak memory of the default run
 	@$(CMAKE_BUILD) --target kvbits-cli

@@ -2,7 +2,7 @@
 #ifndef KVBITS_CLI_THREADS_H
 #define KVBITS_CLI_THREADS_H
 
-#include "kvbits/eval.h"
+#include "kvbits/kvbits.h"
 
 #define KVB_MAX_THREADS 1024
 

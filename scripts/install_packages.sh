@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing, naming them first:  install_packages.sh build | develop
+# Installs the Debian packages that are missing, naming them first:  install_packages.sh build | cross | develop
 # Looks for what the packages bring, not for the packages, so that a machine that has it all from elsewhere is left
 # alone: no package manager is started and no network is touched.
 set -euo pipefail
 
 case "${1-}" in
-build | develop) group=$1 ;;
+build | cross | develop) group=$1 ;;
 *)
-    echo "usage: $0 build|develop" >&2
+    echo "usage: $0 build|cross|develop" >&2
     exit 2
     ;;
 esac
@@ -31,6 +31,11 @@ need_module jansson libjansson-dev
 need_module cmocka libcmocka-dev
 # gcc only recommends the C library's headers, and recommended packages are left out below.
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+if [ "$group" = cross ]; then
+    need_command aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+    [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || missing+=(libc6-dev-arm64-cross)
+    command -v qemu-aarch64-static >/dev/null 2>&1 || need_command qemu-aarch64 qemu-user
+fi
 if [ "$group" = develop ]; then
     need_command gcc gcc
     need_command clang clang

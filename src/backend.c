@@ -10,6 +10,9 @@ static const kvb_backend *const backends[] = {
     &kvb_backend_avx512,
     &kvb_backend_avx2,
 #endif
+#if defined(__aarch64__)
+    &kvb_backend_neon,
+#endif
     &kvb_backend_scalar,
 };
 enum { n_backends = sizeof backends / sizeof backends[0] };

@@ -158,7 +158,7 @@ kvb_status kvb_cache_fork(kvb_cache *cache, int sequence, int *copy, kvb_error *
             kvb_pool_want(&cache->pool, cache->layers[i].exact_class, 1);
         }
     }
-    int made;
+    int made = -1;
     if ((status = find_closed(cache, &made, error)) || (status = kvb_pool_check(&cache->pool, error))) {
         return status;
     }

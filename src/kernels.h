@@ -27,5 +27,8 @@ extern const kvb_backend kvb_backend_scalar;
 extern const kvb_backend kvb_backend_avx512;
 extern const kvb_backend kvb_backend_avx2;
 #endif
+#if defined(__aarch64__)
+extern const kvb_backend kvb_backend_neon;
+#endif
 
 #endif

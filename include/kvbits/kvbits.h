@@ -319,10 +319,10 @@ KVB_API float kvb_softmax_finish(const kvb_softmax_state *state, float sink, flo
                             * the order of chunks, whoever computed them */
 #define KVB_MAX_GROUP 1024 /* query heads per KV head */
 
-/* How packed rows enter the sums. Each bound is the relative L2 error of an item's whole output against exact arithmetic
- * on the decoded rows, for logits with a standard deviation up to 6; it grows in proportion beyond. Quantization is a
- * hundred times coarser (docs/math.md, "Attention"). Dense rows and exact tokens are read in float either way, and sums
- * over chunks are kept in float. */
+/* How packed rows enter the sums. Each bound is the relative L2 error of an item's whole output against exact
+ * arithmetic on the decoded rows, for logits with a standard deviation up to 6; it grows in proportion beyond.
+ * Quantization is a hundred times coarser (docs/math.md, "Attention"). Dense rows and exact tokens are read in float
+ * either way, and sums over chunks are kept in float. */
 typedef enum kvb_precision {
     KVB_PRECISION_FAST = 0,   /* 5e-4: 16-bit integers within a tile of tokens, where the backend has such kernels */
     KVB_PRECISION_PRECISE = 1 /* 5e-6: float throughout */
@@ -525,9 +525,9 @@ KVB_API void kvb_rows_add(const kvb_backend *backend, const float *rows, size_t 
  * loaded cache is saved as the same bytes again. */
 
 /* Saves every sequence, under its number. The file takes its name only when it is whole and on the disk: after a
- * failure, a full disk (KVB_ERROR_IO) or a crash the file that had the name before is as it was. KVB_ERROR_ARGUMENT when
- * a sequence has tokens that are not committed. Reads the cache: nothing may write to it meanwhile. Takes 40 KiB of
- * stack and allocates nothing. */
+ * failure, a full disk (KVB_ERROR_IO) or a crash the file that had the name before is as it was. KVB_ERROR_ARGUMENT
+ * when a sequence has tokens that are not committed. Reads the cache: nothing may write to it meanwhile. Takes 40 KiB
+ * of stack and allocates nothing. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_save(const kvb_cache *cache, const char *path, kvb_error *error);
 /* The same with one sequence alone, as sequence 0 of a cache of otherwise this spec. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_save_sequence(const kvb_cache *cache, int sequence, const char *path,
@@ -544,17 +544,17 @@ typedef struct kvb_load_limits {
 } kvb_load_limits;
 
 /* Makes the cache that the file describes: the spec with which it was created, the sequences under their numbers.
- * backend, allocator: as in kvb_cache_create. limits NULL: the defaults. Everything is checked, and nothing is allocated
- * for a number before it was compared with the limits and with the file's size. KVB_ERROR_FORMAT names section and byte
- * of what is broken; KVB_ERROR_ARGUMENT for what exceeds the limits; KVB_ERROR_IO, KVB_ERROR_MEMORY. *out is NULL on
- * failure. */
+ * backend, allocator: as in kvb_cache_create. limits NULL: the defaults. Everything is checked, and nothing is
+ * allocated for a number before it was compared with the limits and with the file's size. KVB_ERROR_FORMAT names
+ * section and byte of what is broken; KVB_ERROR_ARGUMENT for what exceeds the limits; KVB_ERROR_IO, KVB_ERROR_MEMORY.
+ * *out is NULL on failure. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_load(const char *path, const kvb_load_limits *limits,
                                               const kvb_backend *backend, const kvb_allocator *allocator,
                                               kvb_cache **out, kvb_error *error);
 /* Opens a sequence of `cache` with the tokens of the file, which holds one sequence. Layers and page_tokens must be the
  * cache's; KVB_ERROR_ARGUMENT names the first difference. On failure the cache is as it was. */
-KVB_API KVB_CHECKED kvb_status kvb_cache_load_sequence(kvb_cache *cache, const char *path, const kvb_load_limits *limits,
-                                                       int *sequence, kvb_error *error);
+KVB_API KVB_CHECKED kvb_status kvb_cache_load_sequence(kvb_cache *cache, const char *path,
+                                                       const kvb_load_limits *limits, int *sequence, kvb_error *error);
 
 typedef struct kvb_file_header {
     int version;
@@ -576,7 +576,7 @@ typedef struct kvb_file_section {
 typedef struct kvb_file_sequence {
     int number; /* in the cache */
     int64_t n_tokens;
-    int64_t pages, shared_pages; /* in all layers: held by the sequence itself, and by earlier ones */
+    int64_t pages, shared_pages;      /* in all layers: held by the sequence itself, and by earlier ones */
     uint64_t page_bytes, exact_bytes; /* its own */
 } kvb_file_sequence;
 

@@ -10,7 +10,8 @@
 #include "cpu/vec_avx2.h"
 #include "cpu/vec_rotate.h"
 #include "cpu/vec_row_sums.h"
-#include "cpu/avx2_lookup.h"
+#include "cpu/lut_avx2.h"
+#include "cpu/vec_lookup.h"
 #include "cpu/vec_quantize.h"
 
 static const kvb_cpu_ops ops = {

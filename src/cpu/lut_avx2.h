@@ -4,10 +4,17 @@
 #ifndef KVB_CPU_LUT_AVX2_H
 #define KVB_CPU_LUT_AVX2_H
 
+#include "cpu/each_width.h"
 #include "cpu/vec_avx2.h"
 #include "jobs.h"
 
 #define LUT_CODES 32 /* codes of a look-up: two vectors of 16 centroids each */
+
+typedef __m256i vcodes, vwords;
+
+static inline vcodes vcodes_load(const uint8_t *from) {
+    return _mm256_loadu_si256((const __m256i *)from);
+}
 
 typedef struct lut {
     __m256i low[8], high[8]; /* as many as the width needs */
@@ -82,33 +89,5 @@ static inline __attribute__((always_inline)) void lut_floats(__m256i first, __m2
     out[2] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(first, 1)));
     out[3] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(second, 1)));
 }
-
-/* Runs DO(bits) with the constant that tables->bits is. */
-#define LUT_EACH_WIDTH(DO)                                                                                             \
-    switch (tables->bits) {                                                                                            \
-    case 1:                                                                                                            \
-        DO(1);                                                                                                         \
-        break;                                                                                                         \
-    case 2:                                                                                                            \
-        DO(2);                                                                                                         \
-        break;                                                                                                         \
-    case 3:                                                                                                            \
-        DO(3);                                                                                                         \
-        break;                                                                                                         \
-    case 4:                                                                                                            \
-        DO(4);                                                                                                         \
-        break;                                                                                                         \
-    case 5:                                                                                                            \
-        DO(5);                                                                                                         \
-        break;                                                                                                         \
-    case 6:                                                                                                            \
-        DO(6);                                                                                                         \
-        break;                                                                                                         \
-    case 7:                                                                                                            \
-        DO(7);                                                                                                         \
-        break;                                                                                                         \
-    default:                                                                                                           \
-        DO(8);                                                                                                         \
-    }
 
 #endif

@@ -70,6 +70,14 @@ static inline void vf_fold_four(vf lanes[4][2], float sums[4]) {
     }
 }
 
+/* Folds the 16 lanes of the fixed summation tree by halves. */
+static inline float vf_fold(const vf lanes[2]) {
+    vf eight = _mm256_add_ps(lanes[0], lanes[1]);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
 /* ---- Search in a sorted tree of floats ---- */
 
 static inline vi vi_zero(void) {

@@ -63,6 +63,22 @@ class InstallPackages(unittest.TestCase):
         line = "install -y --no-install-recommends cmake"
         self.assertEqual(self.calls, [line, "update", line])
 
+    def test_cross_needs_a_compiler_and_an_emulator_on_top(self):
+        for name in ("aarch64-linux-gnu-gcc", "qemu-aarch64"):
+            self.program(name, "exit 0")
+        self.uid(0)
+        self.assertEqual(self.install("cross"), 0, self.output)
+        (self.bin / "qemu-aarch64").unlink()
+        self.assertEqual(self.install("cross"), 0, self.output)
+        self.assertIn("qemu-user", self.calls[-1].split())
+        self.assertEqual(self.install("build"), 0, self.output)
+        self.assertEqual(self.output, "")
+        self.program("qemu-aarch64-static", "exit 0")
+        (self.bin / "aarch64-linux-gnu-gcc").unlink()
+        self.assertEqual(self.install("cross"), 0, self.output)
+        self.assertIn("gcc-aarch64-linux-gnu", self.calls[-1].split())
+        self.assertNotIn("qemu-user", self.calls[-1].split())
+
     def test_without_root_the_line_that_does_it_is_printed(self):
         (self.bin / "cmake").unlink()
         (self.bin / "pkg-config").unlink()

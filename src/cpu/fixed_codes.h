@@ -1,17 +1,16 @@
-/* Packed rows as blocks of codes, AVX2: what keys and values in fixed point have in common. */
-#ifndef KVB_CPU_AVX2_CODES_H
-#define KVB_CPU_AVX2_CODES_H
+/* Packed rows as blocks of LUT_CODES codes: what keys and values in fixed point have in common. Comes after the verbs
+ * of an instruction set, fixed_avx2.h or its like. */
+#ifndef KVB_CPU_FIXED_CODES_H
+#define KVB_CPU_FIXED_CODES_H
 
-#include "cpu/avx2_attend.h"
-#include "cpu/lut_avx2.h"
-#include "cpu/vec_fused_avx2.h"
+#include "cpu/ops.h"
 #include "half.h"
 
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { lanes = 8, rows_at_once = 4 };
+enum { lanes = VEC_FLOATS, rows_at_once = 4 };
 
 /* Of integers times centroids; leaves room for the roundings of the integers. */
 static const float largest_sum = 0x1p31f * 0.99f;
@@ -41,20 +40,18 @@ INLINE int block_at(int dim, int bits, int block) {
 }
 
 /* The codes of a block straight from the planes of a row (layout.h); field = block % fields. */
-INLINE __m256i read_codes(const uint8_t *const *planes, int dim, int bits, int field, int block) {
+INLINE vcodes read_codes(const uint8_t *const *planes, int dim, int bits, int field, int block) {
     int narrowest = narrowest_plane(bits), stride = dim * narrowest / 8, at = block / fields(bits) * LUT_CODES;
     int shift = 0, plane = 0;
-    __m256i codes = _mm256_setzero_si256();
+    vcodes codes = vcodes_zero();
     for (int width = 8; width > 0; width /= 2) {
         if (bits == 8 ? width != 8 : width == 8 || !(bits & width)) {
             continue;
         }
         int times = width / narrowest, down = field / times * width;
-        __m256i bytes = _mm256_loadu_si256((const __m256i *)(planes[plane] + field % times * stride + at));
-        bytes = down ? _mm256_srli_epi16(bytes, down) : bytes;
-        bytes = width < 8 ? _mm256_and_si256(bytes, _mm256_set1_epi8((char)((1 << width) - 1))) : bytes;
-        bytes = shift ? _mm256_slli_epi16(bytes, shift) : bytes;
-        codes = plane ? _mm256_or_si256(codes, bytes) : bytes;
+        vcodes part = vcodes_load(planes[plane] + field % times * stride + at);
+        part = vcodes_shift(part, down, width, shift);
+        codes = plane ? vcodes_or(codes, part) : part;
         shift += width;
         plane++;
     }
@@ -68,7 +65,7 @@ static inline void unpack_row(const kvb_packed_run *run, int row, uint8_t *codes
         size_t bytes = (size_t)kvb_layout_plane_bytes(run->tables->head_dim, run->tables->plane_widths[p]);
         planes[p] = run->packed.planes[p] + (run->first_row + (size_t)row) * bytes;
     }
-    kvb_avx2_unpack(run->tables, planes, codes);
+    vcodes_unpack(run->tables, planes, codes);
 }
 
 /* Where the planes of a row lie. Codes that are not direct are unpacked into `codes` first, as a plane of whole bytes.
@@ -89,9 +86,8 @@ INLINE void open_row(const kvb_packed_run *run, int bits, int row, uint8_t *code
     }
 }
 
-INLINE __m256i read_block(const uint8_t *const *planes, int dim, int bits, int field, int block, int direct) {
-    return direct ? read_codes(planes, dim, bits, field, block)
-                  : _mm256_loadu_si256((const __m256i *)(planes[0] + block * LUT_CODES));
+INLINE vcodes read_block(const uint8_t *const *planes, int dim, int bits, int field, int block, int direct) {
+    return direct ? read_codes(planes, dim, bits, field, block) : vcodes_load(planes[0] + block * LUT_CODES);
 }
 
 /* The run's scales, 0 behind the last. */
@@ -102,8 +98,8 @@ static inline void read_scales(const kvb_packed_run *run, float scales[KVB_TILE_
         t = n;
     } else {
         const uint16_t *halves = (const uint16_t *)run->packed.scales + run->first_row;
-        for (; t + 8 <= n; t += 8) {
-            vf_store(scales + t, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halves + t))));
+        for (; t + lanes <= n; t += lanes) {
+            vf_store(scales + t, vf_load_halves(halves + t));
         }
         for (; t < n; t++) {
             scales[t] = kvb_half_to_float(halves[t]);

@@ -1,0 +1,18 @@
+/* The steps of attention in Advanced SIMD with fused multiply-add, which encoding must not have: neon_floats.c,
+ * neon_keys.c, neon_values.c. */
+#ifndef KVB_CPU_NEON_ATTEND_H
+#define KVB_CPU_NEON_ATTEND_H
+
+#include "cpu/ops.h"
+
+void kvb_neon_dot_rows(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots);
+float kvb_neon_weigh(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum);
+void kvb_neon_add_rows(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
+                       float *sums, size_t sums_stride);
+void kvb_neon_fix_queries(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors);
+void kvb_neon_dot_packed(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
+                         float *dots);
+void kvb_neon_add_packed(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
+                         float *sums, size_t sums_stride);
+
+#endif
