@@ -71,6 +71,7 @@ typedef struct kvb_bench_row {
 
     double median, low_quartile, high_quartile, least, most; /* of ns per unit */
     int samples;
+    double cpu_share;    /* of the time that its threads could have had: below 1 where they slept or others ran */
     size_t calls;        /* per sample */
     double reuse;        /* bytes read between two uses of the same page, at least; 0 where nothing is cold */
     double bytes, slots; /* per unit: bytes moved, and f32 operations, a multiply-add being one */
@@ -96,6 +97,7 @@ typedef struct kvb_bench_result {
     size_t n_rows;
     double memory;             /* of the config */
     const char *backend;       /* the default one of goals */
+    double others;             /* share of the processors that other processes took, as the multiply-adds felt it */
     const char *peers_missing; /* why the table lacks the peers, NULL when it has them */
     char peers[128];
     double seconds;

@@ -19,8 +19,8 @@ typedef struct ceiling {
     volatile unsigned long long sink;
 } ceiling;
 
-/* Enough bytes per call that a call is no matter, and few enough that a turn holds many. */
-enum { CALL_BYTES = 4 << 20, SLICE_BYTES = 16 << 20, ROUNDS = 1 << 14 };
+/* About a millisecond a call: waking a thread up is no matter beside it. */
+enum { CALL_BYTES = 64 << 20, SLICE_BYTES = 16 << 20, ROUNDS = 1 << 18 };
 
 static void read_piece(void *argument, size_t index, int worker) {
     ceiling *c = argument;

@@ -37,6 +37,7 @@ static json_t *machine_json(const kvb_bench_result *result) {
     set_count(object, "l3_bytes", (double)m->caches[2]);
     set_count(object, "memory_bytes", m->memory);
     set_real(object, "load_before", m->load);
+    set_real(object, "taken_by_others", result->others);
     set_text(object, "system", m->system);
     set_text(object, "compiler", m->compiler);
     set_text(object, "ceiling_loops", m->loops);
@@ -54,6 +55,7 @@ static void set_figures(json_t *object, const kvb_bench_row *row) {
     set_real(object, "least", kvb_bench_row_value(row, row->rate ? row->most : row->least));
     set_real(object, "most", kvb_bench_row_value(row, row->rate ? row->least : row->most));
     set_count(object, "samples", row->samples);
+    set_real(object, "cpu_share", row->cpu_share);
     set_count(object, "calls_per_sample", (double)row->calls);
     set_count(object, "bytes_between_uses", row->reuse);
     if (row->floor > 0.0) {

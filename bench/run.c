@@ -38,8 +38,12 @@ static kvb_status take_rows(const kvb_bench_suite *suite, kvb_bench_result *resu
     result->rows = malloc((suite->n + 1) * sizeof *result->rows);
     if (!result->rows)
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %zu rows", suite->n);
-    for (size_t i = 0; i < suite->n; i++)
-        result->rows[result->n_rows++] = suite->kernels[i].row;
+    for (size_t i = 0; i < suite->n; i++) {
+        const kvb_bench_row *row = &suite->kernels[i].row;
+        result->rows[result->n_rows++] = *row;
+        if (strcmp(row->work, "fma") == 0 && 1.0 - row->cpu_share > result->others)
+            result->others = 1.0 - row->cpu_share;
+    }
     return KVB_OK;
 }
 

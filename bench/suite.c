@@ -82,12 +82,20 @@ void kvb_bench_suite_free(kvb_bench_suite *suite) {
     *suite = (kvb_bench_suite){0};
 }
 
+static double cpu_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
 static kvb_status turn(kvb_bench_suite *suite, kvb_bench_kernel *kernel, size_t calls, double *ns, kvb_error *error) {
     kvb_status status = kernel->warm_up ? kernel->run(kernel->context, 1, error) : KVB_OK;
-    double start = kvb_bench_now();
+    const double cpu = cpu_now(), start = kvb_bench_now();
     if (status == KVB_OK)
         status = kernel->run(kernel->context, calls, error);
     *ns = kvb_bench_now() - start;
+    kernel->cpu += cpu_now() - cpu;
+    kernel->spent += *ns;
     if (kernel->account)
         kernel->account(kernel->context, calls, &suite->touched, &kernel->row.reuse);
     if (kernel->row.threads > 1)
@@ -114,6 +122,7 @@ static kvb_status prepare(kvb_bench_suite *suite, kvb_bench_kernel *kernel, kvb_
         status = turn(suite, kernel, calls, &ns, error);
     }
     kernel->row.reuse = INFINITY;
+    kernel->spent = kernel->cpu = 0.0;
     return status;
 }
 
@@ -136,6 +145,7 @@ static void summarize(kvb_bench_kernel *kernel) {
     row->high_quartile = quantile(kernel->samples, row->samples, 0.75);
     row->least = kernel->samples[0];
     row->most = kernel->samples[row->samples - 1];
+    row->cpu_share = kernel->cpu / (kernel->spent * row->threads);
     if (row->reuse == INFINITY)
         row->reuse = 0.0;
 }
@@ -188,7 +198,6 @@ static kvb_status measure_round(kvb_bench_suite *suite, int round, const place *
             return status;
         if (round < 0)
             continue;
-        kernel->spent += ns;
         kernel->samples[kernel->row.samples++] = ns / ((double)kernel->row.calls * kernel->units);
     }
     return KVB_OK;

@@ -18,7 +18,7 @@ typedef struct kvb_bench_kernel {
     size_t most_calls; /* of one turn; 0: any number */
     int warm_up;       /* one call before each turn that is not timed */
     double *samples;
-    double spent;
+    double spent, cpu; /* ns of wall time, and of processor time over all threads */
     int failed;
 } kvb_bench_kernel;
 

@@ -36,7 +36,7 @@ class Rows(unittest.TestCase):
 
     def test_the_first_line_describes_machine_and_run(self):
         self.assertEqual(self.run_line["kind"], "run")
-        for key in ("kvbits", "processor", "compiler", "system", "ceiling_loops", "l1_bytes", "seconds"):
+        for key in ("kvbits", "processor", "compiler", "system", "ceiling_loops", "l1_bytes", "taken_by_others", "seconds"):
             self.assertIn(key, self.run_line)
 
     def test_missing_peers_mark_the_table_incomplete(self):
@@ -77,7 +77,8 @@ class Rows(unittest.TestCase):
             self.assertGreater(row["least"], 0.0, row)
             order = [row[key] for key in ("least", "low_quartile", "value", "high_quartile", "most")]
             self.assertEqual(order, sorted(order), row)
-            self.assertEqual(row["samples"] >= 3, True, row)
+            self.assertGreaterEqual(row["samples"], 3, row)
+            self.assertTrue(0.0 < row["cpu_share"] < 1.5, row)
 
     def test_floors_are_the_larger_of_bytes_and_operations(self):
         ceiling = {row["threads"]: row["value"] for row in of_work(self.rows, "fma")}
