@@ -103,8 +103,10 @@ INLINE void add_block(const int16_t *weights, const float *worths, int n_rows, c
     for (int r = 0; r < n_rows; r++) {
         for (int v = 0; v < n_vectors; v++) {
             s[r][v] = _mm512_setzero_si512();
+            _mm_prefetch((const char *)(sums + (size_t)r * stride + v * lanes), _MM_HINT_T0);
         }
     }
+#pragma GCC unroll 16
     for (int p = 0; p < pairs; p += is_half && p % 2 == 1 ? 3 : 1) {
         for (int r = 0; r < n_rows; r++) {
             int32_t both;
