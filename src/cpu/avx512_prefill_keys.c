@@ -1,57 +1,55 @@
 /* Many queries times packed keys: lanes are tokens, so that no sum crosses lanes. Keys lie as pairs of coordinates of
- * 32 tokens, and a query's pair meets them all; 32-bit sums over a span of coordinates, and spans in floats. */
+ * 32 tokens, and a query's pair meets them all; products are summed as integers over a span of coordinates, and spans
+ * in floats, as each has its own scale. */
 #if defined(__x86_64__)
 #include "cpu/avx512_prefill.h"
 
 #include <math.h>
 
-/* Pairs whose products are summed as integers: so few that the bits of a query's integers suffer little. */
+/* Pairs of a span: so few that the sums, which must stay below 2^31, cost its integers no bits, and that its largest
+ * value is seldom far above the others. With one scale for the row, peaked softmax would miss the error's bound. */
 enum { span = 4, groups = 2 };
 
-/* ---- Queries: blocks of rows, pair after pair, in a pair row after row ---- */
+/* ---- Queries: blocks of rows, in it span after span: pair after pair, of each row after row, then the row's scales */
 
-/* A row's largest magnitude, the largest sum of magnitudes in a span, and the sum of all. */
-static float measure_query(const float *q, int dim, float *most, float *fullest) {
-    __m512 largest = _mm512_setzero_ps();
-    float all = 0.0f;
-    *fullest = 0.0f;
-    for (int first = 0; first < dim; first += 2 * span) {
-        __m512 sum = _mm512_setzero_ps();
-        for (int i = first; i < first + 2 * span && i < dim; i += lanes) {
-            __mmask16 mask = dim - i < lanes ? (__mmask16)((1 << (dim - i)) - 1) : (__mmask16)-1;
-            __m512 x = _mm512_abs_ps(_mm512_maskz_loadu_ps(mask, q + i));
-            largest = _mm512_max_ps(x, largest);
-            sum = _mm512_add_ps(sum, x);
-        }
-        float of_span = _mm512_reduce_add_ps(sum);
-        *fullest = of_span > *fullest ? of_span : *fullest;
-        all += of_span;
-    }
-    *most = _mm512_reduce_max_ps(largest);
-    return all;
+INLINE size_t query_words(int dim) {
+    return (size_t)dim + (size_t)dim / (2 * span) * 2;
 }
 
-/* Pairs of a row go `step` pairs apart. Look-ups of keys give coordinates 4i and 4i + 2, then 4i + 1 and 4i + 3. */
-static void fix_query(const kvb_codec_tables *keys, const float *q, int16_t *out, size_t step, float *factor) {
-    float most, fullest, all = measure_query(q, keys->head_dim, &most, &fullest);
+/* Pairs of a row go `step` words apart. Look-ups of keys give coordinates 4i and 4i + 2, then 4i + 1 and 4i + 3. */
+static void fix_span(const kvb_codec_tables *keys, const float *q, int16_t *out, size_t step) {
+    __m256 x = _mm256_loadu_ps(q), magnitudes = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+    float most = _mm512_reduce_max_ps(_mm512_zextps256_ps512(magnitudes));
+    float sum = _mm512_reduce_add_ps(_mm512_zextps256_ps512(magnitudes));
     /* Very small queries are raised first, lest their scale overflows. */
     float raise = most < 0x1p-90f ? 0x1p60f : 1.0f;
-    float scale = fminf((float)INT16_MAX / (most * raise), largest_sum / keys->fixed_most / (fullest * raise));
-    *factor = keys->fixed_unit / scale * raise;
-    if (all == 0.0f || !isfinite(all)) {
-        *factor = all == 0.0f ? 0.0f : NAN;
-        scale = 0.0f;
-        raise = 0.0f;
+    float scale = fminf((float)INT16_MAX / (most * raise), largest_sum / keys->fixed_most / (sum * raise));
+    float factor = raise / scale;
+    if (sum == 0.0f || !isfinite(sum)) {
+        scale = factor = 0.0f;
     }
-    for (int i = 0; i < keys->head_dim; i += 4) {
-        __m128i x =
-            _mm_cvtps_epi32(_mm_mul_ps(_mm_mul_ps(_mm_loadu_ps(q + i), _mm_set1_ps(raise)), _mm_set1_ps(scale)));
-        x = _mm_shufflelo_epi16(_mm_packs_epi32(x, x), 0xd8);
-        int64_t both = _mm_cvtsi128_si64(x);
-        memcpy(out + (size_t)i * step, &both, 4);
-        both >>= 32;
-        memcpy(out + (size_t)(i + 2) * step, &both, 4);
+    x = _mm256_mul_ps(_mm256_mul_ps(x, _mm256_set1_ps(raise)), _mm256_set1_ps(scale));
+    __m256i words = _mm256_cvtps_epi32(x);
+    __m128i low = _mm256_castsi256_si128(words), high = _mm256_extracti128_si256(words, 1);
+    __m128i pairs = _mm_shufflehi_epi16(_mm_shufflelo_epi16(_mm_packs_epi32(low, high), 0xd8), 0xd8);
+    int32_t each[span];
+    _mm_storeu_si128((__m128i *)each, pairs);
+    for (int p = 0; p < span; p++) {
+        memcpy(out + (size_t)p * step, &each[p], sizeof each[p]);
     }
+    memcpy(out + span * step, &factor, sizeof factor);
+}
+
+static void fix_query(const kvb_codec_tables *keys, const float *q, int16_t *out, size_t step, float *factor) {
+    float sum = 0.0f;
+    for (int i = 0; i < keys->head_dim; i += 2 * span) {
+        fix_span(keys, q + i, out, step);
+        out += (span + 1) * step;
+    }
+    for (int i = 0; i < keys->head_dim; i++) {
+        sum += q[i] * 0.0f;
+    }
+    *factor = keys->fixed_unit + sum; /* NaN where a value is NaN or Inf */
 }
 
 /* Rows of the next block: row_block, and what is left in powers of two. */
@@ -65,10 +63,10 @@ void kvb_avx512_fix_queries_many(const kvb_codec_tables *keys, const float *q, i
     for (int n; n_rows > 0; n_rows -= n) {
         n = next_block(n_rows);
         for (int r = 0; r < n; r++) {
-            fix_query(keys, q, fixed + 2 * r, (size_t)n, factors++);
+            fix_query(keys, q, fixed + 2 * r, 2 * (size_t)n, factors++);
             q += dim;
         }
-        fixed += (size_t)n * KVB_FIXED_DIM(dim);
+        fixed += (size_t)n * query_words((int)dim);
     }
 }
 
@@ -126,15 +124,15 @@ static void read_keys(const kvb_packed_run *run, __m512i *out, uint8_t *codes) {
 
 /* ---- Products ---- */
 
-/* Adds n pairs; all counts but n are constants. */
-INLINE void dot_span(const int16_t *q, int n_rows, const __m512i *k, int n_groups, int n, __m512 *sums, int is_first) {
+/* Adds a span; counts are constants. */
+INLINE void dot_span(const int16_t *q, int n_rows, const __m512i *k, int n_groups, __m512 *sums) {
     __m512i s[row_block][groups];
     for (int r = 0; r < n_rows; r++) {
         for (int g = 0; g < n_groups; g++) {
             s[r][g] = _mm512_setzero_si512();
         }
     }
-    for (int p = 0; p < n; p++, q += 2 * n_rows, k += groups) {
+    for (int p = 0; p < span; p++, q += 2 * n_rows, k += groups) {
         for (int r = 0; r < n_rows; r++) {
             int32_t both;
             memcpy(&both, q + 2 * r, sizeof both);
@@ -145,23 +143,25 @@ INLINE void dot_span(const int16_t *q, int n_rows, const __m512i *k, int n_group
         }
     }
     for (int r = 0; r < n_rows; r++) {
+        float factor;
+        memcpy(&factor, q + 2 * r, sizeof factor);
         for (int g = 0; g < n_groups; g++) {
-            __m512 sum = _mm512_cvtepi32_ps(s[r][g]);
-            sums[r * groups + g] = is_first ? sum : _mm512_add_ps(sums[r * groups + g], sum);
+            __m512 *sum = &sums[r * groups + g];
+            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s[r][g]), _mm512_set1_ps(factor), *sum);
         }
     }
 }
 
-INLINE void dot_block(const int16_t *q, const float *factors, int n_rows, const __m512i *k, int n_groups, int n_pairs,
+INLINE void dot_block(const int16_t *q, const float *factors, int n_rows, const __m512i *k, int n_groups, int dim,
                       const __m512 *scales, float *dots) {
     __m512 sums[row_block * groups];
-    int p = n_pairs < span ? n_pairs : span;
-    dot_span(q, n_rows, k, n_groups, p, sums, 1);
-    for (; p + span <= n_pairs; p += span) {
-        dot_span(q + (size_t)p * 2 * (size_t)n_rows, n_rows, k + (size_t)p * groups, n_groups, span, sums, 0);
+    for (int i = 0; i < n_rows * groups; i++) {
+        sums[i] = _mm512_setzero_ps();
     }
-    if (p < n_pairs) {
-        dot_span(q + (size_t)p * 2 * (size_t)n_rows, n_rows, k + (size_t)p * groups, n_groups, n_pairs - p, sums, 0);
+    for (int i = 0; i < dim; i += 2 * span) {
+        dot_span(q, n_rows, k, n_groups, sums);
+        q += (span + 1) * 2 * n_rows;
+        k += span * groups;
     }
     for (int r = 0; r < n_rows; r++) {
         for (int g = 0; g < n_groups; g++) {
@@ -177,18 +177,18 @@ INLINE void dot_tile(const int16_t *q, const float *factors, int n_rows, const _
         n = next_block(n_rows);
         switch (n) {
         case 1:
-            dot_block(q, factors, 1, k, n_groups, dim / 2, scales, dots);
+            dot_block(q, factors, 1, k, n_groups, dim, scales, dots);
             break;
         case 2:
-            dot_block(q, factors, 2, k, n_groups, dim / 2, scales, dots);
+            dot_block(q, factors, 2, k, n_groups, dim, scales, dots);
             break;
         case 4:
-            dot_block(q, factors, 4, k, n_groups, dim / 2, scales, dots);
+            dot_block(q, factors, 4, k, n_groups, dim, scales, dots);
             break;
         default:
-            dot_block(q, factors, row_block, k, n_groups, dim / 2, scales, dots);
+            dot_block(q, factors, row_block, k, n_groups, dim, scales, dots);
         }
-        q += (size_t)n * KVB_FIXED_DIM(dim);
+        q += (size_t)n * query_words(dim);
         factors += n;
         dots += (size_t)n * KVB_TILE_TOKENS;
     }

@@ -15,6 +15,8 @@
 #define KVB_FIXED_DIM(dim) (((size_t)(dim) + 63) / 64 * 64)
 #define KVB_FIXED_SCRATCH(dim) (KVB_TILE_TOKENS * KVB_FIXED_DIM(dim) * (sizeof(int16_t) + 1))
 
+#define KVB_FIXED_QUERY(dim) (KVB_FIXED_DIM(dim) + (size_t)(dim) / 4) /* a query in fixed point, with scales in it */
+
 /* Up to KVB_TILE_TOKENS packed rows, one after another in one block. */
 typedef struct kvb_packed_run {
     const kvb_codec_tables *tables;
