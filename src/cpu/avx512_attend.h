@@ -15,7 +15,7 @@ void kvb_avx512_weigh_many(float *dots, const uint32_t visible[KVB_WEIGH_ROWS], 
                            float *sum, float factors[KVB_WEIGH_ROWS]);
 
 /* avx512_prefill_*.c: for many rows; their queries lie in an order of their own. */
-#define KVB_AVX512_MANY 8
+#define KVB_AVX512_MANY 9
 void kvb_avx512_fix_queries_many(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed,
                                  float *factors);
 void kvb_avx512_dot_packed_many(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows,
