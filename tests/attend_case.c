@@ -50,6 +50,11 @@ static kvb_codec *make_codec(int bits, int dim, kvb_rotation rotation, const att
     kvb_codec_spec spec = kvb_codec_spec_default(dim, bits);
     spec.rotation = rotation;
     spec.scale_dtype = shape->has_float_scales ? KVB_F32 : KVB_F16;
+    float uneven[KVB_MAX_LEVELS];
+    for (int i = 0; i < 1 << bits; i++) {
+        uneven[i] = kvb_codebook(bits)[i] * (i < 1 << (bits - 1) ? 0.83f : 1.1f) + 0.07f;
+    }
+    spec.centroids = shape->is_uneven ? uneven : NULL;
     return create_codec(&spec);
 }
 

@@ -12,6 +12,7 @@ typedef struct attend_shape {
     int k_bits, v_bits; /* 0: dense */
     kvb_rotation k_rotation, v_rotation;
     int has_float_scales;
+    int is_uneven;         /* codebooks without symmetry */
     kvb_dtype dense;       /* KVB_F16 where 0 */
     int k_dim, v_dim;      /* not 0 */
     int is_latent;         /* then v_bits and rotations do not count */

@@ -71,17 +71,39 @@ static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, co
     }
 }
 
+/* Of n rows from r on. */
+static void weigh_rows(const kvb_attend_part *part, int r, int n, const kvb_attend_work *work, float *factors,
+                       const kvb_cpu_ops *ops) {
+    const kvb_attend_tile *tile = part->tile;
+    const kvb_attend_item *item = tile->item;
+    float *weights = work->weights + (size_t)r * KVB_TILE_TOKENS, *max = part->states.max + r;
+    float *sum = part->states.sum + r;
+    uint32_t bits[KVB_WEIGH_ROWS];
+    for (int i = 0; i < n; i++) {
+        bits[i] = work->bits[(r + i) / tile->group];
+    }
+    if (n == KVB_WEIGH_ROWS && ops->weigh_many) {
+        ops->weigh_many(weights, bits, item->scale, item->softcap, max, sum, factors);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        factors[i] = ops->weigh(weights + i * KVB_TILE_TOKENS, bits[i], item->scale, item->softcap, max + i, sum + i);
+    }
+}
+
 /* Dots become weights; a row's sums so far shrink when its maximum rises. */
 static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     const kvb_attend_tile *tile = part->tile;
     size_t dim = (size_t)tile->accumulator_dim;
-    for (int r = 0; r < tile->n_q * tile->group; r++) {
-        float factor = ops->weigh(work->weights + r * KVB_TILE_TOKENS, work->bits[r / tile->group], tile->item->scale,
-                                  tile->item->softcap, &part->states.max[r], &part->states.sum[r]);
-        if (factor != 1.0f) {
-            float *sums = part->states.accumulators + (size_t)r * dim;
-            for (size_t i = 0; i < dim; i++) {
-                sums[i] *= factor;
+    int n_rows = tile->n_q * tile->group;
+    for (int first = 0; first < n_rows; first += KVB_WEIGH_ROWS) {
+        float factors[KVB_WEIGH_ROWS];
+        int n = n_rows - first < KVB_WEIGH_ROWS ? n_rows - first : KVB_WEIGH_ROWS;
+        weigh_rows(part, first, n, work, factors, ops);
+        for (int r = 0; r < n; r++) {
+            float *sums = part->states.accumulators + (size_t)(first + r) * dim;
+            for (size_t i = 0; factors[r] != 1.0f && i < dim; i++) {
+                sums[i] *= factors[r];
             }
         }
     }

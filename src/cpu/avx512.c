@@ -56,6 +56,22 @@ static void expand(const kvb_codec_tables *tables, const uint8_t *codes, float s
     }
 }
 
+static void fix_queries(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors) {
+    (n_rows >= KVB_AVX512_MANY ? kvb_avx512_fix_queries_many : kvb_avx2_fix_queries)(keys, q, n_rows, fixed, factors);
+}
+
+static void dot_packed(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
+                       float *dots) {
+    (n_rows >= KVB_AVX512_MANY ? kvb_avx512_dot_packed_many : kvb_avx2_dot_packed)(keys, q, factors, n_rows, scratch,
+                                                                                   dots);
+}
+
+static void add_packed(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
+                       float *sums, size_t sums_stride) {
+    (n_rows >= KVB_AVX512_MANY ? kvb_avx512_add_packed_many : kvb_avx2_add_packed)(values, dim, weights, n_rows,
+                                                                                   scratch, sums, sums_stride);
+}
+
 static const kvb_cpu_ops ops = {
     .is_legal = kvb_avx512_is_legal,
     .load = kvb_avx512_load,
@@ -69,10 +85,11 @@ static const kvb_cpu_ops ops = {
     .expand = expand,
     .dot_rows = kvb_avx512_dot_rows,
     .weigh = kvb_avx512_weigh,
+    .weigh_many = kvb_avx512_weigh_many,
     .add_rows = kvb_avx512_add_rows,
-    .fix_queries = kvb_avx2_fix_queries,
-    .dot_packed = kvb_avx2_dot_packed,
-    .add_packed = kvb_avx2_add_packed,
+    .fix_queries = fix_queries,
+    .dot_packed = dot_packed,
+    .add_packed = add_packed,
     .dot_each = kvb_avx512_dot_each,
     .add_each = kvb_avx512_add_each,
 };

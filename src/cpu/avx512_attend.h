@@ -9,4 +9,18 @@ float kvb_avx512_weigh(float *dots, uint32_t visible, float scale, float softcap
 void kvb_avx512_add_rows(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
                          float *sums, size_t sums_stride);
 
+void kvb_avx512_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
+
+void kvb_avx512_weigh_many(float *dots, const uint32_t visible[KVB_WEIGH_ROWS], float scale, float softcap, float *max,
+                           float *sum, float factors[KVB_WEIGH_ROWS]);
+
+/* avx512_prefill_*.c: for many rows; their queries lie in an order of their own. */
+#define KVB_AVX512_MANY 9
+void kvb_avx512_fix_queries_many(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed,
+                                 float *factors);
+void kvb_avx512_dot_packed_many(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows,
+                                void *scratch, float *dots);
+void kvb_avx512_add_packed_many(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
+                                float *sums, size_t sums_stride);
+
 #endif

@@ -6,4 +6,6 @@
 
 #include "cpu/vec_floats.h"
 #include "cpu/vec_softmax.h"
+
+#include "cpu/avx512_prefill_softmax.h"
 #endif

@@ -8,10 +8,14 @@
 
 #define KVB_TILE_TOKENS 32 /* keys and values read at a time; bits of kvb_visible_bits */
 
+#define KVB_WEIGH_ROWS 16 /* rows whose dots become weights at once */
+
 /* Values of a row in fixed point, padded to whole vectors; and the scratch of a step that reads packed rows: a tile of
  * such rows, and one of codes. */
 #define KVB_FIXED_DIM(dim) (((size_t)(dim) + 63) / 64 * 64)
 #define KVB_FIXED_SCRATCH(dim) (KVB_TILE_TOKENS * KVB_FIXED_DIM(dim) * (sizeof(int16_t) + 1))
+
+#define KVB_FIXED_QUERY(dim) (KVB_FIXED_DIM(dim) + (size_t)(dim) / 4) /* a query in fixed point, with scales in it */
 
 /* Up to KVB_TILE_TOKENS packed rows, one after another in one block. */
 typedef struct kvb_packed_run {
@@ -44,6 +48,9 @@ typedef struct kvb_cpu_ops {
      * `visible` is 0 become 0, whatever they were. *max rises to the largest logit, *sum gets the weights added;
      * returns what everything summed before must be multiplied by, as *sum was. */
     float (*weigh)(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum);
+    /* The same for KVB_WEIGH_ROWS rows, one factor each; *max need not rise by little. NULL: row by row. */
+    void (*weigh_many)(float *dots, const uint32_t visible[KVB_WEIGH_ROWS], float scale, float softcap, float *max,
+                       float *sum, float factors[KVB_WEIGH_ROWS]);
     /* sums row r += weights[r * KVB_TILE_TOKENS + t] * value t. Weights 0 times NaN may be NaN. */
     void (*add_rows)(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
                      float *sums, size_t sums_stride);

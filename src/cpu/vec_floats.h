@@ -59,10 +59,97 @@ static inline __attribute__((always_inline)) void dot_tile(const float *q, int n
     }
 }
 
+#ifdef VEC_TRANSPOSES
+/* ---- Many rows: keys are turned once, so that lanes are tokens and no sum crosses lanes ---- */
+
+enum {
+    most_rows = VEC_FLOATS == 8 ? 6 : 8, /* whose sums fit into the registers */
+    token_vectors = 2,
+    turned_coordinates = 64 /* at a time: a small part of the nearest cache, and sums in short steps */
+};
+
+/* Row i gets coordinate i of KVB_TILE_TOKENS keys, the last key again behind the last. */
+static inline void turn_keys(const float *k, int n_tokens, int dim, int n, float *out) {
+    for (int t = 0; t < KVB_TILE_TOKENS; t += VEC_FLOATS) {
+        for (int i = 0; i < n; i += VEC_FLOATS) {
+            vf block[VEC_FLOATS];
+            for (int j = 0; j < VEC_FLOATS; j++) {
+                int token = t + j < n_tokens ? t + j : n_tokens - 1;
+                block[j] = vf_load(k + (size_t)token * (size_t)dim + i);
+            }
+            vf_transpose(block);
+            for (int j = 0; j < VEC_FLOATS; j++) {
+                vf_store(out + (i + j) * KVB_TILE_TOKENS + t, block[j]);
+            }
+        }
+    }
+}
+
+/* n_rows, a constant, times n coordinates of token_vectors vectors. */
+static inline __attribute__((always_inline)) void dot_turned(const float *q, size_t stride, int n_rows, const float *k,
+                                                             int n, float *dots, int is_first) {
+    vf s[most_rows][token_vectors];
+    for (int r = 0; r < n_rows; r++) {
+        for (int v = 0; v < token_vectors; v++) {
+            s[r][v] = vf_all(0.0f);
+        }
+    }
+    for (int i = 0; i < n; i++, k += KVB_TILE_TOKENS) {
+        for (int r = 0; r < n_rows; r++) {
+            vf query = vf_all(q[(size_t)r * stride + (size_t)i]);
+            for (int v = 0; v < token_vectors; v++) {
+                s[r][v] = vf_fma(query, vf_load(k + v * VEC_FLOATS), s[r][v]);
+            }
+        }
+    }
+    for (int r = 0; r < n_rows; r++) {
+        for (int v = 0; v < token_vectors; v++) {
+            float *out = dots + r * KVB_TILE_TOKENS + v * VEC_FLOATS;
+            vf_store(out, is_first ? s[r][v] : vf_add(vf_load(out), s[r][v]));
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void dot_turned_tile(const float *q, size_t stride, int n_rows,
+                                                                  const float *k, int n_tokens, int n, float *dots,
+                                                                  int is_first) {
+    for (int t = 0; t < n_tokens; t += token_vectors * VEC_FLOATS) {
+        dot_turned(q, stride, n_rows, k + t, n, dots + t, is_first);
+    }
+}
+
+static void dot_many(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots) {
+    float turned[turned_coordinates * KVB_TILE_TOKENS];
+    for (int first = 0; first < dim; first += turned_coordinates) {
+        int n = dim - first < turned_coordinates ? dim - first : turned_coordinates, r = 0;
+        size_t stride = (size_t)dim;
+        turn_keys(k + first, n_tokens, dim, n, turned);
+        for (; r + most_rows <= n_rows; r += most_rows) {
+            dot_turned_tile(q + (size_t)r * stride + first, stride, most_rows, turned, n_tokens, n,
+                            dots + r * KVB_TILE_TOKENS, first == 0);
+        }
+        for (; r + 2 <= n_rows; r += 2) {
+            dot_turned_tile(q + (size_t)r * stride + first, stride, 2, turned, n_tokens, n, dots + r * KVB_TILE_TOKENS,
+                            first == 0);
+        }
+        if (r < n_rows) {
+            dot_turned_tile(q + (size_t)r * stride + first, stride, 1, turned, n_tokens, n, dots + r * KVB_TILE_TOKENS,
+                            first == 0);
+        }
+    }
+}
+#endif
+
 void KVB_STEP(dot_rows)(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots) {
 #ifdef VEC_NARROWER
     if (dim % VEC_FLOATS != 0) {
         KVB_PASTE(VEC_NARROWER, dot_rows)(q, n_rows, k, n_tokens, dim, dots);
+        return;
+    }
+#endif
+#ifdef VEC_TRANSPOSES
+    if (n_rows >= 2 * rows_at_once) {
+        dot_many(q, n_rows, k, n_tokens, dim, dots);
         return;
     }
 #endif

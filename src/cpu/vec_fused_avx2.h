@@ -70,4 +70,24 @@ static inline void vf_store_sums(float *out, const vf x[VEC_FLOATS]) {
     vf_store(out, _mm256_add_ps(_mm256_permute2f128_ps(ab, cd, 0x20), _mm256_permute2f128_ps(ab, cd, 0x31)));
 }
 
+#define VEC_TRANSPOSES
+/* Lane j of x[i] and lane i of x[j] change places. */
+static inline void vf_transpose(vf x[VEC_FLOATS]) {
+    vf two[VEC_FLOATS], four[VEC_FLOATS];
+    for (int i = 0; i < VEC_FLOATS; i += 2) {
+        two[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        two[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < VEC_FLOATS; i += 4) {
+        for (int k = 0; k < 2; k++) {
+            four[i + 2 * k] = _mm256_shuffle_ps(two[i + k], two[i + k + 2], 0x44);
+            four[i + 2 * k + 1] = _mm256_shuffle_ps(two[i + k], two[i + k + 2], 0xee);
+        }
+    }
+    for (int k = 0; k < 4; k++) {
+        x[k] = _mm256_permute2f128_ps(four[k], four[4 + k], 0x20);
+        x[4 + k] = _mm256_permute2f128_ps(four[k], four[4 + k], 0x31);
+    }
+}
+
 #endif

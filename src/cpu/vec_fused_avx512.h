@@ -84,4 +84,30 @@ static inline void vf_store_sums(float *out, const vf x[VEC_FLOATS]) {
     vf_store(out, _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd)));
 }
 
+#define VEC_TRANSPOSES
+/* Lane j of x[i] and lane i of x[j] change places. */
+static inline void vf_transpose(vf x[VEC_FLOATS]) {
+    vf two[VEC_FLOATS], four[VEC_FLOATS];
+    for (int i = 0; i < VEC_FLOATS; i += 2) {
+        two[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        two[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < VEC_FLOATS; i += 4) {
+        for (int k = 0; k < 2; k++) {
+            four[i + 2 * k] = _mm512_shuffle_ps(two[i + k], two[i + k + 2], 0x44);
+            four[i + 2 * k + 1] = _mm512_shuffle_ps(two[i + k], two[i + k + 2], 0xee);
+        }
+    }
+    /* Now 128-bit lane b of four[4a + k] is row 4b + k of columns 4a .. 4a + 3. */
+    for (int k = 0; k < 4; k++) {
+        vf a = _mm512_shuffle_f32x4(four[k], four[4 + k], 0x88), b = _mm512_shuffle_f32x4(four[k], four[4 + k], 0xdd);
+        vf c = _mm512_shuffle_f32x4(four[8 + k], four[12 + k], 0x88);
+        vf d = _mm512_shuffle_f32x4(four[8 + k], four[12 + k], 0xdd);
+        x[k] = _mm512_shuffle_f32x4(a, c, 0x88);
+        x[8 + k] = _mm512_shuffle_f32x4(a, c, 0xdd);
+        x[4 + k] = _mm512_shuffle_f32x4(b, d, 0x88);
+        x[12 + k] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+}
+
 #endif
