@@ -3,6 +3,12 @@
 #define _XOPEN_SOURCE 700
 #include "file_image.h"
 
+/* In place of the system's: a thousand waits for the disk say nothing here. */
+int fsync(int fd) {
+    (void)fd;
+    return 0;
+}
+
 enum { N_CACHES = 150, N_STEPS = 40, MAX_SEQUENCES = 4, MAX_TOKENS = 150 };
 
 static uint64_t state_of_random;
