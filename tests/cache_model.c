@@ -265,12 +265,12 @@ static void encode_up_to(cache_model *m, int sequence, int layer, int n, int onl
 static void cut(cache_model *m, int sequence, int layer, int n) {
     model_part *part = &m->sequences[sequence].parts[layer];
     part->n_tokens = n < part->n_tokens ? n : part->n_tokens;
+    int is_used[model_pages] = {0};
+    for (int t = 0; t < part->n_tokens; t++) {
+        is_used[t / m->spec.page_tokens] |= part->tokens[t].is_encoded;
+    }
     for (int page = 0; page < model_pages; page++) {
-        int is_used = 0;
-        for (int t = page * m->spec.page_tokens; t < (page + 1) * m->spec.page_tokens; t++) {
-            is_used |= t < part->n_tokens && part->tokens[t].is_encoded;
-        }
-        part->pages[page] = is_used ? part->pages[page] : 0;
+        part->pages[page] = is_used[page] ? part->pages[page] : 0;
     }
     part->has_exact &= part->n_tokens > 0;
 }
