@@ -255,6 +255,16 @@ static void no_access_leaves_any_buffer(void **state) {
     }
 }
 
+static void check_precisions(const test_backends *all, attend_case *c) {
+    for (size_t b = 0; b < all->n; b++) {
+        for (kvb_precision p = KVB_PRECISION_FAST; p <= KVB_PRECISION_PRECISE; p++) {
+            c->item.precision = p;
+            attend_cases_run(c, 1, all->list[b], NULL);
+            attend_case_check(c, all->list[b], (attend_precision)p);
+        }
+    }
+}
+
 /* Every width and a head dim of every kind with its last page ending at the guard: look-ups of whole vectors must not
  * read on. */
 static void no_width_reads_behind_its_page(void **state) {
@@ -264,23 +274,20 @@ static void no_width_reads_behind_its_page(void **state) {
     test_backends all = open_backends();
     for (int bits = 1; bits <= 8; bits++) {
         for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++) {
-            attend_shape shape = {.seed = (uint64_t)(bits * 1000 + dims[d]),
-                                  .k_bits = bits,
-                                  .v_bits = bits,
-                                  .k_dim = dims[d],
-                                  .v_dim = dims[d],
-                                  .group = 2,
-                                  .n_tokens = 16};
-            attend_case c;
-            attend_case_create(&c, &shape, &memory);
-            for (size_t b = 0; b < all.n; b++) {
-                for (kvb_precision p = KVB_PRECISION_FAST; p <= KVB_PRECISION_PRECISE; p++) {
-                    c.item.precision = p;
-                    attend_cases_run(&c, 1, all.list[b], NULL);
-                    attend_case_check(&c, all.list[b], (attend_precision)p);
-                }
+            for (int n_q = 1; n_q <= 5; n_q += 4) {
+                attend_shape shape = {.seed = (uint64_t)(bits * 1000 + dims[d]),
+                                      .k_bits = bits,
+                                      .v_bits = bits,
+                                      .k_dim = dims[d],
+                                      .v_dim = dims[d],
+                                      .group = 2,
+                                      .n_q = n_q,
+                                      .n_tokens = 16};
+                attend_case c;
+                attend_case_create(&c, &shape, &memory);
+                check_precisions(&all, &c);
+                attend_case_destroy(&c);
             }
-            attend_case_destroy(&c);
         }
     }
 }
@@ -370,16 +377,6 @@ static void flat_and_one_hot_softmax_agree_with_the_oracle(void **state) {
             assert_true(kinds[0] == 0 && kinds[1] == 0 && kinds[2] == 0 && kinds[3] == 0);
         }
         attend_case_destroy(&c);
-    }
-}
-
-static void check_precisions(const test_backends *all, attend_case *c) {
-    for (size_t b = 0; b < all->n; b++) {
-        for (kvb_precision p = KVB_PRECISION_FAST; p <= KVB_PRECISION_PRECISE; p++) {
-            c->item.precision = p;
-            attend_cases_run(c, 1, all->list[b], NULL);
-            attend_case_check(c, all->list[b], (attend_precision)p);
-        }
     }
 }
 
