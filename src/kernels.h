@@ -24,6 +24,7 @@ struct kvb_backend {
 
 extern const kvb_backend kvb_backend_scalar;
 #if defined(__x86_64__)
+extern const kvb_backend kvb_backend_avx512vbmi;
 extern const kvb_backend kvb_backend_avx512;
 extern const kvb_backend kvb_backend_avx2;
 #endif

@@ -31,6 +31,7 @@ typedef struct kvb_attend_tile {
     kvb_attend_side k, v;
     int k_is_rotated;
     int k_is_fast, v_is_fast; /* packed rows are read in fixed point */
+    int v_is_ordered;         /* and summed in an order of their own */
     int v_is_k;               /* values are prefixes of keys: of v only dim counts */
     /* Values from pages are summed as they are stored, rotated; exact ones beside them, as they came. So both halves of
      * an accumulator exist where both happen, else accumulator_dim is v.dim. Rotating every exact value instead would
@@ -59,6 +60,7 @@ typedef struct kvb_attend_work {
     float *weights; /* KVB_TILE_TOKENS of each row, dots at first */
     uint32_t *bits; /* kvb_visible_bits of each query */
     void *fixed;    /* KVB_FIXED_SCRATCH */
+    float *ordered; /* KVB_ORDERED_DIM of each row, up to KVB_FEW_ROWS, where v_is_ordered */
 } kvb_attend_work;
 
 /* attend_tile.c */

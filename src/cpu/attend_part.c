@@ -2,6 +2,8 @@
 #include "cpu/attend.h"
 #include "softmax.h"
 
+#include <string.h>
+
 void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int dim) {
     for (int r = 0; r < n_rows; r++) {
         kvb_softmax_state state;
@@ -11,12 +13,20 @@ void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int di
     }
 }
 
-/* Packed rows of a page. */
-static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_run *run, int n) {
+/* Packed rows of a page, and where those of the next run lie. */
+static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_run *run, int n,
+                                 const kvb_token_run *next) {
     uint8_t *block = (uint8_t *)run->page + side->block; /* read only, but kvb_packed serves writers too */
     kvb_packed_run rows = {.tables = side->tables, .packed = {.scales = block}, .first_row = run->row, .n_rows = n};
+    int is_known = next && next->source == KVB_SOURCE_PAGE && next->page;
+    const uint8_t *next_block = is_known ? (const uint8_t *)next->page + side->block : NULL;
     for (int p = 0; p < side->tables->n_planes; p++) {
         rows.packed.planes[p] = block + side->planes[p];
+        size_t bytes = (size_t)kvb_layout_plane_bytes(side->dim, side->tables->plane_widths[p]);
+        rows.next[p] = is_known ? next_block + side->planes[p] + next->row * bytes : NULL;
+    }
+    if (is_known) {
+        __builtin_prefetch(next_block + next->row * kvb_dtype_bytes(side->tables->scale_dtype));
     }
     return rows;
 }
@@ -26,7 +36,7 @@ static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int
                       const kvb_cpu_ops *ops) {
     size_t dim = (size_t)side->dim;
     if (run->source == KVB_SOURCE_PAGE && side->tables) {
-        kvb_packed_run rows = packed_run(side, run, n);
+        kvb_packed_run rows = packed_run(side, run, n, NULL);
         kvb_decode_job job = {.tables = rows.tables,
                               .packed = rows.packed,
                               .first_row = rows.first_row,
@@ -58,11 +68,11 @@ static int find_visible(const kvb_attend_tile *tile, int64_t first, int n, uint3
     return any != 0;
 }
 
-static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_attend_work *work,
-                const kvb_cpu_ops *ops) {
+static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_token_run *next,
+                const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
     if (is_page && tile->k_is_fast) {
-        kvb_packed_run keys = packed_run(&tile->k, run, n);
+        kvb_packed_run keys = packed_run(&tile->k, run, n, next);
         ops->dot_packed(&keys, tile->fixed_q, tile->fixed_factors, n_rows, work->fixed, work->weights);
     } else {
         read_rows(&tile->k, run, n, work->k, ops);
@@ -91,19 +101,30 @@ static void weigh_rows(const kvb_attend_part *part, int r, int n, const kvb_atte
     }
 }
 
+static void shrink(float *sums, size_t n, float factor) {
+    for (size_t i = 0; i < n; i++) {
+        sums[i] *= factor;
+    }
+}
+
+/* Sums in an order of their own, per row; 0 where values have none. */
+static size_t ordered_dim(const kvb_attend_tile *tile) {
+    return tile->v_is_ordered ? KVB_ORDERED_DIM((tile->v_is_k ? tile->k : tile->v).dim) : 0;
+}
+
 /* Dots become weights; a row's sums so far shrink when its maximum rises. */
 static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     const kvb_attend_tile *tile = part->tile;
-    size_t dim = (size_t)tile->accumulator_dim;
+    size_t dim = (size_t)tile->accumulator_dim, ordered = ordered_dim(tile);
     int n_rows = tile->n_q * tile->group;
     for (int first = 0; first < n_rows; first += KVB_WEIGH_ROWS) {
         float factors[KVB_WEIGH_ROWS];
         int n = n_rows - first < KVB_WEIGH_ROWS ? n_rows - first : KVB_WEIGH_ROWS;
         weigh_rows(part, first, n, work, factors, ops);
         for (int r = 0; r < n; r++) {
-            float *sums = part->states.accumulators + (size_t)(first + r) * dim;
-            for (size_t i = 0; factors[r] != 1.0f && i < dim; i++) {
-                sums[i] *= factors[r];
+            if (factors[r] != 1.0f) {
+                shrink(part->states.accumulators + (size_t)(first + r) * dim, dim, factors[r]);
+                shrink(work->ordered + (size_t)(first + r) * ordered, ordered, factors[r]);
             }
         }
     }
@@ -125,15 +146,19 @@ static int hides_illegal(const kvb_attend_tile *tile, int n, const kvb_attend_wo
     return 0;
 }
 
-static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, const kvb_attend_work *work,
-                const kvb_cpu_ops *ops) {
+static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, const kvb_token_run *next,
+                const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     const kvb_attend_tile *tile = part->tile;
     const kvb_attend_side *side = tile->v_is_k ? &tile->k : &tile->v;
     int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
     size_t half = is_page ? 0 : (size_t)(tile->accumulator_dim - tile->v.dim);
     float *sums = part->states.accumulators + half;
     if (is_page && tile->v_is_fast) {
-        kvb_packed_run values = packed_run(side, run, n);
+        kvb_packed_run values = packed_run(side, run, n, next);
+        if (tile->v_is_ordered) {
+            ops->add_ordered(&values, work->weights, n_rows, work->fixed, work->ordered);
+            return;
+        }
         ops->add_packed(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums, (size_t)tile->accumulator_dim);
         return;
     }
@@ -151,15 +176,25 @@ static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, co
 
 void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     const kvb_attend_tile *tile = part->tile;
-    kvb_attend_states_clear(&part->states, tile->n_q * tile->group, tile->accumulator_dim);
+    int n_rows = tile->n_q * tile->group;
+    kvb_attend_states_clear(&part->states, n_rows, tile->accumulator_dim);
+    memset(work->ordered, 0, (size_t)n_rows * ordered_dim(tile) * sizeof *work->ordered);
     for (int64_t token = part->begin; token < part->end;) {
         kvb_token_run run = kvb_token_run_at(tile->item->kv, token, part->end);
         int n = run.n_tokens < KVB_TILE_TOKENS ? (int)run.n_tokens : KVB_TILE_TOKENS;
-        if (find_visible(tile, token, n, work->bits)) {
-            dot(tile, &run, n, work, ops);
-            weigh(part, work, ops);
-            add(part, &run, n, work, ops);
-        }
         token += n;
+        if (find_visible(tile, token - n, n, work->bits)) {
+            kvb_token_run next = run; /* what this core reads next, most likely */
+            if (token < tile->end) {
+                next = kvb_token_run_at(tile->item->kv, token, tile->end);
+            }
+            dot(tile, &run, n, &next, work, ops);
+            weigh(part, work, ops);
+            add(part, &run, n, &next, work, ops);
+        }
+    }
+    if (tile->v_is_ordered) {
+        ops->finish_ordered((tile->v_is_k ? tile->k : tile->v).tables, tile->v.dim, work->ordered, n_rows,
+                            part->states.accumulators, (size_t)tile->accumulator_dim);
     }
 }

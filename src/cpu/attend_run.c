@@ -83,7 +83,8 @@ static void lay_out(schedule *s, arena *a) {
     for (size_t i = 0; i < s->capacity && !a->is_overflown; i++) {
         float *q = take(a, most.rows * most.k_dim, sizeof *q);
         float *rotated_q = take(a, most.rows * most.k_dim, sizeof *q);
-        int16_t *fixed_q = take(a, most.rows * KVB_FIXED_QUERY(most.k_dim), sizeof *fixed_q);
+        int16_t *fixed_q =
+            take(a, most.rows * larger(KVB_FIXED_QUERY(most.k_dim), KVB_ORDERED_DIM(most.k_dim)), sizeof *fixed_q);
         float *fixed_factors = take(a, most.rows, sizeof *fixed_factors);
         kvb_visible *visible = take(a, most.queries, sizeof *visible);
         kvb_attend_states states = take_states(a, &most), of_part = take_states(a, &most);
@@ -104,6 +105,7 @@ static void lay_out(schedule *s, arena *a) {
         work.weights = take(a, KVB_TILE_TOKENS * most.rows, sizeof *work.weights);
         work.bits = take(a, most.queries, sizeof *work.bits);
         work.fixed = take(a, 1, KVB_FIXED_SCRATCH(larger(most.k_dim, most.v_dim)));
+        work.ordered = take(a, KVB_FEW_ROWS * KVB_ORDERED_DIM(larger(most.k_dim, most.v_dim)), sizeof *work.ordered);
         if (a->base) {
             s->works[w] = work;
         }

@@ -79,6 +79,7 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
     int is_fast = item->precision == KVB_PRECISION_FAST;
     tile->k_is_fast = is_fast && ops->dot_packed && tile->k.tables;
     tile->v_is_fast = is_fast && ops->add_packed && (item->kv->format->v_prefix_of_k ? tile->k : tile->v).tables;
+    tile->v_is_ordered = tile->v_is_fast && ops->add_ordered && tile->n_q * tile->group <= KVB_FEW_ROWS;
     tile->v_is_k = item->kv->format->v_prefix_of_k;
     tile->accumulator_dim = kvb_attend_accumulator_dim(item->kv);
     tile->first_part = tile->n_parts = 0;

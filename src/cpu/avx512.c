@@ -2,7 +2,6 @@
  */
 #if defined(__x86_64__)
 #define KVB_ISA avx512
-#include "cpu/avx2_attend.h"
 #include "cpu/avx512_attend.h"
 #include "cpu/avx512_encode.h"
 #include "cpu/avx512_expand.h"
@@ -56,45 +55,31 @@ static void expand(const kvb_codec_tables *tables, const uint8_t *codes, float s
     }
 }
 
-static void fix_queries(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors) {
-    (n_rows >= KVB_AVX512_MANY ? kvb_avx512_fix_queries_many : kvb_avx2_fix_queries)(keys, q, n_rows, fixed, factors);
-}
+/* The two backends differ in the steps of packed rows alone. */
+#define ROW_STEPS                                                                                                      \
+    .is_legal = kvb_avx512_is_legal, .load = kvb_avx512_load, .rotate = kvb_avx512_rotate,                             \
+    .unrotate = kvb_avx512_unrotate, .sum_squares = sum_squares, .project = project, .quantize = quantize,             \
+    .pack = kvb_avx512_pack, .unpack = kvb_avx512_unpack, .expand = expand, .dot_rows = kvb_avx512_dot_rows,           \
+    .weigh = kvb_avx512_weigh, .weigh_many = kvb_avx512_weigh_many, .add_rows = kvb_avx512_add_rows,                   \
+    .add_packed = kvb_avx512_add_packed_many, .dot_each = kvb_avx512_dot_each, .add_each = kvb_avx512_add_each
+#define PACKED_STEPS(isa)                                                                                              \
+    .fix_queries = kvb_##isa##_fix_queries, .dot_packed = kvb_##isa##_dot_packed,                                      \
+    .add_ordered = kvb_##isa##_add_ordered, .finish_ordered = kvb_##isa##_finish_ordered
 
-static void dot_packed(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
-                       float *dots) {
-    (n_rows >= KVB_AVX512_MANY ? kvb_avx512_dot_packed_many : kvb_avx2_dot_packed)(keys, q, factors, n_rows, scratch,
-                                                                                   dots);
-}
-
-static void add_packed(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
-                       float *sums, size_t sums_stride) {
-    (n_rows >= KVB_AVX512_MANY ? kvb_avx512_add_packed_many : kvb_avx2_add_packed)(values, dim, weights, n_rows,
-                                                                                   scratch, sums, sums_stride);
-}
-
-static const kvb_cpu_ops ops = {
-    .is_legal = kvb_avx512_is_legal,
-    .load = kvb_avx512_load,
-    .rotate = kvb_avx512_rotate,
-    .unrotate = kvb_avx512_unrotate,
-    .sum_squares = sum_squares,
-    .project = project,
-    .quantize = quantize,
-    .pack = kvb_avx512_pack,
-    .unpack = kvb_avx512_unpack,
-    .expand = expand,
-    .dot_rows = kvb_avx512_dot_rows,
-    .weigh = kvb_avx512_weigh,
-    .weigh_many = kvb_avx512_weigh_many,
-    .add_rows = kvb_avx512_add_rows,
-    .fix_queries = fix_queries,
-    .dot_packed = dot_packed,
-    .add_packed = add_packed,
-    .dot_each = kvb_avx512_dot_each,
-    .add_each = kvb_avx512_add_each,
-};
+static const kvb_cpu_ops ops = {ROW_STEPS, PACKED_STEPS(avx512)};
+static const kvb_cpu_ops vbmi_ops = {ROW_STEPS, PACKED_STEPS(avx512vbmi)};
 
 #include "cpu/backend_table.h"
 
+static void attend_vbmi(const kvb_attend_job *job) {
+    kvb_cpu_attend(job, &vbmi_ops);
+}
+
+static int has_vbmi(void) {
+    return kvb_x86_has_avx512() && kvb_x86_has_vbmi();
+}
+
+const kvb_backend kvb_backend_avx512vbmi = {
+    .name = "avx512vbmi", .supported = has_vbmi, KVB_CPU_JOBS_BUT_ATTEND, .attend = attend_vbmi};
 const kvb_backend kvb_backend_avx512 = {.name = "avx512", .supported = kvb_x86_has_avx512, KVB_CPU_JOBS};
 #endif

@@ -16,6 +16,9 @@
 #define KVB_FIXED_SCRATCH(dim) (KVB_TILE_TOKENS * KVB_FIXED_DIM(dim) * (sizeof(int16_t) + 1))
 
 #define KVB_FIXED_QUERY(dim) (KVB_FIXED_DIM(dim) + (size_t)(dim) / 4) /* a query in fixed point, with scales in it */
+/* Room for a query in fixed point, and for sums in an instruction set's own order, of up to KVB_FEW_ROWS rows. */
+#define KVB_ORDERED_DIM(dim) (((size_t)(dim) + 511) / 512 * 512)
+#define KVB_FEW_ROWS 8
 
 /* Up to KVB_TILE_TOKENS packed rows, one after another in one block. */
 typedef struct kvb_packed_run {
@@ -23,6 +26,8 @@ typedef struct kvb_packed_run {
     kvb_packed packed; /* read only */
     size_t first_row;
     int n_rows;
+    /* Rows that will be read after these, to fetch them into caches; may be NULL. */
+    const uint8_t *next[KVB_MAX_PLANES];
 } kvb_packed_run;
 
 typedef struct kvb_cpu_ops {
@@ -62,6 +67,11 @@ typedef struct kvb_cpu_ops {
     /* The first `dim` values of each row. A weight of 0 adds nothing, whatever the row's scale. */
     void (*add_packed)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
                        float *sums, size_t sums_stride);
+    /* The same for up to KVB_FEW_ROWS rows, where an instruction set has it, into rows of KVB_ORDERED_DIM(head_dim)
+     * sums in its own order; and from there onto sums in the order of coordinates. */
+    void (*add_ordered)(const kvb_packed_run *values, const float *weights, int n_rows, void *scratch, float *ordered);
+    void (*finish_ordered)(const kvb_codec_tables *values, int dim, const float *ordered, int n_rows, float *sums,
+                           size_t sums_stride);
     /* Sums over rows of floats, bit-exact. */
     void (*dot_each)(const kvb_dot_job *job);
     void (*add_each)(const kvb_add_job *job);
