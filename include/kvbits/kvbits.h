@@ -96,7 +96,7 @@ KVB_API void kvb_parallel_for(const kvb_parallel *parallel, size_t n,
 /* A set of kernels, constant and never closed. Several can run side by side; all give equal packed bytes. */
 typedef struct kvb_backend kvb_backend;
 
-/* Opens "scalar" (more names come with their kernels) or, for NULL, the fastest that this machine supports.
+/* Opens "avx512vbmi", "avx512", "avx2", "neon" or "scalar", or, for NULL, the fastest that this machine supports.
  * KVB_ERROR_ARGUMENT for an unknown name (the sentence lists the known ones), KVB_ERROR_UNSUPPORTED for one that this
  * build or this processor lacks. */
 KVB_API KVB_CHECKED kvb_status kvb_backend_open(const char *name, const kvb_backend **out, kvb_error *error);
