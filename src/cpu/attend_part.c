@@ -31,6 +31,35 @@ static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_ru
     return rows;
 }
 
+/* Where row `row` of a source lies that holds rows as they came. */
+static const uint8_t *half_row(const kvb_attend_side *side, const kvb_token_run *run, size_t *stride) {
+    *stride = side->exact_stride;
+    const uint8_t *rows = run->source == KVB_SOURCE_EXACT_FIRST ? side->exact_first : side->exact_last;
+    if (run->source == KVB_SOURCE_PAGE) {
+        *stride = (size_t)side->dim * sizeof(uint16_t);
+        rows = (const uint8_t *)run->page + side->block;
+    }
+    return rows + run->row * *stride;
+}
+
+/* Rows as they came, in pages or beside them, and where those of the next run lie. */
+static kvb_half_run half_run(const kvb_attend_side *side, const kvb_token_run *run, int n, const kvb_token_run *next) {
+    kvb_half_run rows = {.dtype = side->dense, .n_rows = n, .dim = side->dim};
+    rows.rows = half_row(side, run, &rows.stride);
+    if (next && next->source == run->source && (next->source != KVB_SOURCE_PAGE || next->page)) {
+        size_t stride;
+        rows.next = half_row(side, next, &stride);
+    }
+    return rows;
+}
+
+/* 1 when the run's rows are multiplied as they lie. */
+static int takes_halves(const kvb_attend_tile *tile, const kvb_attend_side *side, const kvb_token_run *run,
+                        const kvb_cpu_ops *ops) {
+    int is_packed = run->source == KVB_SOURCE_PAGE && side->tables;
+    return !is_packed && ops->dot_halves && tile->n_q * tile->group <= KVB_FEW_ROWS;
+}
+
 /* The run's rows of one side as floats, side->dim apart: rotated when they lie packed in a page, else as they came. */
 static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int n, float *out,
                       const kvb_cpu_ops *ops) {
@@ -47,14 +76,9 @@ static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int
         kvb_cpu_decode(&job, ops);
         return;
     }
-    size_t stride = side->exact_stride;
-    const uint8_t *rows = run->source == KVB_SOURCE_EXACT_FIRST ? side->exact_first : side->exact_last;
-    if (run->source == KVB_SOURCE_PAGE) {
-        stride = dim * sizeof(uint16_t);
-        rows = (const uint8_t *)run->page + side->block;
-    }
+    kvb_half_run rows = half_run(side, run, n, NULL);
     for (int t = 0; t < n; t++) {
-        ops->load(rows + (run->row + (size_t)t) * stride, side->dense, side->dim, out + (size_t)t * dim);
+        ops->load(rows.rows + (size_t)t * rows.stride, side->dense, side->dim, out + (size_t)t * dim);
     }
 }
 
@@ -74,6 +98,9 @@ static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, co
     if (is_page && tile->k_is_fast) {
         kvb_packed_run keys = packed_run(&tile->k, run, n, next);
         ops->dot_packed(&keys, tile->fixed_q, tile->fixed_factors, n_rows, work->fixed, work->weights);
+    } else if (takes_halves(tile, &tile->k, run, ops)) {
+        kvb_half_run keys = half_run(&tile->k, run, n, next);
+        ops->dot_halves(tile->q, n_rows, &keys, work->weights);
     } else {
         read_rows(&tile->k, run, n, work->k, ops);
         const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
@@ -130,16 +157,17 @@ static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, cons
     }
 }
 
-/* 1 when some query does not see a value that is NaN or Inf: then 0 times that value must not be added. */
-static int hides_illegal(const kvb_attend_tile *tile, int n, const kvb_attend_work *work, const float *values,
-                         size_t stride, const kvb_cpu_ops *ops) {
+/* 1 when some query does not see a value that is NaN or Inf: then 0 times that value must not be added. `stride` is in
+ * bytes. */
+static int hides_illegal(const kvb_attend_tile *tile, int n, const kvb_attend_work *work, const void *values,
+                         size_t stride, kvb_dtype dtype, const kvb_cpu_ops *ops) {
     uint32_t all = n == KVB_TILE_TOKENS ? UINT32_MAX : ((uint32_t)1 << n) - 1;
     int is_partial = 0;
     for (int i = 0; i < tile->n_q; i++) {
         is_partial |= work->bits[i] != all;
     }
     for (int t = 0; is_partial && t < n; t++) {
-        if (!ops->is_legal(values + (size_t)t * stride, KVB_F32, tile->v.dim)) {
+        if (!ops->is_legal((const uint8_t *)values + (size_t)t * stride, dtype, tile->v.dim)) {
             return 1;
         }
     }
@@ -162,12 +190,21 @@ static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, co
         ops->add_packed(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums, (size_t)tile->accumulator_dim);
         return;
     }
-    float *values = tile->v_is_k ? work->k : work->v; /* the keys lie there already: read as floats, like these */
-    if (!tile->v_is_k) {
+    float *values = tile->v_is_k ? work->k : work->v;
+    size_t stride = (size_t)side->dim;
+    int are_halves = takes_halves(tile, side, run, ops);
+    if (are_halves) {
+        kvb_half_run halves = half_run(side, run, n, next);
+        halves.dim = tile->v.dim;
+        if (!hides_illegal(tile, n, work, halves.rows, halves.stride, halves.dtype, ops)) {
+            ops->add_halves(work->weights, n_rows, &halves, sums, (size_t)tile->accumulator_dim);
+            return;
+        }
+    }
+    if (are_halves || !tile->v_is_k) { /* else the keys lie there already */
         read_rows(side, run, n, values, ops);
     }
-    size_t stride = (size_t)side->dim;
-    if (hides_illegal(tile, n, work, values, stride, ops)) {
+    if (are_halves || hides_illegal(tile, n, work, values, stride * sizeof *values, KVB_F32, ops)) {
         kvb_scalar_add_seen(work->weights, n_rows, values, stride, n, tile->v.dim, sums, (size_t)tile->accumulator_dim);
     } else {
         ops->add_rows(work->weights, n_rows, values, stride, n, tile->v.dim, sums, (size_t)tile->accumulator_dim);

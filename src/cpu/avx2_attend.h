@@ -11,6 +11,8 @@ void kvb_avx2_dot_rows(const float *q, int n_rows, const float *k, int n_tokens,
 float kvb_avx2_weigh(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum);
 void kvb_avx2_add_rows(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
                        float *sums, size_t sums_stride);
+void kvb_avx2_dot_halves(const float *q, int n_rows, const kvb_half_run *keys, float *dots);
+void kvb_avx2_add_halves(const float *weights, int n_rows, const kvb_half_run *values, float *sums, size_t sums_stride);
 void kvb_avx2_fix_queries(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors);
 void kvb_avx2_dot_packed(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
                          float *dots);

@@ -5,5 +5,6 @@
 #include "cpu/vec_fused_avx2.h"
 
 #include "cpu/vec_floats.h"
+#include "cpu/vec_halves.h"
 #include "cpu/vec_softmax.h"
 #endif

@@ -9,6 +9,9 @@ void kvb_avx512_dot_rows(const float *q, int n_rows, const float *k, int n_token
 float kvb_avx512_weigh(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum);
 void kvb_avx512_add_rows(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
                          float *sums, size_t sums_stride);
+void kvb_avx512_dot_halves(const float *q, int n_rows, const kvb_half_run *keys, float *dots);
+void kvb_avx512_add_halves(const float *weights, int n_rows, const kvb_half_run *values, float *sums,
+                           size_t sums_stride);
 
 void kvb_avx512_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
 

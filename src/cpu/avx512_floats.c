@@ -5,6 +5,7 @@
 #include "cpu/vec_fused_avx512.h"
 
 #include "cpu/vec_floats.h"
+#include "cpu/vec_halves.h"
 #include "cpu/vec_softmax.h"
 
 #include "cpu/avx512_prefill_softmax.h"

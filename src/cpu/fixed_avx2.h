@@ -40,10 +40,6 @@ static inline int lut_word(int i) {
 
 /* ---- Floats ---- */
 
-static inline vf vf_load_halves(const uint16_t *from) {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
-}
-
 /* x where the weight is not 0, else 0, whatever x is. */
 static inline vf vf_unless_zero(vf weight, vf x) {
     return _mm256_and_ps(x, _mm256_cmp_ps(weight, vf_all(0.0f), _CMP_NEQ_UQ));

@@ -30,6 +30,15 @@ typedef struct kvb_packed_run {
     const uint8_t *next[KVB_MAX_PLANES];
 } kvb_packed_run;
 
+/* Up to KVB_TILE_TOKENS rows as they came, of KVB_F16 or KVB_BF16. */
+typedef struct kvb_half_run {
+    const uint8_t *rows;
+    size_t stride; /* in bytes */
+    kvb_dtype dtype;
+    int n_rows, dim;     /* the first dim values of each row */
+    const uint8_t *next; /* as in kvb_packed_run */
+} kvb_half_run;
+
 typedef struct kvb_cpu_ops {
     /* 1 when all n values are finite with magnitude up to KVB_MAX_ABS. */
     int (*is_legal)(const void *values, kvb_dtype dtype, int n);
@@ -59,6 +68,9 @@ typedef struct kvb_cpu_ops {
     /* sums row r += weights[r * KVB_TILE_TOKENS + t] * value t. Weights 0 times NaN may be NaN. */
     void (*add_rows)(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,
                      float *sums, size_t sums_stride);
+    /* Both on rows of halves, for up to KVB_FEW_ROWS query rows; NULL where an instruction set has none. */
+    void (*dot_halves)(const float *q, int n_rows, const kvb_half_run *keys, float *dots);
+    void (*add_halves)(const float *weights, int n_rows, const kvb_half_run *values, float *sums, size_t sums_stride);
     /* Attention on packed rows in fixed point; all NULL where an instruction set has none. Queries as integers, padded
      * to KVB_FIXED_DIM(dim) each in an order of the instruction set's own, and what an integer is worth. */
     void (*fix_queries)(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors);

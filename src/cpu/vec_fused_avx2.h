@@ -4,6 +4,16 @@
 
 #include "cpu/vec_avx2.h"
 
+#define VEC_HALVES
+static inline vf vf_load_halves(const uint16_t *from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+}
+
+static inline vf vf_load_bfloats(const uint16_t *from) {
+    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+}
+
 /* a * b + c */
 static inline vf vf_fma(vf a, vf b, vf c) {
     return _mm256_fmadd_ps(a, b, c);

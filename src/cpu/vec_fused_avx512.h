@@ -7,6 +7,16 @@
 
 #define VEC_NARROWER avx2 /* for rows that are no whole vectors */
 
+#define VEC_HALVES
+static inline vf vf_load_halves(const uint16_t *from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+}
+
+static inline vf vf_load_bfloats(const uint16_t *from) {
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+
 /* a * b + c */
 static inline vf vf_fma(vf a, vf b, vf c) {
     return _mm512_fmadd_ps(a, b, c);
