@@ -6,6 +6,7 @@
 #include "cpu/avx512_attend.h"
 #include "cpu/avx512_encode.h"
 #include "cpu/avx512_expand.h"
+#include "cpu/avx512_load.h"
 #include "cpu/avx512_pack.h"
 #include "cpu/avx512_rotate.h"
 #include "cpu/cpu_x86.h"
@@ -74,7 +75,7 @@ static void add_packed(const kvb_packed_run *values, int dim, const float *weigh
 
 static const kvb_cpu_ops ops = {
     .is_legal = kvb_avx512_is_legal,
-    .load = kvb_avx512_load,
+    .load = load,
     .rotate = kvb_avx512_rotate,
     .unrotate = kvb_avx512_unrotate,
     .sum_squares = sum_squares,
