@@ -77,6 +77,7 @@ static const kvb_cpu_ops ops = {
     .is_legal = kvb_avx512_is_legal,
     .load = load,
     .rotate = kvb_avx512_rotate,
+    .rotate_from = kvb_avx512_rotate_from,
     .unrotate = kvb_avx512_unrotate,
     .sum_squares = sum_squares,
     .project = project,

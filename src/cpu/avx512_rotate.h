@@ -9,13 +9,14 @@
 
 /* Signs before the forward transform, after the inverse one: all 0 where the rotation has none. */
 typedef struct ends {
+    const float *from; /* where the row comes from; may be where it goes */
     const uint32_t *signs;
     vf factor;
     int inverse;
 } ends;
 
-INLINE vf begin(const float *row, ends e, int at) {
-    vf x = vf_load(row + at);
+INLINE vf begin(ends e, int at) {
+    vf x = vf_load(e.from + at);
     return e.inverse ? x : vf_flip(x, e.signs + at);
 }
 
@@ -34,10 +35,10 @@ INLINE void finish(float *row, ends e, int at, vf x) {
 /* Four vectors side by side, so that none waits for another: butterflies inside each, then between them. */
 #define FOUR(a, b, c, d)                                                                                               \
     do {                                                                                                               \
-        x##a = begin(row, e, from + a * VEC_FLOATS);                                                                   \
-        x##b = begin(row, e, from + b * VEC_FLOATS);                                                                   \
-        x##c = begin(row, e, from + c * VEC_FLOATS);                                                                   \
-        x##d = begin(row, e, from + d * VEC_FLOATS);                                                                   \
+        x##a = begin(e, first + a * VEC_FLOATS);                                                                       \
+        x##b = begin(e, first + b * VEC_FLOATS);                                                                       \
+        x##c = begin(e, first + c * VEC_FLOATS);                                                                       \
+        x##d = begin(e, first + d * VEC_FLOATS);                                                                       \
         for (int h = 1; h < VEC_FLOATS; h *= 2) {                                                                      \
             x##a = vf_butterfly(x##a, h);                                                                              \
             x##b = vf_butterfly(x##b, h);                                                                              \
@@ -59,7 +60,7 @@ INLINE void finish(float *row, ends e, int at, vf x) {
         BUTTERFLY(d, h);                                                                                               \
     } while (0)
 
-/* With `half` values before `from` already there, the last stage joins both. */
+/* With `half` values before `at` already there, the last stage joins both. */
 INLINE void write(float *row, ends e, int at, vf x, int half, int is_last) {
     if (half) {
         vf before = vf_load(row + at - half);
@@ -72,7 +73,7 @@ INLINE void write(float *row, ends e, int at, vf x, int half, int is_last) {
     }
 }
 
-#define WRITE(i) write(row, e, from + i * VEC_FLOATS, x##i, half, is_last)
+#define WRITE(i) write(row, e, first + i * VEC_FLOATS, x##i, half, is_last)
 #define WRITE_FOUR(a, b, c, d)                                                                                         \
     do {                                                                                                               \
         WRITE(a);                                                                                                      \
@@ -82,7 +83,7 @@ INLINE void write(float *row, ends e, int at, vf x, int half, int is_last) {
     } while (0)
 
 /* Walsh-Hadamard of n vectors, n = 4, 8, 16. All but row and what `e` points at are constants. */
-INLINE void walsh(float *row, int from, int n, ends e, int half, int is_last) {
+INLINE void walsh(float *row, int first, int n, ends e, int half, int is_last) {
     vf x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15;
     FOUR(0, 1, 2, 3);
     if (n > 4) {
@@ -109,8 +110,7 @@ INLINE void walsh(float *row, int from, int n, ends e, int half, int is_last) {
 INLINE void walsh_of(float *row, int n, ends e) {
     switch (n) {
     case 32: {
-        vf x0 = vf_butterflies(begin(row, e, 0), VEC_FLOATS),
-           x1 = vf_butterflies(begin(row, e, VEC_FLOATS), VEC_FLOATS);
+        vf x0 = vf_butterflies(begin(e, 0), VEC_FLOATS), x1 = vf_butterflies(begin(e, VEC_FLOATS), VEC_FLOATS);
         BUTTERFLY(0, 1);
         finish(row, e, 0, x0);
         finish(row, e, VEC_FLOATS, x1);
@@ -134,9 +134,9 @@ INLINE void walsh_of(float *row, int n, ends e) {
 /* ---- Head dims that are no power of two ---- */
 
 /* Transforms of length `run` over the row, into `out`. */
-INLINE void short_walsh(const float *row, int n, int run, ends e, float *out) {
+INLINE void short_walsh(int n, int run, ends e, float *out) {
     for (int i = 0; i < n; i += VEC_FLOATS) {
-        vf x = load_at(row, n, i);
+        vf x = load_at(e.from, n, i);
         x = e.inverse ? x : vf_flip(x, e.signs + i); /* masks go on behind the row */
         vf_store(out + i, vf_butterflies(x, run));
     }
@@ -197,7 +197,7 @@ INLINE void mix(const mixing *of, int run, ends e, float *row) {
     float x[KVB_MAX_HEAD_DIM + VEC_FLOATS];
     int step = run > VEC_FLOATS ? 2 : 1, n_vectors = (of->n + VEC_FLOATS - 1) / VEC_FLOATS;
     mixing o = {of->negative, of->n, of->m, run};
-    short_walsh(row, of->n, run, e, x);
+    short_walsh(of->n, run, e, x);
     for (int part = 0; part < step; part++) {
         const float *columns = x + part * VEC_FLOATS;
         int i = part;
@@ -240,8 +240,8 @@ INLINE void mix_of(const mixing *of, ends e, float *row) {
 }
 
 /* `inverse` a constant */
-INLINE void transform(const kvb_codec_tables *tables, int inverse, float *row) {
-    ends e = {tables->sign_masks, vf_all(tables->inverse_sqrt_dim), inverse};
+INLINE void transform(const kvb_codec_tables *tables, int inverse, const float *from, float *row) {
+    ends e = {from, tables->sign_masks, vf_all(tables->inverse_sqrt_dim), inverse};
     if (tables->rotation == KVB_ROTATION_NONE) {
         return;
     }
@@ -253,9 +253,14 @@ INLINE void transform(const kvb_codec_tables *tables, int inverse, float *row) {
 }
 
 static void KVB_STEP(rotate)(const kvb_codec_tables *tables, float *row) {
-    transform(tables, 0, row);
+    transform(tables, 0, row, row);
 }
 
 static void KVB_STEP(unrotate)(const kvb_codec_tables *tables, float *row) {
-    transform(tables, 1, row);
+    transform(tables, 1, row, row);
+}
+
+/* Not for a codec without rotation. */
+static void KVB_STEP(rotate_from)(const kvb_codec_tables *tables, const float *from, float *row) {
+    transform(tables, 0, from, row);
 }

@@ -80,16 +80,19 @@ static void find_scale(const kvb_encode_job *job, row_state *s) {
     }
 }
 
-/* A scale of 0 or NaN comes with codes 0. */
-static void choose_codes(const kvb_encode_job *job, const kvb_cpu_ops *ops, row_state *s, uint8_t *codes) {
-    const kvb_codec_tables *tables = job->tables;
+static void choose_codes(const kvb_encode_job *job, const kvb_cpu_ops *ops, const row_state *s, uint8_t *codes) {
     if (s->factor > 0.0f) {
-        ops->quantize(tables, s->row, s->factor, codes);
-        if (tables->scale == KVB_SCALE_LSQ) {
-            float row_c, c_c;
-            ops->project(tables, s->row, codes, &row_c, &c_c);
-            s->scale = c_c > 0.0f ? round_scale(tables->scale_dtype, row_c / c_c, job->stats) : 0.0f;
-        }
+        ops->quantize(job->tables, s->row, s->factor, codes);
+    }
+}
+
+/* A scale of 0 or NaN comes with codes 0. */
+static void finish_scale(const kvb_encode_job *job, const kvb_cpu_ops *ops, row_state *s, uint8_t *codes) {
+    const kvb_codec_tables *tables = job->tables;
+    if (s->factor > 0.0f && tables->scale == KVB_SCALE_LSQ) {
+        float row_c, c_c;
+        ops->project(tables, s->row, codes, &row_c, &c_c);
+        s->scale = c_c > 0.0f ? round_scale(tables->scale_dtype, row_c / c_c, job->stats) : 0.0f;
     }
     if (s->scale == 0.0f || isnan(s->scale)) {
         memset(codes, 0, (size_t)tables->head_dim);
@@ -97,34 +100,49 @@ static void choose_codes(const kvb_encode_job *job, const kvb_cpu_ops *ops, row_
     }
 }
 
+/* Rotated, in the buffer unless it may stay where it is. */
+static const float *read_row(const kvb_encode_job *job, const kvb_cpu_ops *ops, size_t i, float *buffer) {
+    const kvb_codec_tables *tables = job->tables;
+    const void *input = row_at(job->rows, job->dtype, job->row_stride, i);
+    if (job->dtype == KVB_F32 && tables->rotation == KVB_ROTATION_NONE) {
+        return input;
+    }
+    if (job->dtype == KVB_F32 && ops->rotate_from) {
+        ops->rotate_from(tables, input, buffer);
+    } else {
+        ops->load(input, job->dtype, tables->head_dim, buffer);
+        ops->rotate(tables, buffer);
+    }
+    return buffer;
+}
+
 /* A few rows at a time go through each step, because a row's scale takes long to come and its codes wait for it. */
 void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops) {
     enum { most = 4 };
     const kvb_codec_tables *tables = job->tables;
     _Alignas(buffer_alignment) float buffers[most][KVB_MAX_HEAD_DIM];
-    _Alignas(buffer_alignment) uint8_t codes[KVB_MAX_HEAD_DIM];
+    _Alignas(buffer_alignment) uint8_t codes[most][KVB_MAX_HEAD_DIM];
     row_state states[most];
-    int is_direct = job->dtype == KVB_F32 && tables->rotation == KVB_ROTATION_NONE;
     for (size_t first = 0; first < job->n_rows; first += most) {
         size_t n = job->n_rows - first < most ? job->n_rows - first : most;
         for (size_t i = 0; i < n; i++) {
-            const void *input = row_at(job->rows, job->dtype, job->row_stride, first + i);
-            states[i].row = is_direct ? input : buffers[i];
-            if (!is_direct) {
-                ops->load(input, job->dtype, tables->head_dim, buffers[i]);
-                ops->rotate(tables, buffers[i]);
-            }
+            states[i].row = read_row(job, ops, first + i, buffers[i]);
             states[i].sum = ops->sum_squares(states[i].row, tables->head_dim);
         }
         for (size_t i = 0; i < n; i++) {
             find_scale(job, &states[i]);
         }
         for (size_t i = 0; i < n; i++) {
+            choose_codes(job, ops, &states[i], codes[i]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            finish_scale(job, ops, &states[i], codes[i]);
+        }
+        for (size_t i = 0; i < n; i++) {
             uint8_t *planes[KVB_MAX_PLANES];
             size_t at = job->first_row + first + i;
-            choose_codes(job, ops, &states[i], codes);
             locate_planes(tables, &job->packed, at, planes);
-            ops->pack(tables, codes, planes);
+            ops->pack(tables, codes[i], planes);
             store_scale(tables->scale_dtype, job->packed.scales, at, states[i].scale);
         }
     }
