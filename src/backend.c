@@ -7,9 +7,7 @@
 /* Fastest first: kvb_backend_open(NULL) takes the first that the machine supports. */
 static const kvb_backend *const backends[] = {
 #if defined(__x86_64__)
-    &kvb_backend_avx512vbmi,
-    &kvb_backend_avx512,
-    &kvb_backend_avx2,
+    &kvb_backend_avx512vbmi, &kvb_backend_avx512, &kvb_backend_avx2,
 #endif
 #if defined(__aarch64__)
     &kvb_backend_neon,

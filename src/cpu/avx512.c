@@ -5,6 +5,7 @@
 #include "cpu/avx512_attend.h"
 #include "cpu/avx512_encode.h"
 #include "cpu/avx512_expand.h"
+#include "cpu/avx512_load.h"
 #include "cpu/avx512_pack.h"
 #include "cpu/avx512_rotate.h"
 #include "cpu/cpu_x86.h"
@@ -57,7 +58,7 @@ static void expand(const kvb_codec_tables *tables, const uint8_t *codes, float s
 
 /* The two backends differ in the steps of packed rows alone. */
 #define ROW_STEPS                                                                                                      \
-    .is_legal = kvb_avx512_is_legal, .load = kvb_avx512_load, .rotate = kvb_avx512_rotate,                             \
+    .is_legal = kvb_avx512_is_legal, .load = load, .rotate = kvb_avx512_rotate, .rotate_from = kvb_avx512_rotate_from, \
     .unrotate = kvb_avx512_unrotate, .sum_squares = sum_squares, .project = project, .quantize = quantize,             \
     .pack = kvb_avx512_pack, .unpack = kvb_avx512_unpack, .expand = expand, .dot_rows = kvb_avx512_dot_rows,           \
     .weigh = kvb_avx512_weigh, .weigh_many = kvb_avx512_weigh_many, .add_rows = kvb_avx512_add_rows,                   \

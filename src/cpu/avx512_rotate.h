@@ -9,13 +9,14 @@
 
 /* Signs before the forward transform, after the inverse one: all 0 where the rotation has none. */
 typedef struct ends {
-    const uint32_t *signs;
     vf factor;
+    const float *from; /* where the row comes from; may be where it goes */
+    const uint32_t *signs;
     int inverse;
 } ends;
 
-INLINE vf begin(const float *row, ends e, int at) {
-    vf x = vf_load(row + at);
+INLINE vf begin(ends e, int at) {
+    vf x = vf_load(e.from + at);
     return e.inverse ? x : vf_flip(x, e.signs + at);
 }
 
@@ -24,42 +25,31 @@ INLINE void finish(float *row, ends e, int at, vf x) {
     vf_store(row + at, e.inverse ? vf_flip(x, e.signs + at) : x);
 }
 
-#define BUTTERFLY(a, b)                                                                                                \
-    do {                                                                                                               \
-        vf sum = vf_add(x##a, x##b);                                                                                   \
-        x##b = vf_sub(x##a, x##b);                                                                                     \
-        x##a = sum;                                                                                                    \
-    } while (0)
+INLINE void butterfly(vf *a, vf *b) {
+    vf sum = vf_add(*a, *b);
+    *b = vf_sub(*a, *b);
+    *a = sum;
+}
 
-/* Four vectors side by side, so that none waits for another: butterflies inside each, then between them. */
-#define FOUR(a, b, c, d)                                                                                               \
-    do {                                                                                                               \
-        x##a = begin(row, e, from + a * VEC_FLOATS);                                                                   \
-        x##b = begin(row, e, from + b * VEC_FLOATS);                                                                   \
-        x##c = begin(row, e, from + c * VEC_FLOATS);                                                                   \
-        x##d = begin(row, e, from + d * VEC_FLOATS);                                                                   \
-        for (int h = 1; h < VEC_FLOATS; h *= 2) {                                                                      \
-            x##a = vf_butterfly(x##a, h);                                                                              \
-            x##b = vf_butterfly(x##b, h);                                                                              \
-            x##c = vf_butterfly(x##c, h);                                                                              \
-            x##d = vf_butterfly(x##d, h);                                                                              \
-        }                                                                                                              \
-        BUTTERFLY(a, b);                                                                                               \
-        BUTTERFLY(c, d);                                                                                               \
-        BUTTERFLY(a, c);                                                                                               \
-        BUTTERFLY(b, d);                                                                                               \
-    } while (0)
+/* The next four vectors side by side, so that none waits for another: butterflies inside each, then between them. */
+INLINE void four(ends e, int at, vf *a, vf *b, vf *c, vf *d) {
+    *a = begin(e, at);
+    *b = begin(e, at + VEC_FLOATS);
+    *c = begin(e, at + 2 * VEC_FLOATS);
+    *d = begin(e, at + 3 * VEC_FLOATS);
+    for (int h = 1; h < VEC_FLOATS; h *= 2) {
+        *a = vf_butterfly(*a, h);
+        *b = vf_butterfly(*b, h);
+        *c = vf_butterfly(*c, h);
+        *d = vf_butterfly(*d, h);
+    }
+    butterfly(a, b);
+    butterfly(c, d);
+    butterfly(a, c);
+    butterfly(b, d);
+}
 
-/* The next stage over eight vectors. */
-#define EIGHT(a, b, c, d, e, f, g, h)                                                                                  \
-    do {                                                                                                               \
-        BUTTERFLY(a, e);                                                                                               \
-        BUTTERFLY(b, f);                                                                                               \
-        BUTTERFLY(c, g);                                                                                               \
-        BUTTERFLY(d, h);                                                                                               \
-    } while (0)
-
-/* With `half` values before `from` already there, the last stage joins both. */
+/* With `half` values before `at` already there, the last stage joins both. */
 INLINE void write(float *row, ends e, int at, vf x, int half, int is_last) {
     if (half) {
         vf before = vf_load(row + at - half);
@@ -72,46 +62,54 @@ INLINE void write(float *row, ends e, int at, vf x, int half, int is_last) {
     }
 }
 
-#define WRITE(i) write(row, e, from + i * VEC_FLOATS, x##i, half, is_last)
-#define WRITE_FOUR(a, b, c, d)                                                                                         \
-    do {                                                                                                               \
-        WRITE(a);                                                                                                      \
-        WRITE(b);                                                                                                      \
-        WRITE(c);                                                                                                      \
-        WRITE(d);                                                                                                      \
-    } while (0)
+INLINE void write_four(float *row, ends e, int at, const vf x[4], int half, int is_last) {
+    for (int i = 0; i < 4; i++) {
+        write(row, e, at + i * VEC_FLOATS, x[i], half, is_last);
+    }
+}
 
 /* Walsh-Hadamard of n vectors, n = 4, 8, 16. All but row and what `e` points at are constants. */
-INLINE void walsh(float *row, int from, int n, ends e, int half, int is_last) {
+INLINE void walsh(float *row, int first, int n, ends e, int half, int is_last) {
     vf x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15;
-    FOUR(0, 1, 2, 3);
+    four(e, first, &x0, &x1, &x2, &x3);
     if (n > 4) {
-        FOUR(4, 5, 6, 7);
-        EIGHT(0, 1, 2, 3, 4, 5, 6, 7);
+        four(e, first + 4 * VEC_FLOATS, &x4, &x5, &x6, &x7);
+        butterfly(&x0, &x4);
+        butterfly(&x1, &x5);
+        butterfly(&x2, &x6);
+        butterfly(&x3, &x7);
     }
     if (n > 8) {
-        FOUR(8, 9, 10, 11);
-        FOUR(12, 13, 14, 15);
-        EIGHT(8, 9, 10, 11, 12, 13, 14, 15);
-        EIGHT(0, 1, 2, 3, 8, 9, 10, 11);
-        EIGHT(4, 5, 6, 7, 12, 13, 14, 15);
+        four(e, first + 8 * VEC_FLOATS, &x8, &x9, &x10, &x11);
+        four(e, first + 12 * VEC_FLOATS, &x12, &x13, &x14, &x15);
+        butterfly(&x8, &x12);
+        butterfly(&x9, &x13);
+        butterfly(&x10, &x14);
+        butterfly(&x11, &x15);
+        butterfly(&x0, &x8);
+        butterfly(&x1, &x9);
+        butterfly(&x2, &x10);
+        butterfly(&x3, &x11);
+        butterfly(&x4, &x12);
+        butterfly(&x5, &x13);
+        butterfly(&x6, &x14);
+        butterfly(&x7, &x15);
     }
-    WRITE_FOUR(0, 1, 2, 3);
+    write_four(row, e, first, (vf[4]){x0, x1, x2, x3}, half, is_last);
     if (n > 4) {
-        WRITE_FOUR(4, 5, 6, 7);
+        write_four(row, e, first + 4 * VEC_FLOATS, (vf[4]){x4, x5, x6, x7}, half, is_last);
     }
     if (n > 8) {
-        WRITE_FOUR(8, 9, 10, 11);
-        WRITE_FOUR(12, 13, 14, 15);
+        write_four(row, e, first + 8 * VEC_FLOATS, (vf[4]){x8, x9, x10, x11}, half, is_last);
+        write_four(row, e, first + 12 * VEC_FLOATS, (vf[4]){x12, x13, x14, x15}, half, is_last);
     }
 }
 
 INLINE void walsh_of(float *row, int n, ends e) {
     switch (n) {
     case 32: {
-        vf x0 = vf_butterflies(begin(row, e, 0), VEC_FLOATS),
-           x1 = vf_butterflies(begin(row, e, VEC_FLOATS), VEC_FLOATS);
-        BUTTERFLY(0, 1);
+        vf x0 = vf_butterflies(begin(e, 0), VEC_FLOATS), x1 = vf_butterflies(begin(e, VEC_FLOATS), VEC_FLOATS);
+        butterfly(&x0, &x1);
         finish(row, e, 0, x0);
         finish(row, e, VEC_FLOATS, x1);
         break;
@@ -134,9 +132,9 @@ INLINE void walsh_of(float *row, int n, ends e) {
 /* ---- Head dims that are no power of two ---- */
 
 /* Transforms of length `run` over the row, into `out`. */
-INLINE void short_walsh(const float *row, int n, int run, ends e, float *out) {
+INLINE void short_walsh(int n, int run, ends e, float *out) {
     for (int i = 0; i < n; i += VEC_FLOATS) {
-        vf x = load_at(row, n, i);
+        vf x = load_at(e.from, n, i);
         x = e.inverse ? x : vf_flip(x, e.signs + i); /* masks go on behind the row */
         vf_store(out + i, vf_butterflies(x, run));
     }
@@ -197,7 +195,7 @@ INLINE void mix(const mixing *of, int run, ends e, float *row) {
     float x[KVB_MAX_HEAD_DIM + VEC_FLOATS];
     int step = run > VEC_FLOATS ? 2 : 1, n_vectors = (of->n + VEC_FLOATS - 1) / VEC_FLOATS;
     mixing o = {of->negative, of->n, of->m, run};
-    short_walsh(row, of->n, run, e, x);
+    short_walsh(of->n, run, e, x);
     for (int part = 0; part < step; part++) {
         const float *columns = x + part * VEC_FLOATS;
         int i = part;
@@ -240,8 +238,8 @@ INLINE void mix_of(const mixing *of, ends e, float *row) {
 }
 
 /* `inverse` a constant */
-INLINE void transform(const kvb_codec_tables *tables, int inverse, float *row) {
-    ends e = {tables->sign_masks, vf_all(tables->inverse_sqrt_dim), inverse};
+INLINE void transform(const kvb_codec_tables *tables, int inverse, const float *from, float *row) {
+    ends e = {vf_all(tables->inverse_sqrt_dim), from, tables->sign_masks, inverse};
     if (tables->rotation == KVB_ROTATION_NONE) {
         return;
     }
@@ -253,9 +251,14 @@ INLINE void transform(const kvb_codec_tables *tables, int inverse, float *row) {
 }
 
 static void KVB_STEP(rotate)(const kvb_codec_tables *tables, float *row) {
-    transform(tables, 0, row);
+    transform(tables, 0, row, row);
 }
 
 static void KVB_STEP(unrotate)(const kvb_codec_tables *tables, float *row) {
-    transform(tables, 1, row);
+    transform(tables, 1, row, row);
+}
+
+/* Not for a codec without rotation. */
+static void KVB_STEP(rotate_from)(const kvb_codec_tables *tables, const float *from, float *row) {
+    transform(tables, 0, from, row);
 }

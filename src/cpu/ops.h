@@ -45,6 +45,8 @@ typedef struct kvb_cpu_ops {
     void (*load)(const void *values, kvb_dtype dtype, int n, float *out);
     /* In place; signs, then Hadamard. */
     void (*rotate)(const kvb_codec_tables *tables, float *row);
+    /* The same from one buffer into another; NULL: load, then rotate. */
+    void (*rotate_from)(const kvb_codec_tables *tables, const float *from, float *row);
     void (*unrotate)(const kvb_codec_tables *tables, float *row);
     float (*sum_squares)(const float *row, int n);
     /* <row, c> and <c, c> where c are the codes' centroids. */

@@ -7,6 +7,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Vectors that lie across two cache lines cost twice. */
+enum { buffer_alignment = 64 };
+
 static const void *row_at(const void *rows, kvb_dtype dtype, size_t row_stride, size_t row) {
     return (const uint8_t *)rows + row * row_stride * kvb_dtype_bytes(dtype);
 }
@@ -54,51 +57,94 @@ static float read_scale(kvb_dtype dtype, const void *scales, size_t row) {
     return dtype == KVB_F16 ? kvb_half_to_float(((const uint16_t *)scales)[row]) : ((const float *)scales)[row];
 }
 
-/* Codes of a rotated row and its scale as stored. A scale of 0 or NaN comes with codes 0. */
-static float choose_codes(const kvb_encode_job *job, const kvb_cpu_ops *ops, const float *row, uint8_t *codes) {
+/* A rotated row on its way to codes. */
+typedef struct row_state {
+    const float *row;
+    float sum;    /* of squares */
+    float scale;  /* 0 or NaN: codes 0 */
+    float factor; /* codes come from row * factor; 0: there are none */
+} row_state;
+
+static void find_scale(const kvb_encode_job *job, row_state *s) {
     const kvb_codec_tables *tables = job->tables;
-    float scale = 0.0f;
-    float sum = ops->sum_squares(row, tables->head_dim);
-    if (!isfinite(sum)) {
+    s->scale = s->factor = 0.0f;
+    if (!isfinite(s->sum)) {
         job->stats->not_finite_rows++;
-        scale = NAN;
-    } else if (sum > 0.0f) {
-        scale = sqrtf(sum) / tables->sqrt_dim;
+        s->scale = NAN;
+    } else if (s->sum > 0.0f) {
+        s->scale = sqrtf(s->sum) / tables->sqrt_dim;
         if (tables->scale == KVB_SCALE_NORM) {
-            scale = round_scale(tables->scale_dtype, scale, job->stats);
+            s->scale = round_scale(tables->scale_dtype, s->scale, job->stats);
         }
-        if (scale > 0.0f) {
-            ops->quantize(tables, row, 1.0f / scale, codes);
-        }
-        if (tables->scale == KVB_SCALE_LSQ) {
-            float row_c, c_c;
-            ops->project(tables, row, codes, &row_c, &c_c);
-            scale = c_c > 0.0f ? round_scale(tables->scale_dtype, row_c / c_c, job->stats) : 0.0f;
-        }
+        s->factor = s->scale > 0.0f ? 1.0f / s->scale : 0.0f;
     }
-    if (scale == 0.0f || isnan(scale)) {
-        memset(codes, 0, (size_t)tables->head_dim);
-    }
-    return scale == 0.0f ? 0.0f : scale; /* never -0 */
 }
 
-void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops) {
+static void choose_codes(const kvb_encode_job *job, const kvb_cpu_ops *ops, const row_state *s, uint8_t *codes) {
+    if (s->factor > 0.0f) {
+        ops->quantize(job->tables, s->row, s->factor, codes);
+    }
+}
+
+/* A scale of 0 or NaN comes with codes 0. */
+static void finish_scale(const kvb_encode_job *job, const kvb_cpu_ops *ops, row_state *s, uint8_t *codes) {
     const kvb_codec_tables *tables = job->tables;
-    float buffer[KVB_MAX_HEAD_DIM];
-    uint8_t codes[KVB_MAX_HEAD_DIM];
-    int is_direct = job->dtype == KVB_F32 && tables->rotation == KVB_ROTATION_NONE;
-    for (size_t i = 0; i < job->n_rows; i++) {
-        const void *input = row_at(job->rows, job->dtype, job->row_stride, i);
-        const float *row = is_direct ? input : buffer;
-        if (!is_direct) {
-            ops->load(input, job->dtype, tables->head_dim, buffer);
-            ops->rotate(tables, buffer);
+    if (s->factor > 0.0f && tables->scale == KVB_SCALE_LSQ) {
+        float row_c, c_c;
+        ops->project(tables, s->row, codes, &row_c, &c_c);
+        s->scale = c_c > 0.0f ? round_scale(tables->scale_dtype, row_c / c_c, job->stats) : 0.0f;
+    }
+    if (s->scale == 0.0f || isnan(s->scale)) {
+        memset(codes, 0, (size_t)tables->head_dim);
+        s->scale = s->scale == 0.0f ? 0.0f : s->scale; /* never -0 */
+    }
+}
+
+/* Rotated, in the buffer unless it may stay where it is. */
+static const float *read_row(const kvb_encode_job *job, const kvb_cpu_ops *ops, size_t i, float *buffer) {
+    const kvb_codec_tables *tables = job->tables;
+    const void *input = row_at(job->rows, job->dtype, job->row_stride, i);
+    if (job->dtype == KVB_F32 && tables->rotation == KVB_ROTATION_NONE) {
+        return input;
+    }
+    if (job->dtype == KVB_F32 && ops->rotate_from) {
+        ops->rotate_from(tables, input, buffer);
+    } else {
+        ops->load(input, job->dtype, tables->head_dim, buffer);
+        ops->rotate(tables, buffer);
+    }
+    return buffer;
+}
+
+/* A few rows at a time go through each step, because a row's scale takes long to come and its codes wait for it. */
+void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops) {
+    enum { most = 4 };
+    const kvb_codec_tables *tables = job->tables;
+    _Alignas(buffer_alignment) float buffers[most][KVB_MAX_HEAD_DIM];
+    _Alignas(buffer_alignment) uint8_t codes[most][KVB_MAX_HEAD_DIM];
+    row_state states[most];
+    for (size_t first = 0; first < job->n_rows; first += most) {
+        size_t n = job->n_rows - first < most ? job->n_rows - first : most;
+        for (size_t i = 0; i < n; i++) {
+            states[i].row = read_row(job, ops, first + i, buffers[i]);
+            states[i].sum = ops->sum_squares(states[i].row, tables->head_dim);
         }
-        float scale = choose_codes(job, ops, row, codes);
-        uint8_t *planes[KVB_MAX_PLANES];
-        locate_planes(tables, &job->packed, job->first_row + i, planes);
-        ops->pack(tables, codes, planes);
-        store_scale(tables->scale_dtype, job->packed.scales, job->first_row + i, scale);
+        for (size_t i = 0; i < n; i++) {
+            find_scale(job, &states[i]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            choose_codes(job, ops, &states[i], codes[i]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            finish_scale(job, ops, &states[i], codes[i]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            uint8_t *planes[KVB_MAX_PLANES];
+            size_t at = job->first_row + first + i;
+            locate_planes(tables, &job->packed, at, planes);
+            ops->pack(tables, codes[i], planes);
+            store_scale(tables->scale_dtype, job->packed.scales, at, states[i].scale);
+        }
     }
     job->stats->rows += job->n_rows;
 }
@@ -112,7 +158,7 @@ static float unpack_row(const kvb_codec_tables *tables, const kvb_packed *packed
 }
 
 void kvb_cpu_decode(const kvb_decode_job *job, const kvb_cpu_ops *ops) {
-    uint8_t codes[KVB_MAX_HEAD_DIM];
+    _Alignas(buffer_alignment) uint8_t codes[KVB_MAX_HEAD_DIM];
     for (size_t i = 0; i < job->n_rows; i++) {
         float *out = job->out + i * job->row_stride;
         float scale = unpack_row(job->tables, &job->packed, job->first_row + i, ops, codes);
