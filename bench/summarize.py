@@ -76,7 +76,7 @@ def machine(run):
     yield f"kvbits {run['kvbits']}, {run['compiler']}, {run['system']}; {run['processors']} x {run['processor']}{family}, "
     yield (f"caches {run['l1_bytes'] >> 10} KiB, {run['l2_bytes'] >> 10} KiB, {run['l3_bytes'] >> 20} MiB; "
            f"{', '.join(sets) or 'no vector sets listed'}; load before the run {run['load_before']:.1f}.")
-    if run.get("taken_by_others", 0.0) > 0.05:
+    if run.get("taken_by_others", 0.0) > 0.15:
         yield f"**Not idle**: other processes took {100 * run['taken_by_others']:.0f} % of the processors."
     yield f"Peers: {run['peers']}." if run.get("peers") else "Peers: none."
     if not run["complete"]:

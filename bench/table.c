@@ -10,7 +10,7 @@ static void print_machine(kvb_bench_text *text, const kvb_bench_result *result) 
     kvb_bench_print(text, "%d x %s (family %d, model %d), caches %zu KiB, %zu KiB, %zu MiB; load before the run %.1f\n",
                     m->processors, m->processor, m->family, m->model, m->caches[0] >> 10, m->caches[1] >> 10,
                     m->caches[2] >> 20, m->load);
-    if (result->others > 0.05)
+    if (result->others > 0.15)
         kvb_bench_print(text, "NOT IDLE: other processes took %.0f %% of the processors; do not trust these figures.\n",
                         100.0 * result->others);
     if (result->peers[0])
