@@ -207,10 +207,14 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
         const uint8_t *data = ring + stage * stage_bytes;
         barrier_wait(&full[stage], parity);
         float c[D::blocks][4];
-        half scales[TOKENS / 4]; // K of tokens g, g + 8, ..., then V
+        __align__(16) half scales[TOKENS / 4]; // K of tokens g, g + 8, ..., then V
+        if constexpr (TOKENS == 16) {
+            *(uint2 *)scales = *(const uint2 *)(data + T::scales + g * (TOKENS / 2));
+        } else {
 #pragma unroll
-        for (int i = 0; i < TOKENS / 4; i += 8) {
-            *(uint4 *)&scales[i] = *(const uint4 *)(data + T::scales + g * (TOKENS / 2) + i * 2);
+            for (int i = 0; i < TOKENS / 4; i += 8) {
+                *(uint4 *)&scales[i] = *(const uint4 *)(data + T::scales + g * (TOKENS / 2) + i * 2);
+            }
         }
 #pragma unroll
         for (int b = 0; b < D::blocks; b++) {
