@@ -112,6 +112,33 @@ static void all_workers_run_at_the_same_time(void **state) {
     kvb_threads_destroy(pool);
 }
 
+/* Both begin before either goes on; worker 0 returns at once, the other one long after. */
+typedef struct late {
+    atomic_int arrived, done;
+} late;
+
+static void be_late(void *argument, size_t index, int worker) {
+    (void)index;
+    late *late = argument;
+    atomic_fetch_add(&late->arrived, 1);
+    while (atomic_load(&late->arrived) < 2)
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    if (worker != 0)
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    atomic_fetch_add(&late->done, 1);
+}
+
+static void a_call_returns_only_when_every_body_has(void **state) {
+    (void)state;
+    kvb_threads *pool = NULL;
+    assert_int_equal(kvb_threads_create(2, &pool, NULL), KVB_OK);
+    kvb_parallel parallel = kvb_threads_parallel(pool);
+    static late late;
+    parallel.run(parallel.context, 2, be_late, &late);
+    assert_int_equal(atomic_load(&late.done), 2);
+    kvb_threads_destroy(pool);
+}
+
 static void idle_pools_are_destroyed_at_once(void **state) {
     (void)state;
     for (int i = 0; i < 50; i++) {
@@ -149,6 +176,7 @@ int main(void) {
         cmocka_unit_test(thousands_of_short_calls_neither_hang_nor_lose_an_index),
         cmocka_unit_test(calls_after_a_pause_wake_sleeping_threads),
         cmocka_unit_test(all_workers_run_at_the_same_time),
+        cmocka_unit_test(a_call_returns_only_when_every_body_has),
         cmocka_unit_test(idle_pools_are_destroyed_at_once),
         cmocka_unit_test(zero_workers_means_one_per_processor),
         cmocka_unit_test(illegal_numbers_of_workers_are_refused_by_name),
