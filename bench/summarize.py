@@ -4,7 +4,8 @@ is typed by hand.
 
     summarize.py RUN.json                 prints them
     summarize.py --into DOCUMENT.md       writes them between <!-- figures: RUN.json --> and <!-- end of figures -->,
-                                          RUN.json being beside this project's root; --check only compares
+                                          RUN.json being beside this project's root; --check only compares.
+                                          A RUN.txt, such as what goals printed, is shown as it is.
 """
 import argparse
 import json
@@ -147,6 +148,8 @@ def accuracy(run, rows):
 
 
 def summary(path):
+    if path.suffix == ".txt":
+        return f"From [{path.name}]({path.name}):\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```\n"
     run, rows = read(path)
     if run["kind"] == "accuracy":
         return "\n".join([f"From [{path.name}]({path.name}): relative L2 error of the output.", "", *accuracy(run, rows)])

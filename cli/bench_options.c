@@ -1,8 +1,8 @@
 #include "bench_options.h"
 
-#include <getopt.h>
 #include <string.h>
 
+#include "option_loop.h"
 #include "parse.h"
 #include "threads.h"
 
@@ -241,7 +241,8 @@ static kvb_status parse_file(const char *option, const char *text, const char **
     return KVB_OK;
 }
 
-static kvb_status store(int option, const char *text, kvb_bench_options *options, kvb_error *error) {
+static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
+    kvb_bench_options *options = context;
     kvb_bench_config *config = &options->config;
     switch (option) {
     case BACKEND:
@@ -319,25 +320,8 @@ kvb_status kvb_bench_options_parse(int argc, char **argv, kvb_bench_options *opt
     options->config.n_backends = 1;
     if (is_quick(argc, argv))
         set_quick(options);
-    optind = 0; /* glibc: start afresh */
-    opterr = 0;
-    while (status == KVB_OK) {
-        const int at = optind ? optind : 1, found = getopt_long(argc, argv, ":", table, NULL);
-        if (found == -1)
-            break;
-        if (found == ':')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%.80s needs a value; --help lists the legal ones",
-                                 argv[optind - 1]);
-        if (found == '?')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "unknown or ambiguous option '%.80s'; --help lists the legal ones",
-                                 at < argc ? argv[at] : "");
-        status = store(found, optarg, options, error);
-        given |= 1u << found;
-    }
-    if (status == KVB_OK && optind < argc)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%.80s' is no option; every option begins with --",
-                             argv[optind]);
+    if (status == KVB_OK)
+        status = kvb_options_read(argc, argv, table, store, options, &given, error);
     if (status == KVB_OK && options->goals_only && !options->goals)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--goals-only needs --goals FILE");
     options->config.warm = given >> WARM & 1;
