@@ -31,7 +31,7 @@ for part in "${parts[@]}"; do
     precise) measure precise --only attend --precision fast,precise --threads 1 --kv-len 8192 --no-peers --bits 1,2,3,4,5,6,7,8 ;;
     goals) # ends with 1 when a goal is missed
         code=0
-        "${run[@]}" "$build/kvbits" bench --goals bench/goals.json --goals-only --json "bench/results/goals-$name.json" --quiet \
+        "${run[@]}" "$build/kvbits" bench --goals bench/goals.json --goals-only --precision fast,precise --json "bench/results/goals-$name.json" --quiet \
             >"bench/results/goals-$name.txt" || code=$?
         [ $code -le 1 ] ;;
     compare) measure compare --shapes A,B --kv-len 8192 --threads 1 --no-peers --bits 4,6,8,16 --prefill 256,2048 ;;
