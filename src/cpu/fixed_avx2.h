@@ -28,6 +28,28 @@ static inline __attribute__((always_inline)) vcodes vcodes_shift(vcodes bytes, i
     return up ? _mm256_slli_epi16(bytes, up) : bytes;
 }
 
+/* Each eight bytes by a number of bits of their own; what crosses from byte to byte is up to the caller. */
+static inline vcodes vcodes_shifts(const uint8_t down[4]) {
+    return _mm256_setr_epi64x(down[0], down[1], down[2], down[3]);
+}
+
+static inline vcodes vcodes_down(vcodes bytes, vcodes shifts) {
+    return _mm256_srlv_epi64(bytes, shifts);
+}
+
+static inline vcodes vcodes_load_twice(const uint8_t *from) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)from));
+}
+
+static inline vcodes vcodes_load_pieces(const uint8_t *const from[4], size_t at) {
+    __m128i both[2];
+    for (int i = 0; i < 2; i++) {
+        __m128i low = _mm_loadl_epi64((const __m128i *)(from[2 * i] + at));
+        both[i] = _mm_unpacklo_epi64(low, _mm_loadl_epi64((const __m128i *)(from[2 * i + 1] + at)));
+    }
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(both[0]), both[1], 1);
+}
+
 static inline void vcodes_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES],
                                  uint8_t *codes) {
     kvb_avx2_unpack(tables, planes, codes);

@@ -26,6 +26,24 @@ static inline __attribute__((always_inline)) vcodes vcodes_shift(vcodes bytes, i
     return up ? vshlq_u8(bytes, vdupq_n_s8((int8_t)up)) : bytes;
 }
 
+/* Each eight bytes by a number of bits of their own; what crosses from byte to byte is up to the caller. */
+static inline vcodes vcodes_shifts(const uint8_t down[2]) {
+    return vreinterpretq_u8_s64(vcombine_s64(vcreate_s64((uint64_t)-down[0]), vcreate_s64((uint64_t)-down[1])));
+}
+
+static inline vcodes vcodes_down(vcodes bytes, vcodes shifts) {
+    return vreinterpretq_u8_u64(vshlq_u64(vreinterpretq_u64_u8(bytes), vreinterpretq_s64_u8(shifts)));
+}
+
+static inline vcodes vcodes_load_twice(const uint8_t *from) {
+    uint8x8_t once = vld1_u8(from);
+    return vcombine_u8(once, once);
+}
+
+static inline vcodes vcodes_load_pieces(const uint8_t *const from[2], size_t at) {
+    return vcombine_u8(vld1_u8(from[0] + at), vld1_u8(from[1] + at));
+}
+
 static inline void vcodes_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES],
                                  uint8_t *codes) {
     kvb_scalar_unpack(tables, planes, codes);
