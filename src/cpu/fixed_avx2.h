@@ -111,6 +111,26 @@ static inline int lut_pair_word(int i, int is_odd, int *word) {
     return i % 16 / 4;
 }
 
+/* The words of even or odd places as floats, 2^16 times as large. */
+#define VWORDS_WORTH 0x1p-16f
+
+static inline __attribute__((always_inline)) vf vwords_float(vwords x, int is_odd) {
+    return _mm256_cvtepi32_ps(is_odd ? _mm256_and_si256(x, _mm256_set1_epi32(-65536)) : _mm256_slli_epi32(x, 16));
+}
+
+/* Half a block of floats, from the order of coordinates to that of vwords_float(lut_read) and back. */
+static inline void vwords_order(vf x[2]) {
+    vf low = _mm256_permute2f128_ps(x[0], x[1], 0x20), high = _mm256_permute2f128_ps(x[0], x[1], 0x31);
+    x[0] = _mm256_shuffle_ps(low, high, 0x88);
+    x[1] = _mm256_shuffle_ps(low, high, 0xdd);
+}
+
+static inline void vwords_reorder(vf x[2]) {
+    vf low = _mm256_unpacklo_ps(x[0], x[1]), high = _mm256_unpackhi_ps(x[0], x[1]);
+    x[0] = _mm256_permute2f128_ps(low, high, 0x20);
+    x[1] = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
 /* ---- Sums ---- */
 
 static inline vsums vsums_zero(void) {

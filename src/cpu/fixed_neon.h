@@ -97,6 +97,22 @@ static inline int lut_pair_word(int i, int is_odd, int *word) {
     return i / 8 * 2 + is_odd;
 }
 
+/* The words of the lower or upper half as floats. */
+#define VWORDS_WORTH 1.0f
+
+static inline vf vwords_float(vwords x, int is_upper) {
+    return vcvtq_f32_s32(is_upper ? vmovl_high_s16(x) : vmovl_s16(vget_low_s16(x)));
+}
+
+/* Half a block of floats, from the order of coordinates to that of vwords_float(lut_read) and back: the same. */
+static inline void vwords_order(vf x[2]) {
+    (void)x;
+}
+
+static inline void vwords_reorder(vf x[2]) {
+    (void)x;
+}
+
 /* ---- Sums ---- */
 
 static inline vsums vsums_zero(void) {
