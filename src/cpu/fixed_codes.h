@@ -14,6 +14,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Compilers must not move loads to before this: as they interleave steps of a loop, sums would leave the registers. */
+#define KEEP_ORDER __asm__ volatile("" : : : "memory")
+
 enum { lanes = VEC_FLOATS, rows_at_once = 4, block_words = LUT_CODES / 2 /* a vector */, pieces = LUT_CODES / 8 };
 
 /* Of integers times centroids; leaves room for the roundings of the integers. */

@@ -76,6 +76,7 @@ INLINE void dot_span(const int16_t *q, int n_rows, const int16_t *k, int n_token
     }
     for (int i = 0; i < n; i++) {
         vwords keys[tokens_at_once];
+        KEEP_ORDER;
         for (int t = 0; t < n_tokens; t++) {
             keys[t] = ((const vwords *)(k + (size_t)t * stride))[i];
         }

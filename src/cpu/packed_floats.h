@@ -55,6 +55,7 @@ INLINE void dot_float_block(const float *q, int n_rows, const vwords *k, int n_t
     for (int v = 0; v < n_vectors; v++, q += block_words) {
         for (int half = 0; half < 2; half++) {
             vf query[rows_at_once];
+            KEEP_ORDER; /* words are loaded again for their other half: kept, they would drive a sum out */
             for (int r = 0; r < n_rows; r++) {
                 query[r] = vf_load(q + r * KVB_MAX_HEAD_DIM + half * lanes);
             }
