@@ -17,7 +17,13 @@
 /* Compilers must not move loads to before this: as they interleave steps of a loop, sums would leave the registers. */
 #define KEEP_ORDER __asm__ volatile("" : : : "memory")
 
-enum { lanes = VEC_FLOATS, rows_at_once = 4, block_words = LUT_CODES / 2 /* a vector */, pieces = LUT_CODES / 8 };
+enum {
+    lanes = VEC_FLOATS,
+    rows_at_once = 4,
+    block_words = LUT_CODES / 2 /* a vector */,
+    pieces = LUT_CODES / 8,
+    most_blocks = KVB_MAX_HEAD_DIM / LUT_CODES
+};
 
 /* Of integers times centroids; leaves room for the roundings of the integers. */
 static const float largest_sum = 0x1p31f * 0.99f;
@@ -30,7 +36,7 @@ INLINE int n_blocks(int dim) {
 
 /* How: the bytes of a block are neighbors, or half as many that come twice, or pieces of eight here and there; or codes
  * were unpacked before, a byte each. */
-typedef enum block_kind { WHOLE, TWICE, IN_PIECES, AS_BYTES } block_kind;
+typedef enum block_kind { WHOLE, IN_PIECES, AS_BYTES, TWICE } block_kind;
 
 /* One plane of one block: bytes of the first row, those of the others lie `stride` further on, and where in each byte
  * the bits begin. */
@@ -40,6 +46,8 @@ typedef struct block_part {
     block_kind kind;
     vcodes down;
 } block_part;
+
+typedef block_part block_parts[KVB_MAX_PLANES];
 
 /* Walks over the blocks of a plane: the piece of eight coordinates that comes next. */
 typedef struct plane_walk {
@@ -60,6 +68,10 @@ static inline void next_block(plane_walk *walk, int is_last, int n_pieces, block
         }
     }
     part->down = vcodes_shifts(down);
+}
+
+INLINE int n_planes_of(int bits) {
+    return bits == 8 ? 1 : (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1);
 }
 
 /* 1 when the run's planes can be read eight coordinates at a time. */
@@ -116,61 +128,79 @@ static inline void unpack_rows(const kvb_packed_run *run, uint8_t *codes) {
 
 /* ---- Words ---- */
 
-/* Where words go: rows of KVB_FIXED_DIM words, block by block; or for every block and pair of rows four vectors
- * (vwords_read_pair), vector 4b + k of pair p at (4b + k) * run_pairs + p. */
-typedef enum word_order { IN_ROWS, IN_PAIRS } word_order;
+/* Where words go, WORD_ORDER: rows of KVB_FIXED_DIM words, block by block; or for every block and pair of rows four
+ * vectors (vwords_read_pair), vector 4b + k of pair p at (4b + k) * run_pairs + p. */
+enum { IN_ROWS, IN_PAIRS };
 
 enum { run_pairs = KVB_TILE_TOKENS / 2 };
 
-INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const block_part *parts, block_kind kind,
-                       word_order order, int block, vwords *out) {
+INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const block_part *block_parts,
+                       block_kind kind, int block, vwords *out) {
     size_t n = (size_t)run->n_rows, stride = KVB_FIXED_DIM(run->tables->head_dim) / block_words;
-    if (order == IN_ROWS) {
-        for (size_t row = 0; row < n; row++) {
-            vwords *to = out + row * stride + 2 * block;
-            lut_read(l, bits, read_codes(parts, bits, row, kind), to, to + 1);
+    block_part parts[KVB_MAX_PLANES]; /* copies, which no store can change */
+    for (int p = 0; p < (kind == AS_BYTES ? 1 : n_planes_of(bits)); p++) {
+        parts[p] = block_parts[p];
+    }
+    if (WORD_ORDER == IN_ROWS) {
+        out += 2 * block;
+        for (size_t row = 0; row < n; row++, out += stride) {
+            lut_read(l, bits, read_codes(parts, bits, row, kind), out, out + 1);
         }
         return;
     }
-    for (size_t row = 0; row < n; row += 2) { /* behind the last row its like, with weight 0 */
+    out += (size_t)block * 4 * run_pairs;
+    for (size_t row = 0; row < n; row += 2, out++) { /* behind the last row its like, with weight 0 */
         vcodes even = read_codes(parts, bits, row, kind);
         vcodes odd = row + 1 < n ? read_codes(parts, bits, row + 1, kind) : even;
-        vwords_read_pair(l, bits, even, odd, out + (size_t)block * 4 * run_pairs + row / 2, run_pairs);
+        vwords_read_pair(l, bits, even, odd, out, run_pairs);
     }
 }
 
-/* Of the first `dim` coordinates. `kind` is that of all planes, or IN_PIECES when they differ. */
-INLINE void read_blocks(const kvb_packed_run *run, int dim, int bits, block_kind kind, word_order order,
-                        const uint8_t *codes, vwords *out) {
+/* The blocks of the first `dim` coordinates of a row. `kind` is that of all planes, or IN_PIECES when they differ. */
+static inline void open_blocks(const kvb_packed_run *run, int dim, block_kind kind, const uint8_t *codes,
+                               block_parts *blocks) {
     const kvb_codec_tables *tables = run->tables;
-    lut l = lut_open(tables, bits);
-    int head_dim = tables->head_dim, n_planes = kind == AS_BYTES ? 1 : tables->n_planes;
-    plane_walk walks[KVB_MAX_PLANES] = {0};
-    block_part parts[KVB_MAX_PLANES];
-    for (int p = 0; p < n_planes; p++) {
+    int head_dim = tables->head_dim;
+    for (int p = 0; p < (kind == AS_BYTES ? 1 : tables->n_planes); p++) {
         int width = kind == AS_BYTES ? 8 : tables->plane_widths[p], bytes = kvb_layout_plane_bytes(head_dim, width);
-        parts[p].stride = kind == AS_BYTES ? KVB_FIXED_DIM(head_dim) : (size_t)bytes;
-        parts[p].kind = kind_of(bytes);
-        walks[p] = (plane_walk){kind == AS_BYTES ? codes : run->packed.planes[p] + run->first_row * (size_t)bytes,
-                                width, bytes, 0, 0};
-    }
-    for (int block = 0; block < n_blocks(dim); block++) {
-        for (int p = 0; p < n_planes; p++) {
-            next_block(&walks[p], block == n_blocks(head_dim) - 1, (head_dim - block * LUT_CODES) / 8, &parts[p]);
+        plane_walk walk = {.plane = kind == AS_BYTES ? codes : run->packed.planes[p] + run->first_row * (size_t)bytes,
+                           .width = width,
+                           .bytes = bytes};
+        for (int block = 0; block < n_blocks(dim); block++) {
+            block_part *part = &blocks[block][p];
+            part->stride = kind == AS_BYTES ? KVB_FIXED_DIM(head_dim) : (size_t)bytes;
+            part->kind = kind_of(bytes);
+            next_block(&walk, block == n_blocks(head_dim) - 1, (head_dim - block * LUT_CODES) / 8, part);
         }
-        read_block(run, &l, bits, parts, kind, order, block, out);
     }
 }
 
-static inline void read_words_slowly(const kvb_packed_run *run, int dim, word_order order, const uint8_t *codes,
-                                     int16_t *out) {
+/* How all of the run's rows are read: WHOLE, IN_PIECES or AS_BYTES; unpacks them into `codes` where there is no other
+ * way. */
+static inline block_kind prepare_rows(const kvb_packed_run *run, uint8_t *codes) {
+    const kvb_codec_tables *tables = run->tables;
+    block_kind kind = lut_is_possible(tables) && has_pieces(tables) ? WHOLE : AS_BYTES;
+    for (int p = 0; kind != AS_BYTES && p < tables->n_planes; p++) {
+        kind = kind_of(kvb_layout_plane_bytes(tables->head_dim, tables->plane_widths[p])) == WHOLE ? kind : IN_PIECES;
+    }
+    if (kind == AS_BYTES) {
+        unpack_rows(run, codes);
+    }
+    return kind;
+}
+
+INLINE uint8_t *codes_of(const kvb_packed_run *run, void *scratch) {
+    return (uint8_t *)scratch + KVB_TILE_TOKENS * KVB_FIXED_DIM(run->tables->head_dim) * sizeof(int16_t);
+}
+
+static inline void read_words_slowly(const kvb_packed_run *run, int dim, const uint8_t *codes, int16_t *out) {
     size_t stride = KVB_FIXED_DIM(run->tables->head_dim);
-    for (int row = 0; row < run->n_rows + (order == IN_PAIRS ? run->n_rows % 2 : 0); row++) {
+    for (int row = 0; row < run->n_rows + (WORD_ORDER == IN_PAIRS ? run->n_rows % 2 : 0); row++) {
         const uint8_t *from = codes + (size_t)(row < run->n_rows ? row : row - 1) * stride;
         for (int i = 0; i < dim; i++) {
             int word = lut_word(i % LUT_CODES), vector = i / LUT_CODES * 4;
             size_t at = (size_t)row * stride + (size_t)(i / LUT_CODES * LUT_CODES + word);
-            if (order == IN_PAIRS) {
+            if (WORD_ORDER == IN_PAIRS) {
                 vector += lut_pair_word(i % LUT_CODES, row % 2, &word);
                 at = (size_t)((vector * run_pairs + row / 2) * block_words + word);
             }
@@ -179,36 +209,50 @@ static inline void read_words_slowly(const kvb_packed_run *run, int dim, word_or
     }
 }
 
-INLINE void read_some(const kvb_packed_run *run, int dim, int bits, block_kind kind, word_order order,
-                      const uint8_t *codes, vwords *out) {
-    if (kind == WHOLE) {
-        read_blocks(run, dim, bits, WHOLE, order, codes, out);
-    } else if (kind == AS_BYTES) {
-        read_blocks(run, dim, bits, AS_BYTES, order, codes, out);
-    } else {
-        read_blocks(run, dim, bits, IN_PIECES, order, codes, out);
+/* Asks for a share of the rows that come next: share i of n. */
+INLINE void fetch_share(const kvb_packed_run *run, int i, int n) {
+    for (int p = 0; p < run->tables->n_planes; p++) {
+        size_t all =
+            (size_t)run->n_rows * (size_t)kvb_layout_plane_bytes(run->tables->head_dim, run->tables->plane_widths[p]);
+        const uint8_t *end = run->next[p] + all * (size_t)(i + 1) / (size_t)n;
+        for (const uint8_t *at = run->next[p] + all * (size_t)i / (size_t)n; run->next[p] && at < end; at += 64) {
+            __builtin_prefetch(at, 0, 2);
+        }
     }
 }
 
+/* A function of its own for each width and kind, because compilers run out of registers in large ones. */
+#define READER(bits, kind)                                                                                             \
+    static void read_##bits##_##kind(const kvb_packed_run *run, int dim, const block_parts *blocks, vwords *out) {     \
+        lut l = lut_open(run->tables, bits);                                                                           \
+        for (int block = 0; block < n_blocks(dim); block++) {                                                          \
+            fetch_share(run, block, n_blocks(dim));                                                                    \
+            read_block(run, &l, bits, blocks[block], kind, block, out);                                                \
+        }                                                                                                              \
+    }
+#define READERS(bits) READER(bits, WHOLE) READER(bits, IN_PIECES) READER(bits, AS_BYTES)
+#define READERS_OF(bits)                                                                                               \
+    { read_##bits##_WHOLE, read_##bits##_IN_PIECES, read_##bits##_AS_BYTES }
+READERS(1)
+READERS(2)
+READERS(3) READERS(4) READERS(5) READERS(6) READERS(7) READERS(8)
+
+    typedef void reader(const kvb_packed_run *run, int dim, const block_parts *blocks, vwords *out);
+static reader *const readers[8][3] = {READERS_OF(1), READERS_OF(2), READERS_OF(3), READERS_OF(4),
+                                      READERS_OF(5), READERS_OF(6), READERS_OF(7), READERS_OF(8)};
+
 /* The first `dim` centroids of each row of a run; `scratch` is of KVB_FIXED_SCRATCH, where the words come first. */
-INLINE const void *read_words(const kvb_packed_run *run, int dim, word_order order, void *scratch) {
+static const void *read_words(const kvb_packed_run *run, int dim, void *scratch) {
     const kvb_codec_tables *tables = run->tables;
-    uint8_t *codes = (uint8_t *)scratch + KVB_TILE_TOKENS * KVB_FIXED_DIM(tables->head_dim) * sizeof(int16_t);
-    int is_slow = !lut_is_possible(tables);
-    block_kind kind = is_slow || !has_pieces(tables) ? AS_BYTES : WHOLE;
-    for (int p = 0; kind != AS_BYTES && p < tables->n_planes; p++) {
-        kind = kind_of(kvb_layout_plane_bytes(tables->head_dim, tables->plane_widths[p])) == WHOLE ? kind : IN_PIECES;
-    }
-    if (kind == AS_BYTES) {
-        unpack_rows(run, codes);
-    }
-    if (is_slow) {
-        read_words_slowly(run, dim, order, codes, scratch);
+    uint8_t *codes = codes_of(run, scratch);
+    block_kind kind = prepare_rows(run, codes);
+    if (!lut_is_possible(tables)) {
+        read_words_slowly(run, dim, codes, scratch);
         return scratch;
     }
-#define READ(bits) read_some(run, dim, bits, kind, order, codes, scratch)
-    LUT_EACH_WIDTH(READ)
-#undef READ
+    block_parts blocks[most_blocks];
+    open_blocks(run, dim, kind, codes, blocks);
+    readers[tables->bits - 1][kind](run, dim, blocks, scratch);
     return scratch;
 }
 

@@ -1,6 +1,7 @@
 /* Queries and packed keys in fixed point. Keys become 16-bit centroids by look-ups of bytes; products of pairs
  * are summed in 32 bits over a span of blocks, and spans in floats. No sum overflows: a query is scaled so that the
  * integers that meet in a lane, times the largest centroid, stay below 2^31. */
+#define WORD_ORDER IN_ROWS
 #include "cpu/fixed_codes.h"
 #include "cpu/step.h"
 
@@ -132,12 +133,88 @@ INLINE void dot_tile(const int16_t *q, const float *factors, int n_rows, const i
     }
 }
 
+/* ---- A few rows: look up and multiply at once ---- */
+
+/* Lane sums of one key with n_rows queries; n_rows is a constant. */
+INLINE void dot_codes(const lut *l, int bits, block_kind kind, const block_parts *blocks, int n, size_t row,
+                      const int16_t *q, size_t stride, int n_rows, vf *sums) {
+    for (int r = 0; r < n_rows; r++) {
+        sums[r * lanes] = vf_all(0.0f);
+    }
+    for (int first = 0; first < n; first += span) {
+        vsums s[rows_at_once];
+        for (int r = 0; r < n_rows; r++) {
+            s[r] = vsums_zero();
+        }
+        for (int block = first; block < first + span && block < n; block++) {
+            vwords low, high;
+            KEEP_ORDER;
+            lut_read(l, bits, read_codes(blocks[block], bits, row, kind), &low, &high);
+            for (int r = 0; r < n_rows; r++) {
+                const vwords *at = (const vwords *)(q + (size_t)r * stride + block * LUT_CODES);
+                s[r] = vsums_add_block(s[r], low, at[0], high, at[1]);
+            }
+        }
+        for (int r = 0; r < n_rows; r++) {
+            sums[r * lanes] = vf_add(sums[r * lanes], vsums_floats(s[r]));
+        }
+    }
+}
+
+INLINE void dot_few_rows(const kvb_packed_run *run, int bits, block_kind kind, const block_parts *blocks,
+                         const int16_t *q, const float *factors, int n_rows, const float *scales, float *dots) {
+    lut l = lut_open(run->tables, bits);
+    int dim = run->tables->head_dim;
+    for (int first = 0; first < run->n_rows; first += lanes) {
+        vf sums[rows_at_once * lanes];
+        fetch_share(run, first / lanes, KVB_TILE_TOKENS / lanes);
+        for (int t = 0; t < lanes; t++) {
+            int row = first + t < run->n_rows ? first + t : run->n_rows - 1;
+            dot_codes(&l, bits, kind, blocks, n_blocks(dim), (size_t)row, q, KVB_FIXED_DIM(dim), n_rows, &sums[t]);
+        }
+        store_dots(sums, factors, n_rows, scales + first, dots + first);
+    }
+}
+
+/* Up to 4 bits: tables of more entries leave no room for the sums. */
+#define DOT(bits, kind, n_rows)                                                                                        \
+    static void dot_##bits##_##kind##_##n_rows(const kvb_packed_run *run, const block_parts *blocks, const int16_t *q, \
+                                               const float *factors, const float *scales, float *dots) {               \
+        dot_few_rows(run, bits, kind, blocks, q, factors, n_rows, scales, dots);                                       \
+    }
+#define DOT_KIND(bits, kind) DOT(bits, kind, 1) DOT(bits, kind, 2) DOT(bits, kind, 3) DOT(bits, kind, 4)
+#define DOT_BITS(bits) DOT_KIND(bits, WHOLE) DOT_KIND(bits, IN_PIECES) DOT_KIND(bits, AS_BYTES)
+DOT_BITS(1)
+DOT_BITS(2)
+DOT_BITS(3) DOT_BITS(4)
+
+#define OF_KIND(bits, kind)                                                                                            \
+    { dot_##bits##_##kind##_1, dot_##bits##_##kind##_2, dot_##bits##_##kind##_3, dot_##bits##_##kind##_4 }
+#define OF_BITS(bits)                                                                                                  \
+    { OF_KIND(bits, WHOLE), OF_KIND(bits, IN_PIECES), OF_KIND(bits, AS_BYTES) }
+    typedef void few_dots(const kvb_packed_run *run, const block_parts *blocks, const int16_t *q, const float *factors,
+                          const float *scales, float *dots);
+static few_dots *const dots_of_few[4][3][rows_at_once] = {OF_BITS(1), OF_BITS(2), OF_BITS(3), OF_BITS(4)};
+
+static void dot_few(const kvb_packed_run *run, const int16_t *q, const float *factors, int n_rows, const float *scales,
+                    uint8_t *codes, float *dots) {
+    const kvb_codec_tables *tables = run->tables;
+    block_parts blocks[most_blocks];
+    block_kind kind = prepare_rows(run, codes);
+    open_blocks(run, tables->head_dim, kind, codes, blocks);
+    dots_of_few[tables->bits - 1][kind][n_rows - 1](run, blocks, q, factors, scales, dots);
+}
+
 void KVB_STEP(dot_packed)(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
                           float *dots) {
     size_t dim = (size_t)n_blocks(keys->tables->head_dim) * LUT_CODES, stride = KVB_FIXED_DIM(dim);
-    const int16_t *words = read_words(keys, keys->tables->head_dim, IN_ROWS, scratch);
     float scales[KVB_TILE_TOKENS];
     read_scales(keys, scales);
+    if (keys->tables->bits <= 4 && n_rows <= rows_at_once) {
+        dot_few(keys, q, factors, n_rows, scales, codes_of(keys, scratch), dots);
+        return;
+    }
+    const int16_t *words = read_words(keys, keys->tables->head_dim, scratch);
     for (; n_rows > 0; n_rows -= rows_at_once) {
         switch (n_rows) {
         case 1:

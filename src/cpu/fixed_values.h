@@ -1,6 +1,7 @@
 /* Weighted sums of packed values in fixed point: weights times scales become 16-bit integers, scaled so that
  * their sum over the tile times the largest centroid stays below 2^31; products are summed over pairs of tokens, and
  * tiles in floats. */
+#define WORD_ORDER IN_PAIRS
 #include "cpu/fixed_codes.h"
 #include "cpu/step.h"
 
@@ -100,7 +101,7 @@ static void add_rows(const float *weights, const float *scales, const kvb_packed
 
 void KVB_STEP(add_packed)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
                           float *sums, size_t sums_stride) {
-    const vwords *words = read_words(values, dim, IN_PAIRS, scratch);
+    const vwords *words = read_words(values, dim, scratch);
     float scales[KVB_TILE_TOKENS];
     read_scales(values, scales);
     for (int r = 0; r < n_rows; r += rows_at_once) {

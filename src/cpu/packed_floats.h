@@ -1,6 +1,7 @@
 /* Products of a few query rows with packed keys, and weighted sums of packed values, in floats: centroids come as words
  * (fixed_codes.h), which are the centroids exactly where a codebook says so, and become floats on their way into the
  * multiply-adds. Scales, of keys and of values, are multiplied outside of the loops. */
+#define WORD_ORDER IN_ROWS
 #include "cpu/fixed_codes.h"
 #include "cpu/step.h"
 
@@ -8,17 +9,6 @@ enum { most_sums = 8 }; /* in registers, and as many as keep the multipliers bus
 
 INLINE const vwords *row_words(const void *words, int row, int dim) {
     return (const vwords *)words + (size_t)row * KVB_FIXED_DIM(dim) / block_words;
-}
-
-/* Asks for a share of the rows that come next: share i of n. */
-INLINE void fetch_share(const kvb_packed_run *run, int i, int n) {
-    for (int p = 0; p < run->tables->n_planes; p++) {
-        size_t all = (size_t)run->n_rows * (size_t)(run->tables->head_dim * run->tables->plane_widths[p] / 8);
-        const uint8_t *end = run->next[p] + all * (size_t)(i + 1) / (size_t)n;
-        for (const uint8_t *at = run->next[p] + all * (size_t)i / (size_t)n; run->next[p] && at < end; at += 64) {
-            __builtin_prefetch(at);
-        }
-    }
 }
 
 /* ---- Keys ---- */
@@ -82,7 +72,6 @@ INLINE void dot_floats(const float *q, int n_rows, const kvb_packed_run *run, co
     for (int first = 0; first < run->n_rows; first += lanes) {
         vf sums[rows_at_once * lanes];
         for (int t = 0; t < lanes; t += n_tokens) {
-            fetch_share(run, (first + t) / n_tokens, KVB_TILE_TOKENS / n_tokens);
             dot_float_block(q, n_rows, row_words(words, first + t, dim), n_tokens, KVB_FIXED_DIM(dim) / block_words,
                             2 * n_blocks(dim), &sums[t]);
         }
@@ -98,7 +87,7 @@ void KVB_STEP(dot_packed_floats)(const kvb_packed_run *keys, const float *q, int
     int dim = keys->tables->head_dim;
     _Alignas(64) float ordered[rows_at_once * KVB_MAX_HEAD_DIM];
     float scales[KVB_TILE_TOKENS];
-    const void *words = read_words(keys, dim, IN_ROWS, scratch);
+    const void *words = read_words(keys, dim, scratch);
     read_scales(keys, scales);
     for (; n_rows > 0; n_rows -= rows_at_once) {
         order_queries(q, n_rows < rows_at_once ? n_rows : rows_at_once, dim, ordered);
@@ -168,7 +157,6 @@ INLINE void add_floats(const float *weights, int n_rows, const kvb_packed_run *r
     int all = 2 * n_blocks(dim);
     for (int first = 0; first < all; first += n_vectors) {
         vf s[most_sums];
-        fetch_share(run, first / n_vectors, (all + n_vectors - 1) / n_vectors);
         add_float_block(weights, n_rows, (const vwords *)words + first, stride, run->n_rows, n_vectors, s);
         add_float_sums(s, n_rows, first, n_vectors, worth, dim, sums, sums_stride);
     }
@@ -186,7 +174,7 @@ void KVB_STEP(add_packed_floats)(const kvb_packed_run *values, int dim, const fl
                                  float *sums, size_t sums_stride) {
     _Alignas(64) float scaled[rows_at_once * KVB_TILE_TOKENS];
     float scales[KVB_TILE_TOKENS];
-    const void *words = read_words(values, dim, IN_ROWS, scratch);
+    const void *words = read_words(values, dim, scratch);
     read_scales(values, scales);
     for (; n_rows > 0; n_rows -= rows_at_once) {
         scale_weights(weights, n_rows < rows_at_once ? n_rows : rows_at_once, scales, scaled);
