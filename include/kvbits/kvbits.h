@@ -226,6 +226,12 @@ KVB_API KVB_CHECKED kvb_status kvb_decode(const kvb_codec *codec, const kvb_pack
                                           size_t n_rows, kvb_domain domain, float *out, size_t row_stride,
                                           kvb_error *error);
 
+/* What kvb_decode gives (KVB_DOMAIN_INPUT) of what kvb_encode wrote, to the bit, without a packed block in between:
+ * rows of floats to rows of floats. `out` is `rows` itself, with its stride, or does not overlap it. Errors as in both.
+ */
+KVB_API KVB_CHECKED kvb_status kvb_round_trip(const kvb_codec *codec, const float *rows, size_t row_stride,
+                                              size_t n_rows, float *out, size_t out_stride, kvb_error *error);
+
 /* The codec's rotation (signs, then transform) and its inverse, in place on n_rows rows, row_stride values apart;
  * identity for NONE. Nothing is checked. For attention on rotated keys the queries are rotated too, and a sum of
  * rotated values is rotated back once. */

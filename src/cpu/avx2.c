@@ -40,6 +40,7 @@ static const kvb_cpu_ops ops = {
 };
 
 #include "cpu/backend_table.h"
+KVB_CPU_JOBS_BY(ops, avx2)
 
-const kvb_backend kvb_backend_avx2 = {.name = "avx2", .supported = kvb_x86_has_avx2, KVB_CPU_JOBS};
+const kvb_backend kvb_backend_avx2 = {.name = "avx2", .supported = kvb_x86_has_avx2, KVB_CPU_JOBS(avx2)};
 #endif

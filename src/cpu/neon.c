@@ -35,6 +35,7 @@ static const kvb_cpu_ops ops = {
 };
 
 #include "cpu/backend_table.h"
+KVB_CPU_JOBS_BY(ops, neon)
 
-const kvb_backend kvb_backend_neon = {.name = "neon", .supported = NULL, KVB_CPU_JOBS};
+const kvb_backend kvb_backend_neon = {.name = "neon", .supported = NULL, KVB_CPU_JOBS(neon)};
 #endif

@@ -100,6 +100,7 @@ typedef struct kvb_cpu_ops {
 size_t kvb_cpu_check(const kvb_check_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_decode(const kvb_decode_job *job, const kvb_cpu_ops *ops);
+void kvb_cpu_round_trip(const kvb_round_trip_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_rotate(const kvb_rotate_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_unpack(const kvb_unpack_job *job, const kvb_cpu_ops *ops);
 /* attend_run.c */
