@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 build=$1 name=$2
 shift 2
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(decode-a decode-b decode-c warm prefill rows precise goals accuracy)
+[ ${#parts[@]} -gt 0 ] || parts=(decode-a decode-b decode-c prefill rows goals accuracy)
 read -ra run <<<"${RUN:-}"
 
 measure() { # PART OPTION...
@@ -18,23 +18,21 @@ measure() { # PART OPTION...
 }
 
 all=2,3,4,5,6,7,8,16,6/4,8/4
-short=(--seconds 0.1 --rounds 11)
+short=(--seconds 0.05 --rounds 7)
 for part in "${parts[@]}"; do
     echo "$part"
     case $part in
     decode-[abc]) # four lengths, all threads
         shape=${part#decode-}
         measure "$part" "${short[@]}" --only attend --shapes "${shape^^}" --bits $all ;;
-    warm) measure warm "${short[@]}" --only attend --warm --threads 1 --kv-len 1024,8192 --bits $all ;;
-    prefill) measure prefill --only prefill --bits 4,6,8,16 ;;
-    rows) measure rows --only fwht,encode,decode --bits 1,2,3,4,5,6,7,8 ;;
-    precise) measure precise --only attend --precision fast,precise --threads 1 --kv-len 8192 --no-peers --bits 1,2,3,4,5,6,7,8 ;;
+    prefill) measure prefill "${short[@]}" --only prefill --shapes A,B --bits 4,8,16 --prefill 256,2048 ;;
+    rows) measure rows "${short[@]}" --only fwht,encode,decode --bits 1,2,3,4,5,6,7,8 ;;
     goals) # ends with 1 when a goal is missed
         code=0
         "${run[@]}" "$build/kvbits" bench --goals bench/goals.json --goals-only --precision fast,precise --json "bench/results/goals-$name.json" --quiet \
             >"bench/results/goals-$name.txt" || code=$?
         [ $code -le 1 ] ;;
-    compare) measure compare --shapes A,B --kv-len 8192 --threads 1 --no-peers --bits 4,6,8,16 --prefill 256,2048 ;;
+    compare) measure compare "${short[@]}" --shapes A,B --kv-len 8192 --threads 1 --no-peers --bits 4,6,8,16 --prefill 256,2048 ;;
     accuracy) "${run[@]}" "$build/bench/bench-accuracy" >"bench/results/accuracy-$name.json" ;;
     *)
         echo "record.sh: '$part' is no part" >&2

@@ -159,7 +159,7 @@ def summary(path):
                         ("Rows", single_rows(rows))):
         part = list(part)
         if part:
-            lines += [f"### {title}", "", *part]
+            lines += [f"#### {title}", "", *part]
     return "\n".join(lines)
 
 
