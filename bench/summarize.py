@@ -99,10 +99,11 @@ def ceilings(rows):
 
 def attention(rows, work):
     rows = [row for row in rows if row["work"] == work]
-    unit = {"attend": "ns per token and KV head", "prefill": "GFLOP/s"}[work]
+    unit = {"attend": "ns per token and KV head", "prefill": "GFLOP/s",
+            "append": "ns per token and KV head, by tokens of a call"}[work]
     for shape, place, threads in distinct(rows, lambda row: (row["shape"], row["from"], row["threads"])):
         mine = [row for row in rows if (row["shape"], row["from"], row["threads"]) == (shape, place, threads)]
-        column = "kv_len" if work == "attend" else "mask"
+        column = "mask" if work == "prefill" else "kv_len"
         columns = distinct(mine, lambda row: row[column])
         yield f"{shape}, {place}, {threads} thread{'s' if threads > 1 else ''}; {unit}:"
         yield ""
@@ -156,6 +157,7 @@ def summary(path):
     lines = [f"From [{path.name}]({path.name}): median [quartiles], and the floor as percent of the median.", ""]
     lines += [*machine(run), *ceilings(rows)]
     for title, part in (("Decode attention", attention(rows, "attend")), ("Prefill", attention(rows, "prefill")),
+                        ("Appending to a cache", attention(rows, "append")),
                         ("Rows", single_rows(rows))):
         part = list(part)
         if part:

@@ -109,11 +109,6 @@ static inline vi vi_descend(vi at, vf x, vf level) {
 
 #define VEC_HALF_TREES
 
-static inline vf vf_pick64(const float *level, vi at) {
-    vf high = _mm256_castsi256_ps(_mm256_slli_epi32(at, 26));
-    return _mm256_blendv_ps(vf_pick32(level, at), vf_pick32(level + 32, at), high);
-}
-
 /* What compares with midpoints above 0 as x does with those of its side: patterns rise with the magnitude, and below 0
  * a value that equals its midpoint is beyond it. `lower`: -1 where x is in the lower half, which takes 0 and NaN. */
 static inline vi vf_fold_key(vf x, vi *lower) {

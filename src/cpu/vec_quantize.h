@@ -30,8 +30,6 @@ static inline __attribute__((always_inline)) vi half_code(const float *tree, vf 
     at = bits > 3 ? vi_descend_key(at, key, vf_pick8(tree + 12, at)) : at;
     at = bits > 4 ? vi_descend_key(at, key, vf_pick8(tree + 24, at)) : at;
     at = bits > 5 ? vi_descend_key(at, key, vf_pick16(tree + 48, at)) : at;
-    at = bits > 6 ? vi_descend_key(at, key, vf_pick32(tree + 96, at)) : at;
-    at = bits > 7 ? vi_descend_key(at, key, vf_pick64(tree + 192, at)) : at;
     return vi_unfold(at, lower, 1 << (bits - 1));
 }
 
@@ -53,7 +51,7 @@ static inline __attribute__((always_inline)) void descend_half(const kvb_codec_t
 }
 
 static inline int quantize_half(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes) {
-    if (!tables->is_odd) {
+    if (!tables->is_odd || tables->bits > 6) {
         return 0;
     }
 #define DESCEND_HALF(bits) descend_half(tables, row, factor, codes, bits)
