@@ -26,7 +26,7 @@ for part in "${parts[@]}"; do
         shape=${part#decode-}
         measure "$part" "${short[@]}" --only attend --shapes "${shape^^}" --bits $all ;;
     prefill) measure prefill "${short[@]}" --only prefill --shapes A,B --bits 4,8,16 --prefill 256,2048 ;;
-    rows) measure rows "${short[@]}" --only fwht,encode,decode --bits 1,2,3,4,5,6,7,8 ;;
+    rows) measure rows "${short[@]}" --only fwht,encode,decode,append --bits 1,2,3,4,5,6,7,8 ;;
     goals) # ends with 1 when a goal is missed
         code=0
         "${run[@]}" "$build/kvbits" bench --goals bench/goals.json --goals-only --precision fast,precise --json "bench/results/goals-$name.json" --quiet \
