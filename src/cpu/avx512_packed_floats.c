@@ -332,8 +332,13 @@ INLINE void add_rows_of(const kvb_packed_run *run, int kind, int dim, const floa
 EACH_FLOAT_KIND(KIND)
 #undef KIND
 
+/* Bits of eight rows in a vector spend more on lanes than they gain. */
+static int float_kind(const kvb_codec_tables *tables) {
+    return tables->bits == 1 && tables->head_dim <= 64 ? 0 : row_kind(tables);
+}
+
 void kvb_avx512_dot_packed_floats(const kvb_packed_run *keys, const float *q, int n_rows, void *scratch, float *dots) {
-    switch (row_kind(keys->tables)) {
+    switch (float_kind(keys->tables)) {
 #define KIND(kind)                                                                                                     \
     case kind:                                                                                                         \
         unpack_rows(keys, kind, scratch);                                                                              \
@@ -348,7 +353,7 @@ void kvb_avx512_dot_packed_floats(const kvb_packed_run *keys, const float *q, in
 
 void kvb_avx512_add_packed_floats(const kvb_packed_run *values, int dim, const float *weights, int n_rows,
                                   void *scratch, float *sums, size_t sums_stride) {
-    switch (row_kind(values->tables)) {
+    switch (float_kind(values->tables)) {
 #define KIND(kind)                                                                                                     \
     case kind:                                                                                                         \
         unpack_rows(values, kind, scratch);                                                                            \
