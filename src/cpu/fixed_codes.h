@@ -139,16 +139,17 @@ static inline void unpack_rows(const kvb_packed_run *run, uint8_t *codes) {
 
 /* ---- Words ---- */
 
-/* Where words go, WORD_ORDER: rows of KVB_FIXED_DIM words, block by block; or for every block and pair of rows four
- * vectors (vwords_read_pair), vector 4b + k of pair p at (4b + k) * run_pairs + p. */
+/* Where words go, WORD_ORDER (which whoever includes this defines): rows of KVB_FIXED_DIM words, block by block; or for
+ * every block and pair of rows four vectors (vwords_read_pair), vector 4b + k of pair p at (4b + k) * run_pairs + p. */
 enum { IN_ROWS, IN_PAIRS };
+static const int word_order = WORD_ORDER;
 
 enum { run_pairs = KVB_TILE_TOKENS / 2 };
 
 INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const block_part *parts, block_kind kind,
                        int block, vwords *out) {
     size_t n = (size_t)run->n_rows, stride = KVB_FIXED_DIM(run->tables->head_dim) / block_words;
-    if (WORD_ORDER == IN_ROWS) {
+    if (word_order == IN_ROWS) {
         out += 2 * block;
         for (size_t row = 0; row < n; row++, out += stride) {
             lut_read(l, bits, read_codes(parts, bits, row, kind), out, out + 1);
@@ -194,12 +195,12 @@ INLINE uint8_t *codes_of(const kvb_packed_run *run, void *scratch) {
 
 static inline void read_words_slowly(const kvb_packed_run *run, int dim, const uint8_t *codes, int16_t *out) {
     size_t stride = KVB_FIXED_DIM(run->tables->head_dim);
-    for (int row = 0; row < run->n_rows + (WORD_ORDER == IN_PAIRS ? run->n_rows % 2 : 0); row++) {
+    for (int row = 0; row < run->n_rows + (word_order == IN_PAIRS ? run->n_rows % 2 : 0); row++) {
         const uint8_t *from = codes + (size_t)(row < run->n_rows ? row : row - 1) * stride;
         for (int i = 0; i < dim; i++) {
             int word = lut_word(i % LUT_CODES), vector = i / LUT_CODES * 4;
             size_t at = (size_t)row * stride + (size_t)(i / LUT_CODES * LUT_CODES + word);
-            if (WORD_ORDER == IN_PAIRS) {
+            if (word_order == IN_PAIRS) {
                 vector += lut_pair_word(i % LUT_CODES, row % 2, &word);
                 at = (size_t)((vector * run_pairs + row / 2) * block_words + word);
             }
