@@ -116,15 +116,14 @@ static kvb_cache *lay_out(void *block, const book *b, const kvb_cache_spec *spec
 /* ---- Layers ---- */
 
 static int same_centroids(const kvb_codec_spec *a, const kvb_codec_spec *b) {
-    const float *ours = a->centroids ? a->centroids : kvb_codebook(a->bits);
-    const float *theirs = b->centroids ? b->centroids : kvb_codebook(b->bits);
-    return ours && theirs && memcmp(ours, theirs, sizeof *ours << a->bits) == 0;
+    const float *ours = kvb_codec_spec_centroids(a), *theirs = kvb_codec_spec_centroids(b);
+    return ours && theirs && memcmp(ours, theirs, sizeof *ours * (size_t)kvb_codec_spec_levels(a)) == 0;
 }
 
 static int same_codec(const kvb_codec_spec *a, const kvb_codec_spec *b) {
     return a->head_dim == b->head_dim && a->bits == b->bits && a->rotation == b->rotation &&
            (a->rotation != KVB_ROTATION_SIGNED || a->sign_seed == b->sign_seed) && a->scale == b->scale &&
-           a->scale_dtype == b->scale_dtype && same_centroids(a, b);
+           a->scale_dtype == b->scale_dtype && a->trellis_states == b->trellis_states && same_centroids(a, b);
 }
 
 /* The cache's codec for `spec`, whose centroids then point into it; NULL for dense rows. */

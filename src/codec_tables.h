@@ -7,8 +7,11 @@
 /* Order m of the Hadamard matrix whose Kronecker product with a power of two gives head_dim, 0 when there is none. */
 int kvb_hadamard_order(int head_dim);
 
-/* `centroids`: 2^spec->bits values. */
-void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec, const float *centroids);
+/* Bits of the state of a trellis of so many states; 0 when there is none. */
+int kvb_trellis_memory(int states);
+
+/* `spec` has been checked. */
+void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec);
 
 /* The bucket of a scaled value: rises with the value, so that a lower bucket means a lower value. Every operation
  * rounds monotonically, and the clamps keep +-Inf inside. */
