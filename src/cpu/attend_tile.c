@@ -46,8 +46,8 @@ static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v) {
     return side;
 }
 
-static int is_read_packed(const kvb_codec_tables *tables) {
-    return tables && !tables->trellis_states;
+static int is_read_packed(const kvb_codec_tables *tables, const kvb_cpu_ops *ops) {
+    return tables && (!tables->trellis_states || ops->reads_trellis);
 }
 
 /* Those tokens that some query of the tile sees lie in [begin, end). */
@@ -81,9 +81,9 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
     tile->v = side_of(item->kv, kv_head, 1);
     tile->k_is_rotated = is_rotated(item->kv->format->k_codec);
     int is_fast = item->precision == KVB_PRECISION_FAST;
-    tile->k_is_fast = is_fast && ops->dot_packed && is_read_packed(tile->k.tables);
+    tile->k_is_fast = is_fast && ops->dot_packed && is_read_packed(tile->k.tables, ops);
     tile->v_is_fast =
-        is_fast && ops->add_packed && is_read_packed((item->kv->format->v_prefix_of_k ? tile->k : tile->v).tables);
+        is_fast && ops->add_packed && is_read_packed((item->kv->format->v_prefix_of_k ? tile->k : tile->v).tables, ops);
     tile->v_is_ordered = tile->v_is_fast && ops->add_ordered && tile->n_q * tile->group <= KVB_FEW_ROWS;
     tile->v_is_k = item->kv->format->v_prefix_of_k;
     tile->accumulator_dim = kvb_attend_accumulator_dim(item->kv);

@@ -179,7 +179,8 @@ static inline void open_blocks(const kvb_packed_run *run, int dim, block_kind ki
  * way. */
 static inline block_kind prepare_rows(const kvb_packed_run *run, uint8_t *codes) {
     const kvb_codec_tables *tables = run->tables;
-    block_kind kind = lut_is_possible(tables) && has_pieces(tables) ? WHOLE : AS_BYTES;
+    int is_direct = lut_is_possible(tables) && has_pieces(tables) && !tables->trellis_states;
+    block_kind kind = is_direct ? WHOLE : AS_BYTES;
     for (int p = 0; kind != AS_BYTES && p < tables->n_planes; p++) {
         kind = kind_of(kvb_layout_plane_bytes(tables->head_dim, tables->plane_widths[p])) == WHOLE ? kind : IN_PIECES;
     }
@@ -235,7 +236,8 @@ INLINE void fetch_share(const kvb_packed_run *run, int i, int n) {
     { read_##bits##_WHOLE, read_##bits##_IN_PIECES, read_##bits##_AS_BYTES }
 READERS(1)
 READERS(2)
-READERS(3) READERS(4) READERS(5) READERS(6) READERS(7) READERS(8)
+READERS(3)
+READERS(4) READERS(5) READERS(6) READERS(7) READERS(8)
 
     typedef void reader(const kvb_packed_run *run, int dim, const block_parts *blocks, vwords *out);
 static reader *const readers[8][3] = {READERS_OF(1), READERS_OF(2), READERS_OF(3), READERS_OF(4),

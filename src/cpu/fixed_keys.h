@@ -186,7 +186,8 @@ INLINE void dot_few_rows(const kvb_packed_run *run, int bits, block_kind kind, c
 #define DOT_BITS(bits) DOT_KIND(bits, WHOLE) DOT_KIND(bits, IN_PIECES) DOT_KIND(bits, AS_BYTES)
 DOT_BITS(1)
 DOT_BITS(2)
-DOT_BITS(3) DOT_BITS(4)
+DOT_BITS(3)
+DOT_BITS(4)
 
 #define OF_KIND(bits, kind)                                                                                            \
     { dot_##bits##_##kind##_1, dot_##bits##_##kind##_2, dot_##bits##_##kind##_3, dot_##bits##_##kind##_4 }
