@@ -260,10 +260,14 @@ const kvb_cache_spec *kvb_cache_get_spec(const kvb_cache *cache) {
 }
 
 kvb_cache_usage kvb_cache_bytes(const kvb_cache *cache) {
+    size_t codec_bytes = 0;
+    for (int i = 0; i < cache->n_codecs; i++) {
+        codec_bytes += kvb_codec_object_bytes(&cache->codecs[i]->spec);
+    }
     return (kvb_cache_usage){.budget = cache->pool.budget,
                              .pages = cache->page_bytes,
                              .exact = cache->exact_bytes,
                              .free = cache->pool.budget - cache->page_bytes - cache->exact_bytes,
-                             .bookkeeping = cache->bookkeeping + (size_t)cache->n_codecs * sizeof(kvb_codec),
+                             .bookkeeping = cache->bookkeeping + codec_bytes,
                              .encode = cache->stats};
 }

@@ -120,6 +120,10 @@ kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error) {
     return check_centroids(spec, error);
 }
 
+size_t kvb_codec_object_bytes(const kvb_codec_spec *spec) {
+    return sizeof(kvb_codec) + (spec->trellis_states ? sizeof(kvb_codec_tables) : 0);
+}
+
 kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
                             kvb_codec **out, kvb_error *error) {
     if (!spec || !out) {
@@ -132,11 +136,15 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
         return status;
     }
     kvb_allocator resolved = kvb_allocator_resolve(allocator);
-    kvb_codec *codec = resolved.allocate(resolved.context, sizeof *codec, codec_alignment);
+    size_t bytes = kvb_codec_object_bytes(spec);
+    kvb_codec *codec = resolved.allocate(resolved.context, bytes, codec_alignment);
     if (!codec) {
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for a codec of %zu bytes", sizeof *codec);
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for a codec of %zu bytes", bytes);
     }
     kvb_codec_tables_fill(&codec->tables, spec);
+    if (spec->trellis_states) {
+        kvb_codec_tables_straighten(&codec->tables, codec->straight);
+    }
     codec->spec = *spec;
     codec->spec.centroids = codec->tables.centroids;
     codec->backend = backend;
@@ -148,7 +156,7 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
 void kvb_codec_destroy(kvb_codec *codec) {
     if (codec) {
         kvb_allocator allocator = codec->allocator;
-        allocator.release(allocator.context, codec, sizeof *codec);
+        allocator.release(allocator.context, codec, kvb_codec_object_bytes(&codec->spec));
     }
 }
 

@@ -10,7 +10,11 @@ struct kvb_codec {
     kvb_codec_spec spec;
     const kvb_backend *backend;
     kvb_allocator allocator;
+    kvb_codec_tables straight[]; /* one of a trellis code, else none */
 };
+
+/* Bytes of the object. */
+size_t kvb_codec_object_bytes(const kvb_codec_spec *spec);
 
 /* What kvb_codec_create checks of a spec. */
 kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error);

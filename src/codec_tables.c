@@ -288,3 +288,33 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec)
     fill_tree(tables, 1, 0, tables->levels - 1);
     fill_fixed(tables);
 }
+
+/* The level of a straightened code: the subset comes into the places' bits where those of attend_trellis.c leave room
+ * for it. */
+static int straight_level(int place_bits, int code) {
+    if (place_bits <= 3) {
+        return code;
+    }
+    int place = (code & 15) | code >> 6 << 4, subset = code >> 4 & 3;
+    return 4 * place + subset;
+}
+
+void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables *straight) {
+    float levels[KVB_MAX_LEVELS] = {0};
+    int place_bits = tables->bits - 2, bits = place_bits == 1 ? 4 : tables->bits;
+    tables->straight = NULL;
+    if (tables->head_dim < KVB_MIN_STRAIGHT_DIM) {
+        return;
+    }
+    memcpy(straight, tables, sizeof *straight);
+    straight->trellis_states = 0;
+    straight->bits = bits;
+    straight->levels = 1 << bits;
+    straight->n_planes = kvb_layout_planes(bits, straight->plane_widths);
+    for (int code = 0; code < straight->levels; code++) {
+        levels[code] = code < tables->levels ? tables->centroids[straight_level(place_bits, code)] : 0.0f;
+    }
+    memcpy(straight->centroids, levels, sizeof levels);
+    fill_fixed(straight);
+    tables->straight = straight;
+}

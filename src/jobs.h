@@ -46,6 +46,8 @@ typedef struct kvb_codec_tables {
     /* Trellis codes (docs/format.md, section 3); trellis_states 0: none. */
     int trellis_states;
     int trellis_memory; /* bits of the state */
+    /* The scalar code of one bit more that attend_trellis.c makes of packed rows; NULL where it does not. */
+    const struct kvb_codec_tables *straight;
     /* Of the branch out of a state with input 0; the input, and the state's highest bit, change it by 2. */
     uint8_t trellis_subsets[KVB_MAX_TRELLIS_STATES / 2];
 

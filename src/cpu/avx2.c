@@ -36,7 +36,6 @@ static const kvb_cpu_ops ops = {
     .add_halves = kvb_avx2_add_halves,
     .dot_packed_floats = kvb_avx2_dot_packed_floats,
     .add_packed_floats = kvb_avx2_add_packed_floats,
-    .reads_trellis = 1,
     .fix_queries = kvb_avx2_fix_queries,
     .dot_packed = kvb_avx2_dot_packed,
     .add_packed = kvb_avx2_add_packed,

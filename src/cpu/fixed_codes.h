@@ -179,8 +179,7 @@ static inline void open_blocks(const kvb_packed_run *run, int dim, block_kind ki
  * way. */
 static inline block_kind prepare_rows(const kvb_packed_run *run, uint8_t *codes) {
     const kvb_codec_tables *tables = run->tables;
-    int is_direct = lut_is_possible(tables) && has_pieces(tables) && !tables->trellis_states;
-    block_kind kind = is_direct ? WHOLE : AS_BYTES;
+    block_kind kind = lut_is_possible(tables) && has_pieces(tables) ? WHOLE : AS_BYTES;
     for (int p = 0; kind != AS_BYTES && p < tables->n_planes; p++) {
         kind = kind_of(kvb_layout_plane_bytes(tables->head_dim, tables->plane_widths[p])) == WHOLE ? kind : IN_PIECES;
     }

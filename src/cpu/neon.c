@@ -29,7 +29,6 @@ static const kvb_cpu_ops ops = {
     .add_rows = kvb_neon_add_rows,
     .dot_packed_floats = kvb_neon_dot_packed_floats,
     .add_packed_floats = kvb_neon_add_packed_floats,
-    .reads_trellis = 1,
     .fix_queries = kvb_neon_fix_queries,
     .dot_packed = kvb_neon_dot_packed,
     .add_packed = kvb_neon_add_packed,

@@ -83,7 +83,6 @@ typedef struct kvb_cpu_ops {
     void (*dot_packed_floats)(const kvb_packed_run *keys, const float *q, int n_rows, void *scratch, float *dots);
     void (*add_packed_floats)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
                               float *sums, size_t sums_stride);
-    int reads_trellis; /* 1: the steps on packed rows below take trellis codes too */
     /* Attention on packed rows in fixed point; all NULL where an instruction set has none. Queries as integers, padded
      * to KVB_FIXED_DIM(dim) each in an order of the instruction set's own, and what an integer is worth. */
     void (*fix_queries)(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors);
