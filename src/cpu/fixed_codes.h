@@ -49,38 +49,51 @@ typedef struct block_part {
 
 typedef block_part block_parts[KVB_MAX_PLANES];
 
+static inline block_kind kind_of(int bytes) {
+    return bytes % LUT_CODES == 0 ? WHOLE : bytes == LUT_CODES / 2 ? TWICE : IN_PIECES;
+}
+
+/* Planes that are read. */
+INLINE int n_parts(int bits, block_kind kind) {
+    return kind == AS_BYTES || bits == 8 ? 1 : (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1);
+}
+
 /* Walks over the blocks of a plane: the piece of eight coordinates that comes next. */
 typedef struct plane_walk {
     const uint8_t *plane;
     int width, bytes, at, shift;
 } plane_walk;
 
-static inline void next_block(plane_walk *walk, int is_last, int n_pieces, block_part *part) {
-    uint8_t down[pieces];
-    int first = walk->at;
-    for (int i = 0; i < pieces; i++) {
-        part->at[i] = walk->plane + (is_last && i >= n_pieces ? first : walk->at);
-        down[i] = (uint8_t)walk->shift;
-        walk->at += 8;
-        if (walk->at >= walk->bytes) {
-            walk->at = 0;
-            walk->shift += walk->width;
-        }
+INLINE void step_walk(plane_walk *walk, int bytes) {
+    walk->at += bytes;
+    if (walk->at >= walk->bytes) {
+        walk->at = 0;
+        walk->shift += walk->width;
     }
-    part->down = vcodes_shifts(down);
 }
 
-INLINE int n_planes_of(int bits) {
-    return bits == 8 ? 1 : (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1);
+/* Block number `block` of rows of `dim` coordinates, after those before it; `kind`, a constant, says of all planes
+ * that they are WHOLE, or AS_BYTES. */
+INLINE void next_block(plane_walk *walk, int dim, int block, block_kind kind, block_part *part) {
+    uint8_t down[pieces];
+    part->stride = kind == AS_BYTES ? KVB_FIXED_DIM(dim) : (size_t)walk->bytes;
+    part->kind = kind == WHOLE || kind == AS_BYTES ? WHOLE : kind_of(walk->bytes);
+    const uint8_t *first = part->at[0] = walk->plane + walk->at;
+    memset(down, walk->shift, sizeof down);
+    if (part->kind == WHOLE) {
+        step_walk(walk, LUT_CODES);
+    }
+    for (int i = 0; part->kind != WHOLE && i < pieces; i++) { /* behind the last, the first again */
+        part->at[i] = block * LUT_CODES + i * 8 < dim ? walk->plane + walk->at : first;
+        down[i] = (uint8_t)walk->shift;
+        step_walk(walk, 8);
+    }
+    part->down = vcodes_shifts(down);
 }
 
 /* 1 when the run's planes can be read eight coordinates at a time. */
 static inline int has_pieces(const kvb_codec_tables *tables) {
     return tables->head_dim * tables->plane_widths[tables->n_planes - 1] / 8 % 8 == 0;
-}
-
-static inline block_kind kind_of(int bytes) {
-    return bytes % LUT_CODES == 0 ? WHOLE : bytes == LUT_CODES / 2 ? TWICE : IN_PIECES;
 }
 
 /* ---- Codes ---- */
@@ -134,13 +147,9 @@ enum { IN_ROWS, IN_PAIRS };
 
 enum { run_pairs = KVB_TILE_TOKENS / 2 };
 
-INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const block_part *block_parts,
-                       block_kind kind, int block, vwords *out) {
+INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const block_part *parts, block_kind kind,
+                       int block, vwords *out) {
     size_t n = (size_t)run->n_rows, stride = KVB_FIXED_DIM(run->tables->head_dim) / block_words;
-    block_part parts[KVB_MAX_PLANES]; /* copies, which no store can change */
-    for (int p = 0; p < (kind == AS_BYTES ? 1 : n_planes_of(bits)); p++) {
-        parts[p] = block_parts[p];
-    }
     if (WORD_ORDER == IN_ROWS) {
         out += 2 * block;
         for (size_t row = 0; row < n; row++, out += stride) {
@@ -156,21 +165,13 @@ INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const 
     }
 }
 
-/* The blocks of the first `dim` coordinates of a row. `kind` is that of all planes, or IN_PIECES when they differ. */
-static inline void open_blocks(const kvb_packed_run *run, int dim, block_kind kind, const uint8_t *codes,
-                               block_parts *blocks) {
-    const kvb_codec_tables *tables = run->tables;
-    int head_dim = tables->head_dim;
-    for (int p = 0; p < (kind == AS_BYTES ? 1 : tables->n_planes); p++) {
-        int width = kind == AS_BYTES ? 8 : tables->plane_widths[p], bytes = kvb_layout_plane_bytes(head_dim, width);
-        plane_walk walk = {.plane = kind == AS_BYTES ? codes : run->packed.planes[p] + run->first_row * (size_t)bytes,
-                           .width = width,
-                           .bytes = bytes};
-        for (int block = 0; block < n_blocks(dim); block++) {
-            block_part *part = &blocks[block][p];
-            part->stride = kind == AS_BYTES ? KVB_FIXED_DIM(head_dim) : (size_t)bytes;
-            part->kind = kind_of(bytes);
-            next_block(&walk, block == n_blocks(head_dim) - 1, (head_dim - block * LUT_CODES) / 8, part);
+INLINE void open_walks(const kvb_packed_run *run, int bits, block_kind kind, const uint8_t *codes, plane_walk *walks) {
+    for (int p = 0; p < n_parts(bits, kind); p++) {
+        int width = kind == AS_BYTES ? 8 : run->tables->plane_widths[p];
+        int bytes = kvb_layout_plane_bytes(run->tables->head_dim, width);
+        walks[p] = (plane_walk){.plane = codes, .width = width, .bytes = bytes};
+        if (kind != AS_BYTES) {
+            walks[p].plane = run->packed.planes[p] + run->first_row * (size_t)bytes;
         }
     }
 }
@@ -209,9 +210,9 @@ static inline void read_words_slowly(const kvb_packed_run *run, int dim, const u
     }
 }
 
-/* Asks for a share of the rows that come next: share i of n. */
+/* Asks for a share of the rows that come next, beside work that waits for no memory: share i of n; none of NULL. */
 INLINE void fetch_share(const kvb_packed_run *run, int i, int n) {
-    for (int p = 0; p < run->tables->n_planes; p++) {
+    for (int p = 0; run && p < run->tables->n_planes; p++) {
         size_t all =
             (size_t)run->n_rows * (size_t)kvb_layout_plane_bytes(run->tables->head_dim, run->tables->plane_widths[p]);
         const uint8_t *end = run->next[p] + all * (size_t)(i + 1) / (size_t)n;
@@ -221,14 +222,24 @@ INLINE void fetch_share(const kvb_packed_run *run, int i, int n) {
     }
 }
 
+INLINE void read_blocks(const kvb_packed_run *run, int dim, int bits, block_kind kind, const uint8_t *codes,
+                        vwords *out) {
+    lut l = lut_open(run->tables, bits);
+    plane_walk walks[KVB_MAX_PLANES];
+    open_walks(run, bits, kind, codes, walks);
+    for (int block = 0; block < n_blocks(dim); block++) {
+        block_part parts[KVB_MAX_PLANES];
+        for (int p = 0; p < n_parts(bits, kind); p++) {
+            next_block(&walks[p], run->tables->head_dim, block, kind, &parts[p]);
+        }
+        read_block(run, &l, bits, parts, kind, block, out);
+    }
+}
+
 /* A function of its own for each width and kind, because compilers run out of registers in large ones. */
 #define READER(bits, kind)                                                                                             \
-    static void read_##bits##_##kind(const kvb_packed_run *run, int dim, const block_parts *blocks, vwords *out) {     \
-        lut l = lut_open(run->tables, bits);                                                                           \
-        for (int block = 0; block < n_blocks(dim); block++) {                                                          \
-            fetch_share(run, block, n_blocks(dim));                                                                    \
-            read_block(run, &l, bits, blocks[block], kind, block, out);                                                \
-        }                                                                                                              \
+    static void read_##bits##_##kind(const kvb_packed_run *run, int dim, const uint8_t *codes, vwords *out) {          \
+        read_blocks(run, dim, bits, kind, codes, out);                                                                 \
     }
 #define READERS(bits) READER(bits, WHOLE) READER(bits, IN_PIECES) READER(bits, AS_BYTES)
 #define READERS_OF(bits)                                                                                               \
@@ -236,9 +247,11 @@ INLINE void fetch_share(const kvb_packed_run *run, int i, int n) {
 READERS(1)
 READERS(2)
 READERS(3)
-READERS(4) READERS(5) READERS(6) READERS(7) READERS(8)
+READERS(4)
+READERS(5)
+READERS(6) READERS(7) READERS(8)
 
-    typedef void reader(const kvb_packed_run *run, int dim, const block_parts *blocks, vwords *out);
+    typedef void reader(const kvb_packed_run *run, int dim, const uint8_t *codes, vwords *out);
 static reader *const readers[8][3] = {READERS_OF(1), READERS_OF(2), READERS_OF(3), READERS_OF(4),
                                       READERS_OF(5), READERS_OF(6), READERS_OF(7), READERS_OF(8)};
 
@@ -251,9 +264,7 @@ static const void *read_words(const kvb_packed_run *run, int dim, void *scratch)
         read_words_slowly(run, dim, codes, scratch);
         return scratch;
     }
-    block_parts blocks[most_blocks];
-    open_blocks(run, dim, kind, codes, blocks);
-    readers[tables->bits - 1][kind](run, dim, blocks, scratch);
+    readers[tables->bits - 1][kind](run, dim, codes, scratch);
     return scratch;
 }
 

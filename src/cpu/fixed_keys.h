@@ -123,9 +123,10 @@ INLINE void store_dots(const vf *sums, const float *factors, int n_rows, const f
 
 /* All tokens in steps of `lanes`: dots behind the last token are of whatever lies there. */
 INLINE void dot_tile(const int16_t *q, const float *factors, int n_rows, const int16_t *k, int n_tokens, size_t dim,
-                     const float *scales, float *dots) {
+                     const float *scales, const kvb_packed_run *fetched, float *dots) {
     for (int first = 0; first < n_tokens; first += lanes) {
         vf sums[rows_at_once][lanes];
+        fetch_share(fetched, first / lanes, KVB_TILE_TOKENS / lanes);
         for (int t = 0; t < lanes; t += tokens_at_once) {
             dot_block(q, n_rows, k + (size_t)(first + t) * KVB_FIXED_DIM(dim), tokens_at_once, dim, &sums[0][t]);
         }
@@ -161,10 +162,18 @@ INLINE void dot_codes(const lut *l, int bits, block_kind kind, const block_parts
     }
 }
 
-INLINE void dot_few_rows(const kvb_packed_run *run, int bits, block_kind kind, const block_parts *blocks,
-                         const int16_t *q, const float *factors, int n_rows, const float *scales, float *dots) {
+INLINE void dot_few_rows(const kvb_packed_run *run, int bits, block_kind kind, const uint8_t *codes, const int16_t *q,
+                         const float *factors, int n_rows, const float *scales, float *dots) {
     lut l = lut_open(run->tables, bits);
     int dim = run->tables->head_dim;
+    block_parts blocks[KVB_MAX_HEAD_DIM / LUT_CODES];
+    plane_walk walks[KVB_MAX_PLANES];
+    open_walks(run, bits, kind, codes, walks);
+    for (int block = 0; block < n_blocks(dim); block++) {
+        for (int p = 0; p < n_parts(bits, kind); p++) {
+            next_block(&walks[p], dim, block, kind, &blocks[block][p]);
+        }
+    }
     for (int first = 0; first < run->n_rows; first += lanes) {
         vf sums[rows_at_once * lanes];
         fetch_share(run, first / lanes, KVB_TILE_TOKENS / lanes);
@@ -178,9 +187,9 @@ INLINE void dot_few_rows(const kvb_packed_run *run, int bits, block_kind kind, c
 
 /* Up to 4 bits: tables of more entries leave no room for the sums. */
 #define DOT(bits, kind, n_rows)                                                                                        \
-    static void dot_##bits##_##kind##_##n_rows(const kvb_packed_run *run, const block_parts *blocks, const int16_t *q, \
+    static void dot_##bits##_##kind##_##n_rows(const kvb_packed_run *run, const uint8_t *codes, const int16_t *q,      \
                                                const float *factors, const float *scales, float *dots) {               \
-        dot_few_rows(run, bits, kind, blocks, q, factors, n_rows, scales, dots);                                       \
+        dot_few_rows(run, bits, kind, codes, q, factors, n_rows, scales, dots);                                        \
     }
 #define DOT_KIND(bits, kind) DOT(bits, kind, 1) DOT(bits, kind, 2) DOT(bits, kind, 3) DOT(bits, kind, 4)
 #define DOT_BITS(bits) DOT_KIND(bits, WHOLE) DOT_KIND(bits, IN_PIECES) DOT_KIND(bits, AS_BYTES)
@@ -193,17 +202,14 @@ DOT_BITS(4)
     { dot_##bits##_##kind##_1, dot_##bits##_##kind##_2, dot_##bits##_##kind##_3, dot_##bits##_##kind##_4 }
 #define OF_BITS(bits)                                                                                                  \
     { OF_KIND(bits, WHOLE), OF_KIND(bits, IN_PIECES), OF_KIND(bits, AS_BYTES) }
-    typedef void few_dots(const kvb_packed_run *run, const block_parts *blocks, const int16_t *q, const float *factors,
-                          const float *scales, float *dots);
+typedef void few_dots(const kvb_packed_run *run, const uint8_t *codes, const int16_t *q, const float *factors,
+                      const float *scales, float *dots);
 static few_dots *const dots_of_few[4][3][rows_at_once] = {OF_BITS(1), OF_BITS(2), OF_BITS(3), OF_BITS(4)};
 
 static void dot_few(const kvb_packed_run *run, const int16_t *q, const float *factors, int n_rows, const float *scales,
                     uint8_t *codes, float *dots) {
-    const kvb_codec_tables *tables = run->tables;
-    block_parts blocks[most_blocks];
     block_kind kind = prepare_rows(run, codes);
-    open_blocks(run, tables->head_dim, kind, codes, blocks);
-    dots_of_few[tables->bits - 1][kind][n_rows - 1](run, blocks, q, factors, scales, dots);
+    dots_of_few[run->tables->bits - 1][kind][n_rows - 1](run, codes, q, factors, scales, dots);
 }
 
 void KVB_STEP(dot_packed)(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
@@ -216,19 +222,20 @@ void KVB_STEP(dot_packed)(const kvb_packed_run *keys, const int16_t *q, const fl
         return;
     }
     const int16_t *words = read_words(keys, keys->tables->head_dim, scratch);
-    for (; n_rows > 0; n_rows -= rows_at_once) {
+    const kvb_packed_run *fetched = keys;
+    for (; n_rows > 0; n_rows -= rows_at_once, fetched = NULL) {
         switch (n_rows) {
         case 1:
-            dot_tile(q, factors, 1, words, keys->n_rows, dim, scales, dots);
+            dot_tile(q, factors, 1, words, keys->n_rows, dim, scales, fetched, dots);
             break;
         case 2:
-            dot_tile(q, factors, 2, words, keys->n_rows, dim, scales, dots);
+            dot_tile(q, factors, 2, words, keys->n_rows, dim, scales, fetched, dots);
             break;
         case 3:
-            dot_tile(q, factors, 3, words, keys->n_rows, dim, scales, dots);
+            dot_tile(q, factors, 3, words, keys->n_rows, dim, scales, fetched, dots);
             break;
         default:
-            dot_tile(q, factors, rows_at_once, words, keys->n_rows, dim, scales, dots);
+            dot_tile(q, factors, rows_at_once, words, keys->n_rows, dim, scales, fetched, dots);
         }
         q += rows_at_once * stride;
         factors += rows_at_once;

@@ -63,8 +63,9 @@ INLINE void add_block(const int16_t *weights, const float *worth, int n_rows, co
 }
 
 INLINE void add_tile(const int16_t *weights, const float *worth, int n_rows, const vwords *values, int n_pairs, int dim,
-                     float *sums, size_t sums_stride) {
+                     const kvb_packed_run *fetched, float *sums, size_t sums_stride) {
     for (int block = 0; block < dim; block += LUT_CODES) {
+        fetch_share(fetched, block / LUT_CODES, n_blocks(dim));
         for (int half = 0; half < 2 && block + 8 * half < dim; half++) {
             add_block(weights, worth, n_rows, values + (size_t)(block / LUT_CODES * 4 + 2 * half) * run_pairs, n_pairs,
                       sums + block + 8 * half, sums_stride, block + 8 * half + VSUMS_APART < dim);
@@ -73,29 +74,29 @@ INLINE void add_tile(const int16_t *weights, const float *worth, int n_rows, con
 }
 
 /* Up to rows_at_once rows; those without any weight come with weights 0. */
-static void add_rows(const float *weights, const float *scales, const kvb_packed_run *run, int n_rows,
-                     const vwords *values, int dim, float *sums, size_t sums_stride) {
+static void add_rows(const float *weights, const float *scales, const kvb_codec_tables *tables, int n_rows,
+                     const vwords *values, int n_pairs, int dim, const kvb_packed_run *fetched, float *sums,
+                     size_t sums_stride) {
     _Alignas(32) int16_t fixed[rows_at_once * KVB_TILE_TOKENS];
     float worth[rows_at_once];
     for (int r = 0; r < n_rows; r++) {
-        if (!fix_weights(weights + r * KVB_TILE_TOKENS, scales, run->tables, fixed + r * KVB_TILE_TOKENS, &worth[r])) {
+        if (!fix_weights(weights + r * KVB_TILE_TOKENS, scales, tables, fixed + r * KVB_TILE_TOKENS, &worth[r])) {
             memset(fixed + r * KVB_TILE_TOKENS, 0, KVB_TILE_TOKENS * sizeof *fixed);
             worth[r] = 0.0f;
         }
     }
-    int n_pairs = (run->n_rows + 1) / 2;
     switch (n_rows) {
     case 1:
-        add_tile(fixed, worth, 1, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 1, values, n_pairs, dim, fetched, sums, sums_stride);
         break;
     case 2:
-        add_tile(fixed, worth, 2, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 2, values, n_pairs, dim, fetched, sums, sums_stride);
         break;
     case 3:
-        add_tile(fixed, worth, 3, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 3, values, n_pairs, dim, fetched, sums, sums_stride);
         break;
     default:
-        add_tile(fixed, worth, 4, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 4, values, n_pairs, dim, fetched, sums, sums_stride);
     }
 }
 
@@ -106,7 +107,7 @@ void KVB_STEP(add_packed)(const kvb_packed_run *values, int dim, const float *we
     read_scales(values, scales);
     for (int r = 0; r < n_rows; r += rows_at_once) {
         int n = n_rows - r < rows_at_once ? n_rows - r : rows_at_once;
-        add_rows(weights + r * KVB_TILE_TOKENS, scales, values, n, words, dim, sums + (size_t)r * sums_stride,
-                 sums_stride);
+        add_rows(weights + r * KVB_TILE_TOKENS, scales, values->tables, n, words, (values->n_rows + 1) / 2, dim,
+                 r == 0 ? values : NULL, sums + (size_t)r * sums_stride, sums_stride);
     }
 }

@@ -48,6 +48,7 @@ INLINE void dot_float_block(const float *q, int n_rows, const vwords *k, int n_t
             KEEP_ORDER; /* words are loaded again for their other half: kept, they would drive a sum out */
             for (int r = 0; r < n_rows; r++) {
                 query[r] = vf_load(q + r * KVB_MAX_HEAD_DIM + half * lanes);
+                VF_KEEP(query[r]);
             }
             for (int t = 0; t < n_tokens; t++) {
                 vf key = vwords_float(k[(size_t)t * stride + (size_t)v], half);
@@ -72,6 +73,7 @@ INLINE void dot_floats(const float *q, int n_rows, const kvb_packed_run *run, co
     for (int first = 0; first < run->n_rows; first += lanes) {
         vf sums[rows_at_once * lanes];
         for (int t = 0; t < lanes; t += n_tokens) {
+            fetch_share(run, (first + t) / n_tokens, KVB_TILE_TOKENS / n_tokens);
             dot_float_block(q, n_rows, row_words(words, first + t, dim), n_tokens, KVB_FIXED_DIM(dim) / block_words,
                             2 * n_blocks(dim), &sums[t]);
         }
@@ -157,6 +159,7 @@ INLINE void add_floats(const float *weights, int n_rows, const kvb_packed_run *r
     int all = 2 * n_blocks(dim);
     for (int first = 0; first < all; first += n_vectors) {
         vf s[most_sums];
+        fetch_share(run, first / n_vectors, (all + n_vectors - 1) / n_vectors);
         add_float_block(weights, n_rows, (const vwords *)words + first, stride, run->n_rows, n_vectors, s);
         add_float_sums(s, n_rows, first, n_vectors, worth, dim, sums, sums_stride);
     }
