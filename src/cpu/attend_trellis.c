@@ -38,19 +38,31 @@ static inline words all(int byte) {
 /* ---- Inputs ---- */
 
 /* The rows' inputs, `apart` bytes apart, with those before the first byte: the last bytes, a field further up. */
-static void copy_inputs(const uint8_t *plane, int n_rows, size_t stride, size_t apart, uint8_t *out) {
+static inline __attribute__((always_inline)) void copy_rows(const uint8_t *plane, int n_rows, size_t stride,
+                                                            size_t apart, uint8_t *out) {
     for (int row = 0; row < n_rows; row++, plane += stride, out += apart) {
         uint64_t last;
-        if (stride % 8 == 0) {
-            for (size_t i = 0; i < stride; i += 8) {
-                memcpy(out + margin + i, plane + i, 8);
-            }
-        } else {
-            memcpy(out + margin, plane, stride);
-        }
+        memcpy(out + margin, plane, stride);
         memcpy(&last, plane + stride - 8, sizeof last);
         last = last << 1 & UINT64_C(0xfefefefefefefefe);
         memcpy(out, &last, sizeof last);
+    }
+}
+
+/* With the commonest strides as constants. */
+static void copy_inputs(const uint8_t *plane, int n_rows, size_t stride, size_t apart, uint8_t *out) {
+    switch (stride) {
+    case 8:
+        copy_rows(plane, n_rows, 8, apart, out);
+        break;
+    case 16:
+        copy_rows(plane, n_rows, 16, apart, out);
+        break;
+    case 32:
+        copy_rows(plane, n_rows, 32, apart, out);
+        break;
+    default:
+        copy_rows(plane, n_rows, stride, apart, out);
     }
 }
 
@@ -79,29 +91,30 @@ static inline words weave_pairs(words low, words high, int half) {
 
 /* Where the rows are: as they lie, and as they become. Places of fewer than 16 bytes behind them may be read. */
 typedef struct weft {
-    const uint8_t *inputs, *places; /* places of one or two bits; NULL where subsets stay a plane of their own */
-    int place_width;
-    size_t stride; /* bytes of a plane of one bit */
+    const uint8_t *inputs, *places;
+    int place_width; /* of one or two bits; 0 where subsets stay a plane of their own */
+    size_t stride;   /* bytes of a plane of one bit */
     uint8_t *out;
 } weft;
 
-/* One row. What a step writes behind its part is written again by the next, so that parts come in rising order. */
-static inline __attribute__((always_inline)) void weave_row(const weft *w, uint32_t taps0, uint32_t taps1) {
-    size_t stride = w->stride;
+/* One row. What a step writes behind its part is written again by the next, so that parts come in rising order. All
+ * but w and part's bytes are constants where compilers are to know them. */
+static inline __attribute__((always_inline)) void weave_row(const weft *w, uint32_t taps0, uint32_t taps1,
+                                                            size_t stride, int place_width) {
     words subsets[2][most_steps];
     for (size_t i = 0, at = 0; at < stride; i++, at += step) {
         words low = trace(w->inputs + at, taps0), high = trace(w->inputs + at, taps1);
         subsets[0][i] = weave_bits(low, high, 0);
         subsets[1][i] = weave_bits(low, high, 1);
     }
-    for (int part = 0; part < (w->places ? 4 : 2); part++) {
+    for (int part = 0; part < (place_width ? 4 : 2); part++) {
         uint8_t *out = w->out + (size_t)part * stride;
         int half = part % 2;
         for (size_t i = 0, at = 0; at < stride; i++, at += step) {
             words woven = subsets[half][i];
-            if (w->places && w->place_width == 2) {
+            if (place_width == 2) {
                 woven = weave_pairs(woven, load(w->places + (size_t)half * stride + at), part / 2);
-            } else if (w->places) {
+            } else if (place_width == 1) {
                 woven = weave_pairs(woven, weave_bits(load(w->places + at), all(0), half), part / 2);
             }
             store(out + at, woven);
@@ -109,20 +122,31 @@ static inline __attribute__((always_inline)) void weave_row(const weft *w, uint3
     }
 }
 
+static inline __attribute__((always_inline)) void weave_rows(weft w, int n_rows, size_t inputs_apart, uint32_t taps0,
+                                                             uint32_t taps1, size_t stride, int place_width) {
+    for (int row = 0; row < n_rows; row++) {
+        weave_row(&w, taps0, taps1, stride, place_width);
+        w.inputs += inputs_apart;
+        w.places += place_width ? stride * (size_t)place_width : 0;
+        w.out += stride * (place_width ? 4 : 2);
+    }
+}
+
+/* The commonest head dims are functions of their own. */
 #define WEAVE(states, memory, taps0, taps1)                                                                            \
-    static void weave_##states(weft *w, int n_rows, size_t inputs_apart) {                                             \
-        size_t place_bytes = w->stride * (size_t)w->place_width, out_bytes = w->stride * (w->places ? 4 : 2);          \
-        for (int row = 0; row < n_rows; row++) {                                                                       \
-            weave_row(w, taps0, taps1);                                                                                \
-            w->inputs += inputs_apart;                                                                                 \
-            w->places += w->places ? place_bytes : 0;                                                                  \
-            w->out += out_bytes;                                                                                       \
+    static void weave_##states(weft w, int n_rows, size_t inputs_apart) {                                              \
+        for (int width = 0; width <= 2; width++) {                                                                     \
+            if (w.place_width == width && w.stride == 16) {                                                            \
+                weave_rows(w, n_rows, inputs_apart, taps0, taps1, 16, width);                                          \
+            } else if (w.place_width == width) {                                                                       \
+                weave_rows(w, n_rows, inputs_apart, taps0, taps1, w.stride, width);                                    \
+            }                                                                                                          \
         }                                                                                                              \
     }
 KVB_EACH_TRELLIS(WEAVE)
 #undef WEAVE
 
-static void weave(int states, weft *w, int n_rows, size_t inputs_apart) {
+static void weave(int states, weft w, int n_rows, size_t inputs_apart) {
 #define CALL(n, memory, taps0, taps1)                                                                                  \
     if (states == (n)) {                                                                                               \
         weave_##n(w, n_rows, inputs_apart);                                                                            \
@@ -146,8 +170,9 @@ kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch) {
         }
     }
     copy_inputs(rows[0], n, stride, apart, inputs);
-    weft w = {.inputs = inputs + margin, .place_width = tables->plane_widths[1], .stride = stride, .out = places};
+    weft w = {.inputs = inputs + margin, .stride = stride, .out = places};
     if (is_woven) { /* what is read behind the last row must be the scratch's own */
+        w.place_width = tables->plane_widths[1];
         size_t bytes = (size_t)n * stride * (size_t)w.place_width;
         memcpy(places, rows[1], bytes);
         w.places = places;
@@ -157,6 +182,6 @@ kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch) {
     straight.packed.planes[is_woven ? 1 : 0] = (uint8_t *)(is_woven ? rows[2] : rows[1]);
     straight.packed.planes[2] = (uint8_t *)(is_woven ? NULL : rows[2]);
     straight.packed.scales = (uint8_t *)run->packed.scales + run->first_row * kvb_dtype_bytes(tables->scale_dtype);
-    weave(tables->trellis_states, &w, n, apart);
+    weave(tables->trellis_states, w, n, apart);
     return straight;
 }
