@@ -71,7 +71,7 @@ static int takes_halves(const kvb_attend_tile *tile, const kvb_attend_side *side
 static int takes_packed(const kvb_attend_tile *tile, const kvb_attend_side *side, const kvb_token_run *run,
                         const kvb_cpu_ops *ops) {
     int is_packed = run->source == KVB_SOURCE_PAGE && side->tables;
-    return is_packed && side->codes && ops->dot_packed_floats && side->codes->fixed_is_exact &&
+    return is_packed && side->codes && side->codes->bits <= ops->packed_floats_bits && side->codes->fixed_is_exact &&
            tile->n_q * tile->group <= KVB_FEW_ROWS;
 }
 

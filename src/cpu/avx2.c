@@ -34,6 +34,7 @@ static const kvb_cpu_ops ops = {
     .add_rows = kvb_avx2_add_rows,
     .dot_halves = kvb_avx2_dot_halves,
     .add_halves = kvb_avx2_add_halves,
+    .packed_floats_bits = 8,
     .dot_packed_floats = kvb_avx2_dot_packed_floats,
     .add_packed_floats = kvb_avx2_add_packed_floats,
     .fix_queries = kvb_avx2_fix_queries,

@@ -58,15 +58,17 @@ static void expand(const kvb_codec_tables *tables, const uint8_t *codes, float s
     }
 }
 
-/* The two backends differ in the steps of packed rows alone. */
+/* The two backends differ in the steps of packed rows alone. Rows of 8 bits are decoded into memory for precise
+ * sums. */
 #define ROW_STEPS                                                                                                      \
     .is_legal = kvb_avx512_is_legal, .load = load, .rotate = kvb_avx512_rotate, .rotate_from = kvb_avx512_rotate_from, \
     .unrotate = kvb_avx512_unrotate, .sum_squares = sum_squares, .project = project, .quantize = quantize,             \
     .pack = kvb_avx512_pack, .find_path = kvb_avx512_find_path, .pack_path = kvb_avx512_pack_path,                     \
     .unpack = kvb_avx512_unpack, .expand = expand, .dot_rows = kvb_avx512_dot_rows, .weigh = kvb_avx512_weigh,         \
     .weigh_many = kvb_avx512_weigh_many, .add_rows = kvb_avx512_add_rows, .dot_halves = kvb_avx512_dot_halves,         \
-    .add_halves = kvb_avx512_add_halves, .add_packed = kvb_avx512_add_packed_many, .dot_each = kvb_avx512_dot_each,    \
-    .add_each = kvb_avx512_add_each
+    .add_halves = kvb_avx512_add_halves, .packed_floats_bits = 7, .dot_packed_floats = kvb_avx512_dot_packed_floats,   \
+    .add_packed_floats = kvb_avx512_add_packed_floats, .add_packed = kvb_avx512_add_packed_many,                       \
+    .dot_each = kvb_avx512_dot_each, .add_each = kvb_avx512_add_each
 #define PACKED_STEPS(isa)                                                                                              \
     .fix_queries = kvb_##isa##_fix_queries, .dot_packed = kvb_##isa##_dot_packed,                                      \
     .add_ordered = kvb_##isa##_add_ordered, .finish_ordered = kvb_##isa##_finish_ordered

@@ -62,9 +62,6 @@ static inline int lut_word(int i) {
 
 /* ---- Floats ---- */
 
-/* Loaded once, into a register: compilers would rather load it for each use. */
-#define VF_KEEP(x) __asm__("" : "+x"(x))
-
 /* x where the weight is not 0, else 0, whatever x is. */
 static inline vf vf_unless_zero(vf weight, vf x) {
     return _mm256_and_ps(x, _mm256_cmp_ps(weight, vf_all(0.0f), _CMP_NEQ_UQ));

@@ -7,15 +7,13 @@
 #ifndef KVB_CPU_FIXED_CODES_H
 #define KVB_CPU_FIXED_CODES_H
 
+#include "cpu/keep.h"
 #include "cpu/ops.h"
 #include "half.h"
 
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-
-/* Compilers must not move loads to before this: as they interleave steps of a loop, sums would leave the registers. */
-#define KEEP_ORDER __asm__ volatile("" : : : "memory")
 
 enum {
     lanes = VEC_FLOATS,
@@ -249,9 +247,11 @@ READERS(2)
 READERS(3)
 READERS(4)
 READERS(5)
-READERS(6) READERS(7) READERS(8)
+READERS(6)
+READERS(7)
+READERS(8)
 
-    typedef void reader(const kvb_packed_run *run, int dim, const uint8_t *codes, vwords *out);
+typedef void reader(const kvb_packed_run *run, int dim, const uint8_t *codes, vwords *out);
 static reader *const readers[8][3] = {READERS_OF(1), READERS_OF(2), READERS_OF(3), READERS_OF(4),
                                       READERS_OF(5), READERS_OF(6), READERS_OF(7), READERS_OF(8)};
 

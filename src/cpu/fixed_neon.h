@@ -56,9 +56,6 @@ static inline int lut_word(int i) {
 
 /* ---- Floats ---- */
 
-/* Loaded once, into a register: compilers would rather load it for each use. */
-#define VF_KEEP(x) __asm__("" : "+w"(x))
-
 static inline vf vf_load_halves(const uint16_t *from) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
 }

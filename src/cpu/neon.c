@@ -27,6 +27,7 @@ static const kvb_cpu_ops ops = {
     .dot_rows = kvb_neon_dot_rows,
     .weigh = kvb_neon_weigh,
     .add_rows = kvb_neon_add_rows,
+    .packed_floats_bits = 8,
     .dot_packed_floats = kvb_neon_dot_packed_floats,
     .add_packed_floats = kvb_neon_add_packed_floats,
     .fix_queries = kvb_neon_fix_queries,

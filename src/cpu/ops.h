@@ -78,8 +78,9 @@ typedef struct kvb_cpu_ops {
     /* Both on rows of halves, for up to KVB_FEW_ROWS query rows; NULL where an instruction set has none. */
     void (*dot_halves)(const float *q, int n_rows, const kvb_half_run *keys, float *dots);
     void (*add_halves)(const float *weights, int n_rows, const kvb_half_run *values, float *sums, size_t sums_stride);
-    /* Both on packed rows, for up to KVB_FEW_ROWS query rows and codebooks whose fixed_is_exact; NULL where an
-     * instruction set has none. A weight of 0 adds nothing, whatever the row's scale. */
+    /* Both on packed rows of up to packed_floats_bits, 0 where an instruction set has none, for up to KVB_FEW_ROWS
+     * query rows and codebooks whose fixed_is_exact. A weight of 0 adds nothing, whatever the row's scale. */
+    int packed_floats_bits;
     void (*dot_packed_floats)(const kvb_packed_run *keys, const float *q, int n_rows, void *scratch, float *dots);
     void (*add_packed_floats)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
                               float *sums, size_t sums_stride);

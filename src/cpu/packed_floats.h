@@ -48,7 +48,7 @@ INLINE void dot_float_block(const float *q, int n_rows, const vwords *k, int n_t
             KEEP_ORDER; /* words are loaded again for their other half: kept, they would drive a sum out */
             for (int r = 0; r < n_rows; r++) {
                 query[r] = vf_load(q + r * KVB_MAX_HEAD_DIM + half * lanes);
-                VF_KEEP(query[r]);
+                KEEP(query[r]);
             }
             for (int t = 0; t < n_tokens; t++) {
                 vf key = vwords_float(k[(size_t)t * stride + (size_t)v], half);
