@@ -256,7 +256,6 @@ static kvb_status store(int option, const char *text, kvb_bench_options *options
         return parse_bits(text, config, error);
     case THREADS:
         return parse_threads(text, options, error);
-    case SECONDS:
     case TRELLIS: {
         kvb_status status = kvb_parse_int("trellis", text, &config->trellis_states, error);
         if (status == KVB_OK && config->trellis_states != 0 && !kvb_trellis_codebook(config->trellis_states, 2))
@@ -264,6 +263,7 @@ static kvb_status store(int option, const char *text, kvb_bench_options *options
                                    config->trellis_states);
         return status;
     }
+    case SECONDS:
     case ROUNDS:
     case MEMORY:
         return parse_numbers(option, text, config, error);
