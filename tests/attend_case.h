@@ -11,6 +11,7 @@ typedef struct attend_shape {
     uint64_t seed;
     int k_bits, v_bits; /* 0: dense */
     kvb_rotation k_rotation, v_rotation;
+    int k_states, v_states; /* of trellis codes; only where the bits allow them */
     int has_float_scales;
     int is_uneven;         /* codebooks without symmetry */
     kvb_dtype dense;       /* KVB_F16 where 0 */
