@@ -139,23 +139,14 @@ static inline void unpack_rows(const kvb_packed_run *run, uint8_t *codes) {
 
 /* ---- Words ---- */
 
-/* Where words go, WORD_ORDER (which whoever includes this defines): rows of KVB_FIXED_DIM words, block by block; or for
+/* Where words go: rows of KVB_FIXED_DIM words, block by block; or, for whoever includes this with WORDS_IN_PAIRS, for
  * every block and pair of rows four vectors (vwords_read_pair), vector 4b + k of pair p at (4b + k) * run_pairs + p. */
-enum { IN_ROWS, IN_PAIRS };
-static const int word_order = WORD_ORDER;
-
 enum { run_pairs = KVB_TILE_TOKENS / 2 };
 
+#ifdef WORDS_IN_PAIRS
 INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const block_part *parts, block_kind kind,
                        int block, vwords *out) {
-    size_t n = (size_t)run->n_rows, stride = KVB_FIXED_DIM(run->tables->head_dim) / block_words;
-    if (word_order == IN_ROWS) {
-        out += 2 * block;
-        for (size_t row = 0; row < n; row++, out += stride) {
-            lut_read(l, bits, read_codes(parts, bits, row, kind), out, out + 1);
-        }
-        return;
-    }
+    size_t n = (size_t)run->n_rows;
     out += (size_t)block * 4 * run_pairs;
     for (size_t row = 0; row < n; row += 2, out++) { /* behind the last row its like, with weight 0 */
         vcodes even = read_codes(parts, bits, row, kind);
@@ -163,6 +154,34 @@ INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const 
         vwords_read_pair(l, bits, even, odd, out, run_pairs);
     }
 }
+
+static inline size_t word_at(int row, int i, size_t stride) {
+    int word, vector = i / LUT_CODES * 4 + lut_pair_word(i % LUT_CODES, row % 2, &word);
+    (void)stride;
+    return (size_t)((vector * run_pairs + row / 2) * block_words + word);
+}
+
+static inline int rows_of_words(int n_rows) {
+    return n_rows + n_rows % 2;
+}
+#else
+INLINE void read_block(const kvb_packed_run *run, const lut *l, int bits, const block_part *parts, block_kind kind,
+                       int block, vwords *out) {
+    size_t n = (size_t)run->n_rows, stride = KVB_FIXED_DIM(run->tables->head_dim) / block_words;
+    out += 2 * block;
+    for (size_t row = 0; row < n; row++, out += stride) {
+        lut_read(l, bits, read_codes(parts, bits, row, kind), out, out + 1);
+    }
+}
+
+static inline size_t word_at(int row, int i, size_t stride) {
+    return (size_t)row * stride + (size_t)(i / LUT_CODES * LUT_CODES + lut_word(i % LUT_CODES));
+}
+
+static inline int rows_of_words(int n_rows) {
+    return n_rows;
+}
+#endif
 
 INLINE void open_walks(const kvb_packed_run *run, int bits, block_kind kind, const uint8_t *codes, plane_walk *walks) {
     for (int p = 0; p < n_parts(bits, kind); p++) {
@@ -195,16 +214,10 @@ INLINE uint8_t *codes_of(const kvb_packed_run *run, void *scratch) {
 
 static inline void read_words_slowly(const kvb_packed_run *run, int dim, const uint8_t *codes, int16_t *out) {
     size_t stride = KVB_FIXED_DIM(run->tables->head_dim);
-    for (int row = 0; row < run->n_rows + (word_order == IN_PAIRS ? run->n_rows % 2 : 0); row++) {
+    for (int row = 0; row < rows_of_words(run->n_rows); row++) {
         const uint8_t *from = codes + (size_t)(row < run->n_rows ? row : row - 1) * stride;
         for (int i = 0; i < dim; i++) {
-            int word = lut_word(i % LUT_CODES), vector = i / LUT_CODES * 4;
-            size_t at = (size_t)row * stride + (size_t)(i / LUT_CODES * LUT_CODES + word);
-            if (word_order == IN_PAIRS) {
-                vector += lut_pair_word(i % LUT_CODES, row % 2, &word);
-                at = (size_t)((vector * run_pairs + row / 2) * block_words + word);
-            }
-            out[at] = run->tables->fixed[from[i]];
+            out[word_at(row, i, stride)] = run->tables->fixed[from[i]];
         }
     }
 }

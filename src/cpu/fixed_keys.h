@@ -1,7 +1,6 @@
 /* Queries and packed keys in fixed point. Keys become 16-bit centroids by look-ups of bytes; products of pairs
  * are summed in 32 bits over a span of blocks, and spans in floats. No sum overflows: a query is scaled so that the
  * integers that meet in a lane, times the largest centroid, stay below 2^31. */
-#define WORD_ORDER IN_ROWS
 #include "cpu/fixed_codes.h"
 #include "cpu/step.h"
 

@@ -1,7 +1,7 @@
 /* Weighted sums of packed values in fixed point: weights times scales become 16-bit integers, scaled so that
  * their sum over the tile times the largest centroid stays below 2^31; products are summed over pairs of tokens, and
  * tiles in floats. */
-#define WORD_ORDER IN_PAIRS
+#define WORDS_IN_PAIRS
 #include "cpu/fixed_codes.h"
 #include "cpu/step.h"
 

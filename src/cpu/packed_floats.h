@@ -1,7 +1,6 @@
 /* Products of a few query rows with packed keys, and weighted sums of packed values, in floats: centroids come as words
  * (fixed_codes.h), which are the centroids exactly where a codebook says so, and become floats on their way into the
  * multiply-adds. Scales, of keys and of values, are multiplied outside of the loops. */
-#define WORD_ORDER IN_ROWS
 #include "cpu/fixed_codes.h"
 #include "cpu/step.h"
 
