@@ -61,6 +61,12 @@ static kvb_codec *make_codec(int bits, int states, int dim, kvb_rotation rotatio
     return create_codec(&spec);
 }
 
+/* Any bytes are rows of a trellis code, of whatever states: those of few are found soon. */
+static kvb_codec *make_encoder(int bits, int states, int dim, kvb_rotation rotation, const attend_shape *shape) {
+    enum { few = 16 };
+    return make_codec(bits, states < few ? states : few, dim, rotation, shape);
+}
+
 /* ---- The sequence ---- */
 
 static int is_seen(const attend_case *c, int64_t first, int64_t end) {
@@ -77,7 +83,7 @@ static int is_seen(const attend_case *c, int64_t first, int64_t end) {
 static void fill_page_rows(const attend_case *c, oracle_random *random, void *page, int64_t row) {
     const kvb_layer_format *format = &c->format;
     for (int side = 0; side < (format->v_prefix_of_k ? 1 : 2); side++) {
-        const kvb_codec *codec = side == 0 ? c->k_codec : c->v_codec;
+        const kvb_codec *codec = side == 0 ? c->k_encoder : c->v_encoder;
         int dim = side == 0 ? format->k_dim : format->v_dim;
         for (int head = 0; head < format->n_kv_heads; head++) {
             uint8_t *block = (uint8_t *)kvb_page_block(format, page, head, side);
@@ -214,6 +220,8 @@ void attend_case_create(attend_case *c, const attend_shape *shape, const attend_
     oracle_random random = {s->seed};
     c->k_codec = make_codec(s->k_bits, s->k_states, s->k_dim, s->k_rotation, s);
     c->v_codec = make_codec(s->v_bits, s->v_states, s->v_dim, s->v_rotation, s);
+    c->k_encoder = make_encoder(s->k_bits, s->k_states, s->k_dim, s->k_rotation, s);
+    c->v_encoder = make_encoder(s->v_bits, s->v_states, s->v_dim, s->v_rotation, s);
     c->format = (kvb_layer_format){.n_kv_heads = s->n_kv_heads,
                                    .k_dim = s->k_dim,
                                    .v_dim = s->v_dim,
@@ -275,6 +283,8 @@ void attend_case_destroy(attend_case *c) {
     attend_case_release(c, item->lse, attend_case_rows(c) * sizeof *item->lse);
     kvb_codec_destroy(c->k_codec);
     kvb_codec_destroy(c->v_codec);
+    kvb_codec_destroy(c->k_encoder);
+    kvb_codec_destroy(c->v_encoder);
     free(c->expected);
     free(c->expected_lse);
 }
