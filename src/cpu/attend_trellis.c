@@ -155,33 +155,44 @@ static void weave(int states, weft w, int n_rows, size_t inputs_apart) {
 #undef CALL
 }
 
-kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch) {
-    const kvb_codec_tables *tables = run->tables;
-    size_t stride = (size_t)kvb_layout_plane_bytes(tables->head_dim, 1), apart = margin + stride + 8;
-    int place_bits = tables->bits - 2, is_woven = place_bits <= 3, n = run->n_rows;
-    uint8_t *inputs = scratch, *places = inputs + (size_t)n * apart + step;
-    kvb_packed_run straight = {.tables = tables->straight, .n_rows = n};
-    const uint8_t *rows[KVB_MAX_PLANES] = {NULL};
-    for (int p = 0; p < tables->n_planes; p++) {
-        size_t bytes = stride * (size_t)tables->plane_widths[p];
-        rows[p] = run->packed.planes[p] + run->first_row * bytes;
-        for (size_t at = 0; run->next[p] && at < (size_t)n * bytes; at += 64) {
+static size_t plane_bytes(const kvb_packed_run *run, int plane) {
+    return (size_t)kvb_layout_plane_bytes(run->tables->head_dim, run->tables->plane_widths[plane]);
+}
+
+static const uint8_t *plane_of(const kvb_packed_run *run, int plane) {
+    return run->packed.planes[plane] + run->first_row * plane_bytes(run, plane);
+}
+
+static void ask_for_next(const kvb_packed_run *run) {
+    for (int p = 0; p < run->tables->n_planes; p++) {
+        size_t bytes = (size_t)run->n_rows * plane_bytes(run, p);
+        for (size_t at = 0; run->next[p] && at < bytes; at += 64) {
             __builtin_prefetch(run->next[p] + at);
         }
     }
-    copy_inputs(rows[0], n, stride, apart, inputs);
+}
+
+kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch) {
+    const kvb_codec_tables *tables = run->tables;
+    size_t stride = plane_bytes(run, 0), apart = margin + stride + 8, n = (size_t)run->n_rows;
+    int place_bits = tables->bits - 2, is_woven = place_bits <= 3;
+    uint8_t *inputs = scratch, *places = inputs + n * apart + step;
+    kvb_packed_run straight = {.tables = tables->straight, .n_rows = run->n_rows};
+    ask_for_next(run);
+    copy_inputs(plane_of(run, 0), run->n_rows, stride, apart, inputs);
     weft w = {.inputs = inputs + margin, .stride = stride, .out = places};
     if (is_woven) { /* what is read behind the last row must be the scratch's own */
+        size_t bytes = n * plane_bytes(run, 1);
+        memcpy(places, plane_of(run, 1), bytes);
         w.place_width = tables->plane_widths[1];
-        size_t bytes = (size_t)n * stride * (size_t)w.place_width;
-        memcpy(places, rows[1], bytes);
         w.places = places;
         w.out = places + bytes + step;
     }
+    const uint8_t *last = tables->n_planes > 2 ? plane_of(run, 2) : NULL;
     straight.packed.planes[is_woven ? 0 : 1] = w.out;
-    straight.packed.planes[is_woven ? 1 : 0] = (uint8_t *)(is_woven ? rows[2] : rows[1]);
-    straight.packed.planes[2] = (uint8_t *)(is_woven ? NULL : rows[2]);
+    straight.packed.planes[is_woven ? 1 : 0] = (uint8_t *)(is_woven ? last : plane_of(run, 1));
+    straight.packed.planes[2] = (uint8_t *)(is_woven ? NULL : last);
     straight.packed.scales = (uint8_t *)run->packed.scales + run->first_row * kvb_dtype_bytes(tables->scale_dtype);
-    weave(tables->trellis_states, w, n, apart);
+    weave(tables->trellis_states, w, run->n_rows, apart);
     return straight;
 }

@@ -362,10 +362,8 @@ int main(void) {
         floats_end[k] = open_buffer();
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(floats_have_the_bits_of_scalar),
-        cmocka_unit_test(trellis_rows_have_the_bits_of_scalar),
-        cmocka_unit_test(halves_have_the_bits_of_scalar),
-        cmocka_unit_test(round_trips_are_what_decoding_gives),
+        cmocka_unit_test(floats_have_the_bits_of_scalar), cmocka_unit_test(trellis_rows_have_the_bits_of_scalar),
+        cmocka_unit_test(halves_have_the_bits_of_scalar), cmocka_unit_test(round_trips_are_what_decoding_gives),
         cmocka_unit_test(the_same_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
