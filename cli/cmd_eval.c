@@ -133,8 +133,12 @@ int kvb_cmd_eval(int argc, char **argv) {
         status = kvb_output_make_folder(options.out, &error);
     if (status == KVB_OK)
         status = kvb_threads_create(options.threads, &threads, &error);
-    if (status == KVB_OK)
-        status = kvb_engine_open(options.model, options.window, kvb_threads_parallel(threads).workers, &engine, &error);
+    if (status == KVB_OK) {
+        const kvb_engine_options how = {.context = options.window,
+                                        .threads = kvb_threads_parallel(threads).workers,
+                                        .weights_as_stored = options.weights_as_stored};
+        status = kvb_engine_open(options.model, &how, &engine, &error);
+    }
     if (status == KVB_OK)
         status = run(&options, engine, threads, &error);
     kvb_engine_close(engine);

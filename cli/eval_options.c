@@ -20,6 +20,7 @@ enum {
     ENGINE,
     OUT,
     THREADS,
+    WEIGHTS,
     QUIET,
     HELP
 };
@@ -37,6 +38,7 @@ static const struct option table[] = {
     {"engine", required_argument, NULL, ENGINE},
     {"out", required_argument, NULL, OUT},
     {"threads", required_argument, NULL, THREADS},
+    {"weights", required_argument, NULL, WEIGHTS},
     {"quiet", no_argument, NULL, QUIET},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
@@ -134,6 +136,8 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return KVB_OK;
     case THREADS:
         return parse_count("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
+    case WEIGHTS:
+        return kvb_parse_choice("weights", text, "float|stored", &options->weights_as_stored, error);
     case QUIET:
         options->quiet = 1;
         return KVB_OK;
@@ -191,6 +195,8 @@ void kvb_eval_options_help(FILE *stream) {
           "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
           "  --rotation none|hadamard|signed   of every kvbits scheme (default signed)\n"
           "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
+          "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
+          "                            whose rounding hides small differences (default float)\n"
           "  --out FOLDER              also write result.json and result.md there\n"
           "  --threads N               1-1024 (default: every processor that may be used)\n"
           "  --quiet                   do not print the tables\n"

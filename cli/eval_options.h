@@ -17,6 +17,7 @@ typedef struct kvb_eval_options {
     const char *model, *text, *out;
     int64_t tokens; /* at most; 0: all of the text */
     int window, threads, quiet, help;
+    int weights_as_stored;
     int rotation;                                /* kvb_rotation */
     kvb_uniform_scheme uniform[KVB_MAX_SCHEMES]; /* --schemes, then --k-bits and --v-bits */
     int n_uniform;

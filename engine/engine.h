@@ -21,11 +21,23 @@ typedef struct kvb_engine_info {
     char name[128];        /* general.name, may be empty */
     char license[64];      /* general.license, may be empty */
     int n_layers, n_vocab, n_context; /* n_context: what the model was trained for */
+    int weights_expanded;             /* they were quantized, and run as floats */
 } kvb_engine_info;
 
-/* Loads a GGUF file. `context`: longest sequence that kvb_engine_run will get. threads: at least 1. The sentence for an
- * architecture that kvbits does not know lists those that it does (KVB_ERROR_UNSUPPORTED, as without llama.cpp). */
-KVB_CHECKED kvb_status kvb_engine_open(const char *path, int context, int threads, kvb_engine **out, kvb_error *error);
+typedef struct kvb_engine_options {
+    int context; /* longest sequence that kvb_engine_run will get */
+    int threads; /* at least 1 */
+    /* Run quantized weights as they are, by the engine's integer products: fast, but these round activations to 8 bits,
+     * so that the least change anywhere flips roundings everywhere, a KL divergence of some 1e-3 that has nothing to do
+     * with the cache. Otherwise the weights are expanded to floats first, in a file of 4 bytes per weight in $TMPDIR (or
+     * /tmp) that is gone before this call returns. */
+    int weights_as_stored;
+} kvb_engine_options;
+
+/* Loads a GGUF file. The sentence for an architecture that kvbits does not know lists those that it does
+ * (KVB_ERROR_UNSUPPORTED, as without llama.cpp). */
+KVB_CHECKED kvb_status kvb_engine_open(const char *path, const kvb_engine_options *options, kvb_engine **out,
+                                       kvb_error *error);
 void kvb_engine_close(kvb_engine *engine); /* NULL is legal */
 const kvb_engine_info *kvb_engine_get_info(const kvb_engine *engine);
 /* KVB_OK when this build has llama.cpp; else KVB_ERROR_UNSUPPORTED, and how to get it. */

@@ -193,9 +193,9 @@ static json_t *about(const kvb_eval *eval, const char *model, const char *text) 
                   check->exact_layer, "recomputed_limit", KVB_SELF_CHECK_EXACT, "halves_nrmse", check->halves,
                   "halves_layer", check->halves_layer, "halves_limit", KVB_SELF_CHECK_HALVES, "halves_kl_mean",
                   check->halves_kl, "largest_repetition_difference", check->repetition);
-    json_t *of_model = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i}", "file", name ? name + 1 : model, "name", info->name,
+    json_t *of_model = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b}", "file", name ? name + 1 : model, "name", info->name,
                                  "license", info->license, "architecture", info->architecture, "layers", info->n_layers,
-                                 "vocabulary", info->n_vocab);
+                                 "vocabulary", info->n_vocab, "weights_expanded", info->weights_expanded);
     return json_pack("{s:i, s:s, s:s, s:o, s:s, s:i, s:i, s:i, s:o}", "kvbits_eval", 1, "kvbits", kvb_version(), "engine",
                      info->software, "model", of_model, "text", text_name ? text_name + 1 : text, "tokens",
                      eval->n_windows * eval->text.window, "window", eval->text.window, "windows", eval->n_windows,

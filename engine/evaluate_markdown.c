@@ -35,8 +35,9 @@ static double number_of(const json_t *object, const char *key) {
 static void head(FILE *out, const json_t *d) {
     const json_t *model = json_object_get(d, "model"), *check = json_object_get(d, "self_check");
     fprintf(out, "# What the cache does to %s\n\n", string_of(model, "file"));
-    fprintf(out, "%s (%s, %.0f layers) on %.0f tokens of %s in windows of %.0f, by %s; kvbits %s.\n\n",
+    fprintf(out, "%s (%s, %.0f layers%s) on %.0f tokens of %s in windows of %.0f, by %s; kvbits %s.\n\n",
             string_of(model, "name"), string_of(model, "architecture"), number_of(model, "layers"),
+            json_is_true(json_object_get(model, "weights_expanded")) ? ", weights expanded to floats" : "",
             number_of(d, "tokens"), string_of(d, "text"), number_of(d, "window"), string_of(d, "engine"),
             string_of(d, "kvbits"));
     fprintf(out,

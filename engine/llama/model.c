@@ -1,7 +1,10 @@
 /* Opening a model, its tokens, its caches. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "inside.h"
 
@@ -80,7 +83,64 @@ static kvb_status check_readable(const char *path, kvb_error *error) {
     return KVB_OK;
 }
 
-kvb_status kvb_engine_open(const char *path, int context, int threads, kvb_engine **out, kvb_error *error) {
+static struct llama_model *load_file(const char *path) {
+    struct llama_model_params parameters = llama_model_default_params();
+    parameters.n_gpu_layers = 0;
+    return llama_model_load_from_file(path, parameters);
+}
+
+/* Does the file say that its weights are quantized? One that does not say is taken for quantized. */
+static int has_quantized_weights(const struct llama_model *model) {
+    char type[16] = "";
+    return llama_model_meta_val_str(model, "general.file_type", type, sizeof type) < 0 || strcmp(type, "0") != 0;
+}
+
+/* The same model with float weights; NULL when llama.cpp cannot make it. */
+static struct llama_model *load_as_floats(const char *path, int threads, kvb_status *status, kvb_error *error) {
+    const char *folder = getenv("TMPDIR");
+    char name[512];
+    snprintf(name, sizeof name, "%s/kvbits-weights-XXXXXX", folder && *folder ? folder : "/tmp");
+    const int fd = mkstemp(name);
+    if (fd < 0) {
+        *status = kvb_error_set(error, KVB_ERROR_IO, "no file for float weights could be made as %.300s: %s", name,
+                                strerror(errno));
+        return NULL;
+    }
+    close(fd);
+    struct llama_model_quantize_params parameters = llama_model_quantize_default_params();
+    parameters.nthread = threads;
+    parameters.ftype = LLAMA_FTYPE_ALL_F32;
+    parameters.allow_requantize = true;
+    struct llama_model *model = llama_model_quantize(path, name, &parameters) == 0 ? load_file(name) : NULL;
+    unlink(name); /* what is mapped stays */
+    if (!model)
+        *status = kvb_error_set(error, KVB_ERROR_IO,
+                                "llama.cpp could not expand the weights of %.200s to floats in %.200s, which takes 4 bytes "
+                                "for each (--weights stored does without)",
+                                path, name);
+    return model;
+}
+
+static kvb_status load(const char *path, const kvb_engine_options *options, kvb_engine *engine, kvb_error *error) {
+    kvb_status status = KVB_OK;
+    engine->model = load_file(path);
+    if (!engine->model)
+        return kvb_error_set(error, KVB_ERROR_FORMAT,
+                             "%.300s could not be loaded by llama.cpp (KVBITS_ENGINE_LOG=1 shows its messages)", path);
+    describe(engine->model, &engine->info);
+    status = check_architecture(&engine->info, path, error);
+    if (status == KVB_OK && options->context > engine->info.n_context)
+        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "%d tokens at a time; %.200s was trained for up to %d",
+                               options->context, path, engine->info.n_context);
+    if (status == KVB_OK && !options->weights_as_stored && has_quantized_weights(engine->model)) {
+        llama_model_free(engine->model);
+        engine->model = load_as_floats(path, options->threads, &status, error);
+        engine->info.weights_expanded = 1;
+    }
+    return status;
+}
+
+kvb_status kvb_engine_open(const char *path, const kvb_engine_options *options, kvb_engine **out, kvb_error *error) {
     *out = NULL;
     kvb_status status = check_readable(path, error);
     if (status != KVB_OK)
@@ -90,21 +150,9 @@ kvb_status kvb_engine_open(const char *path, int context, int threads, kvb_engin
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for an engine");
     llama_log_set(keep_quiet, NULL);
     llama_backend_init();
-    struct llama_model_params parameters = llama_model_default_params();
-    parameters.n_gpu_layers = 0;
-    engine->context = context;
-    engine->threads = threads;
-    engine->model = llama_model_load_from_file(path, parameters);
-    if (!engine->model)
-        status = kvb_error_set(error, KVB_ERROR_FORMAT,
-                               "%.300s could not be loaded by llama.cpp (KVBITS_ENGINE_LOG=1 shows its messages)", path);
-    if (status == KVB_OK) {
-        describe(engine->model, &engine->info);
-        status = check_architecture(&engine->info, path, error);
-    }
-    if (status == KVB_OK && context > engine->info.n_context)
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "%d tokens at a time; %.200s was trained for up to %d", context,
-                               path, engine->info.n_context);
+    engine->context = options->context;
+    engine->threads = options->threads;
+    status = load(path, options, engine, error);
     if (status == KVB_OK)
         engine->batch = llama_batch_init(KVB_ENGINE_BATCH, 0, 1);
     if (status != KVB_OK) {
