@@ -78,10 +78,11 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
     for (;;) {
         if (options->n_uniform == KVB_MAX_SCHEMES - 1 || !scan_scheme(&p, &options->uniform[options->n_uniform]) ||
             (*p && *p != ','))
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "--schemes is '%.80s'; legal: 1 to %d times K/V, K/V+FIRST or K/V+FIRST+LAST with commas "
-                                 "between, widths 1-8 or 16, exact tokens 0-65536",
-                                 text, KVB_MAX_SCHEMES - 1);
+            return kvb_error_set(
+                error, KVB_ERROR_ARGUMENT,
+                "--schemes is '%.80s'; legal: 1 to %d times K/V, K/V+FIRST or K/V+FIRST+LAST with commas "
+                "between, widths 1-8 or 16, exact tokens 0-65536",
+                text, KVB_MAX_SCHEMES - 1);
         options->n_uniform++;
         if (*p++ == '\0')
             return KVB_OK;
@@ -91,8 +92,8 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
 static kvb_status parse_width(const char *option, const char *text, int *out, kvb_error *error) {
     kvb_status status = kvb_parse_int(option, text, out, error);
     if (status == KVB_OK && !is_width(*out))
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option, *out,
-                               KVB_MAX_BITS, KVB_DENSE_BITS);
+        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option,
+                               *out, KVB_MAX_BITS, KVB_DENSE_BITS);
     return status;
 }
 
@@ -182,25 +183,27 @@ kvb_status kvb_eval_options_parse(int argc, char **argv, kvb_eval_options *optio
 }
 
 void kvb_eval_options_help(FILE *stream) {
-    fputs("Usage: kvbits eval MODEL.gguf --text FILE [OPTION...]\n"
-          "Runs the model on the text with kvbits' packed cache and attention in the place of the engine's, and with the\n"
-          "engine's own quantized caches, and says how far the next-token distributions move. Needs llama.cpp\n"
-          "(docs/eval.md). A self-check comes first: attention on exact keys and values must be the engine's.\n\n"
-          "  --text FILE               UTF-8 text\n"
-          "  --tokens N                at most, 1-2^28 (default: the whole text)\n"
-          "  --window N                tokens of a sequence, 16 up to what the model was trained for (default 1024)\n"
-          "  --schemes LIST            K/V, K/V+FIRST, K/V+FIRST+LAST: widths 1-8 (16: halves) and exact tokens,\n"
-          "                            such as 4/4,5/3+4,4/4+4+32\n"
-          "  --k-bits B --v-bits B     one more such scheme\n"
-          "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
-          "  --rotation none|hadamard|signed   of every kvbits scheme (default signed)\n"
-          "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
-          "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
-          "                            whose rounding hides small differences (default float)\n"
-          "  --out FOLDER              also write result.json and result.md there\n"
-          "  --threads N               1-1024 (default: every processor that may be used)\n"
-          "  --quiet                   do not print the tables\n"
-          "  --help                    this text\n\n"
-          "Exit codes: 0 done, 2 bad input, 3 input/output error or no llama.cpp.\n",
-          stream);
+    fputs(
+        "Usage: kvbits eval MODEL.gguf --text FILE [OPTION...]\n"
+        "Runs the model on the text with kvbits' packed cache and attention in the place of the engine's, and with "
+        "the\n"
+        "engine's own quantized caches, and says how far the next-token distributions move. Needs llama.cpp\n"
+        "(docs/eval.md). A self-check comes first: attention on exact keys and values must be the engine's.\n\n"
+        "  --text FILE               UTF-8 text\n"
+        "  --tokens N                at most, 1-2^28 (default: the whole text)\n"
+        "  --window N                tokens of a sequence, 16 up to what the model was trained for (default 1024)\n"
+        "  --schemes LIST            K/V, K/V+FIRST, K/V+FIRST+LAST: widths 1-8 (16: halves) and exact tokens,\n"
+        "                            such as 4/4,5/3+4,4/4+4+32\n"
+        "  --k-bits B --v-bits B     one more such scheme\n"
+        "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
+        "  --rotation none|hadamard|signed   of every kvbits scheme (default signed)\n"
+        "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
+        "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
+        "                            whose rounding hides small differences (default float)\n"
+        "  --out FOLDER              also write result.json and result.md there\n"
+        "  --threads N               1-1024 (default: every processor that may be used)\n"
+        "  --quiet                   do not print the tables\n"
+        "  --help                    this text\n\n"
+        "Exit codes: 0 done, 2 bad input, 3 input/output error or no llama.cpp.\n",
+        stream);
 }

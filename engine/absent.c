@@ -7,8 +7,7 @@ kvb_status kvb_engine_available(kvb_error *error) {
                          "how), then build kvbits again with -DKVB_LLAMA=ON and -DCMAKE_PREFIX_PATH=ITS_PREFIX");
 }
 
-kvb_status kvb_engine_open(const char *path, const kvb_engine_options *options, kvb_engine **out,
-                           kvb_error *error) {
+kvb_status kvb_engine_open(const char *path, const kvb_engine_options *options, kvb_engine **out, kvb_error *error) {
     (void)path, (void)options;
     *out = NULL;
     return kvb_engine_available(error);

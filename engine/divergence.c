@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* exp(x) for x <= 0, relative error below 3e-7, below -87 as at -87 (1e-38): exponents by 2^n, the rest by a polynomial. One for both
- * sides of a comparison, plain enough to be vectorized, the same bits on every machine. */
+/* exp(x) for x <= 0, relative error below 3e-7, below -87 as at -87 (1e-38): exponents by 2^n, the rest by a
+ * polynomial. One for both sides of a comparison, plain enough to be vectorized, the same bits on every machine. */
 static inline float exp_of(float x) {
     const float shift = 0x1.8p23f;
     x = x < -87.0f ? -87.0f : x;

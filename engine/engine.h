@@ -16,10 +16,10 @@
 typedef struct kvb_engine kvb_engine;
 
 typedef struct kvb_engine_info {
-    char software[64];     /* "llama.cpp", with its version where it tells one */
-    char architecture[32]; /* as the file spells it: "llama" */
-    char name[128];        /* general.name, may be empty */
-    char license[64];      /* general.license, may be empty */
+    char software[64];                /* "llama.cpp", with its version where it tells one */
+    char architecture[32];            /* as the file spells it: "llama" */
+    char name[128];                   /* general.name, may be empty */
+    char license[64];                 /* general.license, may be empty */
     int n_layers, n_vocab, n_context; /* n_context: what the model was trained for */
     int weights_expanded;             /* they were quantized, and run as floats */
 } kvb_engine_info;
@@ -29,8 +29,8 @@ typedef struct kvb_engine_options {
     int threads; /* at least 1 */
     /* Run quantized weights as they are, by the engine's integer products: fast, but these round activations to 8 bits,
      * so that the least change anywhere flips roundings everywhere, a KL divergence of some 1e-3 that has nothing to do
-     * with the cache. Otherwise the weights are expanded to floats first, in a file of 4 bytes per weight in $TMPDIR (or
-     * /tmp) that is gone before this call returns. */
+     * with the cache. Otherwise the weights are expanded to floats first, in a file of 4 bytes per weight in $TMPDIR
+     * (or /tmp) that is gone before this call returns. */
     int weights_as_stored;
 } kvb_engine_options;
 
@@ -63,8 +63,8 @@ typedef struct kvb_engine_attention {
     int layer, n_tokens;
     int64_t position; /* of the first token: all before it were seen in earlier calls */
     int n_heads, n_kv_heads, k_dim, v_dim;
-    const float *q;      /* [n_tokens][n_heads][k_dim] */
-    const float *k, *v;  /* [n_tokens][n_kv_heads][...]: these tokens' rows */
+    const float *q;       /* [n_tokens][n_heads][k_dim] */
+    const float *k, *v;   /* [n_tokens][n_kv_heads][...]: these tokens' rows */
     float scale, softcap; /* as in kvb_attend_item */
     int window;           /* as in kvb_kv_view; 0 while no token is old enough to show one */
     float *out;           /* [n_tokens][n_heads][v_dim]: the engine's result; what it holds afterwards goes on */
@@ -81,8 +81,8 @@ typedef struct kvb_engine_sink {
     kvb_status (*logits)(void *context, int64_t position, int n_tokens, const float *logits, kvb_error *error);
 } kvb_engine_sink;
 
-/* Runs the tokens as a new sequence. hook (cache 0 only) and sink may be NULL. The first error, of the engine, of hook or
- * of sink, ends it. */
+/* Runs the tokens as a new sequence. hook (cache 0 only) and sink may be NULL. The first error, of the engine, of hook
+ * or of sink, ends it. */
 KVB_CHECKED kvb_status kvb_engine_run(kvb_engine *engine, int cache, const int32_t *tokens, int n,
                                       const kvb_engine_hook *hook, const kvb_engine_sink *sink, kvb_error *error);
 

@@ -65,7 +65,8 @@ static size_t rank_of(size_t n, double q) {
 }
 
 /* In every draw the values are as many as before, each as often as its window was drawn. */
-static double draw_quantile(const uint16_t *counts, const double *sorted, const uint16_t *window, size_t n, size_t rank) {
+static double draw_quantile(const uint16_t *counts, const double *sorted, const uint16_t *window, size_t n,
+                            size_t rank) {
     size_t above = n - rank; /* values that lie above it; from the top, as most quantiles asked for lie there */
     for (size_t i = n; i-- > 0;) {
         const size_t times = counts[window[i]];

@@ -1,6 +1,6 @@
-/* Figures over windows of text, with intervals. Tokens of a window depend on each other, windows hardly: so the intervals
- * are percentile bootstrap ones over whole windows, 95 %, from the same draws for every scheme (which makes ratios
- * paired). With one window there is none: NaN. */
+/* Figures over windows of text, with intervals. Tokens of a window depend on each other, windows hardly: so the
+ * intervals are percentile bootstrap ones over whole windows, 95 %, from the same draws for every scheme (which makes
+ * ratios paired). With one window there is none: NaN. */
 #ifndef KVBITS_ENGINE_ESTIMATE_H
 #define KVBITS_ENGINE_ESTIMATE_H
 

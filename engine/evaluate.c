@@ -102,9 +102,9 @@ kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_l
 typedef struct run {
     kvb_eval *eval;
     kvb_reference *reference;
-    const int32_t *next;  /* of each position */
-    kvb_divergence *out;  /* of the window */
-    double *loss;         /* the reference's, of the window */
+    const int32_t *next; /* of each position */
+    kvb_divergence *out; /* of the window */
+    double *loss;        /* the reference's, of the window */
     double largest;
 } run;
 
@@ -113,9 +113,11 @@ static kvb_status take_reference(void *context, int64_t position, int n, const f
     (void)error;
     kvb_reference_take(r->reference, position, n, logits, r->eval->parallel);
     for (int64_t i = position; i < position + n; i++)
-        r->loss[i] = r->next[i] < 0 ? 0
-                                    : r->reference->lse[i] - (double)r->reference->logits[(size_t)i *
-                                                                 (size_t)r->reference->n_vocab + (size_t)r->next[i]];
+        r->loss[i] =
+            r->next[i] < 0
+                ? 0
+                : r->reference->lse[i] -
+                      (double)r->reference->logits[(size_t)i * (size_t)r->reference->n_vocab + (size_t)r->next[i]];
     return KVB_OK;
 }
 
@@ -169,8 +171,8 @@ static kvb_status run_scheme(kvb_eval *eval, int s, int w, const int32_t *tokens
 static kvb_layer_spec *halves_of(const kvb_eval *eval) {
     kvb_layer_spec *specs = malloc((size_t)eval->n_layers * sizeof *specs);
     for (int i = 0; specs && i < eval->n_layers; i++) {
-        specs[i] = kvb_layer_spec_default(eval->layers[i].n_kv_heads, eval->layers[i].k_dim, KVB_DENSE_BITS,
-                                          KVB_DENSE_BITS);
+        specs[i] =
+            kvb_layer_spec_default(eval->layers[i].n_kv_heads, eval->layers[i].k_dim, KVB_DENSE_BITS, KVB_DENSE_BITS);
         specs[i].v.head_dim = eval->layers[i].v_dim;
     }
     return specs;
@@ -216,7 +218,8 @@ static kvb_status self_check(kvb_eval *eval, const int32_t *tokens, run *r, kvb_
     kvb_layer_spec *halves = halves_of(eval);
     kvb_divergence *out = calloc((size_t)eval->text.window, sizeof *out);
     const kvb_engine_sink first = {r, take_reference}, second = {r, take_repetition}, third = {r, take_scheme};
-    kvb_status status = halves && out ? KVB_OK : kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a self-check");
+    kvb_status status =
+        halves && out ? KVB_OK : kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a self-check");
     r->out = out;
     if (status == KVB_OK)
         status = kvb_stand_in_create(halves, eval->n_layers, eval->text.window, eval->parallel, &in, error);
@@ -226,9 +229,9 @@ static kvb_status self_check(kvb_eval *eval, const int32_t *tokens, run *r, kvb_
         status = kvb_engine_run(eval->engine, 0, tokens, eval->text.window, NULL, &second, error);
     eval->check.repetition = r->largest;
     if (status == KVB_OK && r->largest > 0)
-        status = kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                               "two runs of the reference differ by %.3g in a logit, so that no figure would mean anything",
-                               r->largest);
+        status = kvb_error_set(
+            error, KVB_ERROR_UNSUPPORTED,
+            "two runs of the reference differ by %.3g in a logit, so that no figure would mean anything", r->largest);
     if (status == KVB_OK)
         status = kvb_stand_in_begin(&in, error);
     const kvb_engine_hook hook = kvb_stand_in_hook(&in);
@@ -247,8 +250,10 @@ kvb_status kvb_eval_create(kvb_engine *engine, const kvb_eval_tokens *text, cons
     const int own = text->window - (text->first >= 0);
     *out = NULL;
     if (text->window < 16 || text->n_tokens < own)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%d tokens in windows of %d; legal: windows of at least 16, and "
-                             "one full window", text->n_tokens, text->window);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "%d tokens in windows of %d; legal: windows of at least 16, and "
+                             "one full window",
+                             text->n_tokens, text->window);
     kvb_eval *eval = calloc(1, sizeof *eval);
     if (!eval)
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for an evaluation");
@@ -284,8 +289,8 @@ static void report(const kvb_eval *eval, int w, int s) {
                                (w + (s + 1.0) / (eval->n_schemes + 1)) / eval->n_windows);
 }
 
-static kvb_status run_windows(kvb_eval *eval, kvb_stand_in *in, kvb_reference *reference, int32_t *tokens, int32_t *next,
-                              kvb_error *error) {
+static kvb_status run_windows(kvb_eval *eval, kvb_stand_in *in, kvb_reference *reference, int32_t *tokens,
+                              int32_t *next, kvb_error *error) {
     kvb_status status = KVB_OK;
     for (int w = 0; w < eval->n_windows && status == KVB_OK; w++) {
         run r = {.eval = eval,

@@ -10,7 +10,7 @@
 
 typedef struct kvb_eval_scheme {
     char name[64];
-    int cache; /* the engine's own cache by its number; -1: a kvbits cache of `layers` */
+    int cache;              /* the engine's own cache by its number; -1: a kvbits cache of `layers` */
     kvb_layer_spec *layers; /* one per layer of the model; owned by the evaluation once it is added */
     double bits_per_value;  /* of a row, scale included, all layers and both sides */
     double bits_in_window;  /* the cache's bytes after one window, pages and exact tokens included, per value */
@@ -18,14 +18,14 @@ typedef struct kvb_eval_scheme {
 
 typedef struct kvb_eval_tokens {
     const int32_t *tokens;
-    int n_tokens; /* n_windows * window of them are used */
-    int window;   /* tokens of a sequence: each begins anew */
+    int n_tokens;  /* n_windows * window of them are used */
+    int window;    /* tokens of a sequence: each begins anew */
     int32_t first; /* stands before every window, and takes one of its places; -1: none */
 } kvb_eval_tokens;
 
 enum { KVB_SELF_CHECK_TOKENS = 256 };
-/* Largest figures with which an evaluation goes on. The first is of floats against floats; the second has keys and values
- * in halves, whose rounding makes 1e-4 to 1e-3. A wrong head, position or scale makes 0.1 and more. */
+/* Largest figures with which an evaluation goes on. The first is of floats against floats; the second has keys and
+ * values in halves, whose rounding makes 1e-4 to 1e-3. A wrong head, position or scale makes 0.1 and more. */
 #define KVB_SELF_CHECK_EXACT 1e-4
 #define KVB_SELF_CHECK_HALVES 5e-3
 
@@ -49,13 +49,13 @@ struct kvb_eval {
     kvb_engine_layer *layers;
     kvb_eval_scheme *schemes;
     kvb_self_check check;
-    double *reference_loss;      /* [n_windows * window] */
-    kvb_divergence **divergence; /* [scheme][n_windows * window] */
+    double *reference_loss;              /* [n_windows * window] */
+    kvb_divergence **divergence;         /* [scheme][n_windows * window] */
     double **layer_error, **layer_power; /* [scheme][n_windows][n_layers]; NULL rows for the engine's caches */
 };
 
-/* Finds the model's layers and checks that kvbits attends as the engine does (KVB_ERROR_UNSUPPORTED with the figure when
- * not). Everything but the tokens' array is copied. */
+/* Finds the model's layers and checks that kvbits attends as the engine does (KVB_ERROR_UNSUPPORTED with the figure
+ * when not). Everything but the tokens' array is copied. */
 KVB_CHECKED kvb_status kvb_eval_create(kvb_engine *engine, const kvb_eval_tokens *text, const kvb_parallel *parallel,
                                        const kvb_progress *progress, kvb_eval **out, kvb_error *error);
 void kvb_eval_free(kvb_eval *eval);

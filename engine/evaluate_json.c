@@ -63,8 +63,10 @@ static kvb_estimate log_loss(const summary *s, int scheme, int paired) {
         s->sums[w] = 0;
         s->counts[w] = window - 1;
         for (size_t i = at; i + 1 < at + (size_t)window; i++)
-            s->sums[w] += (scheme < 0 ? 0 : s->eval->divergence[scheme][i].log_loss) -
-                          (scheme < 0 ? -s->eval->reference_loss[i] : paired ? s->eval->reference_loss[i] : 0);
+            s->sums[w] +=
+                (scheme < 0 ? 0 : s->eval->divergence[scheme][i].log_loss) - (scheme < 0 ? -s->eval->reference_loss[i]
+                                                                              : paired   ? s->eval->reference_loss[i]
+                                                                                         : 0);
     }
     return kvb_estimate_ratio(&s->windows, s->sums, s->counts, NULL);
 }
@@ -193,11 +195,12 @@ static json_t *about(const kvb_eval *eval, const char *model, const char *text) 
                   check->exact_layer, "recomputed_limit", KVB_SELF_CHECK_EXACT, "halves_nrmse", check->halves,
                   "halves_layer", check->halves_layer, "halves_limit", KVB_SELF_CHECK_HALVES, "halves_kl_mean",
                   check->halves_kl, "largest_repetition_difference", check->repetition);
-    json_t *of_model = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b}", "file", name ? name + 1 : model, "name", info->name,
-                                 "license", info->license, "architecture", info->architecture, "layers", info->n_layers,
-                                 "vocabulary", info->n_vocab, "weights_expanded", info->weights_expanded);
-    return json_pack("{s:i, s:s, s:s, s:o, s:s, s:i, s:i, s:i, s:o}", "kvbits_eval", 1, "kvbits", kvb_version(), "engine",
-                     info->software, "model", of_model, "text", text_name ? text_name + 1 : text, "tokens",
+    json_t *of_model =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b}", "file", name ? name + 1 : model, "name", info->name, "license",
+                  info->license, "architecture", info->architecture, "layers", info->n_layers, "vocabulary",
+                  info->n_vocab, "weights_expanded", info->weights_expanded);
+    return json_pack("{s:i, s:s, s:s, s:o, s:s, s:i, s:i, s:i, s:o}", "kvbits_eval", 1, "kvbits", kvb_version(),
+                     "engine", info->software, "model", of_model, "text", text_name ? text_name + 1 : text, "tokens",
                      eval->n_windows * eval->text.window, "window", eval->text.window, "windows", eval->n_windows,
                      "self_check", self_check);
 }
@@ -212,7 +215,8 @@ static kvb_status prepare(summary *s, kvb_error *error) {
     s->p999_draws = malloc(schemes * KVB_DRAWS * sizeof(double));
     s->means = malloc(schemes * sizeof(double));
     s->p999s = malloc(schemes * sizeof(double));
-    if (!s->sums || !s->counts || !s->sorted || !s->window_of || !s->mean_draws || !s->p999_draws || !s->means || !s->p999s)
+    if (!s->sums || !s->counts || !s->sorted || !s->window_of || !s->mean_draws || !s->p999_draws || !s->means ||
+        !s->p999s)
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of %zu tokens", n);
     return kvb_windows_create(s->eval->n_windows, &s->windows, error);
 }
@@ -236,8 +240,8 @@ kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *te
     kvb_status status = prepare(&s, error);
     for (int i = 0; i < eval->n_schemes && status == KVB_OK; i++)
         if (json_array_append_new(schemes, scheme(&s, i)) != 0)
-            status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of %.60s",
-                                   eval->schemes[i].name);
+            status =
+                kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of %.60s", eval->schemes[i].name);
     if (status == KVB_OK) {
         document = about(eval, model, text);
         json_t *reference = json_pack("{s:o}", "perplexity", estimate(exponential(log_loss(&s, -1, 0))));

@@ -40,24 +40,26 @@ static void head(FILE *out, const json_t *d) {
             json_is_true(json_object_get(model, "weights_expanded")) ? ", weights expanded to floats" : "",
             number_of(d, "tokens"), string_of(d, "text"), number_of(d, "window"), string_of(d, "engine"),
             string_of(d, "kvbits"));
-    fprintf(out,
-            "Self-check: attention recomputed in double precision differs from the engine's by an NRMSE of at most %.2g "
-            "(limit %.0e); a kvbits cache of halves in its place by %.2g (limit %.0e), which makes a mean KL divergence "
-            "of %.2g. Two runs of the reference differ by %.0f.\n\n",
-            number_of(check, "recomputed_nrmse"), number_of(check, "recomputed_limit"), number_of(check, "halves_nrmse"),
-            number_of(check, "halves_limit"), number_of(check, "halves_kl_mean"),
-            number_of(check, "largest_repetition_difference"));
+    fprintf(
+        out,
+        "Self-check: attention recomputed in double precision differs from the engine's by an NRMSE of at most %.2g "
+        "(limit %.0e); a kvbits cache of halves in its place by %.2g (limit %.0e), which makes a mean KL divergence "
+        "of %.2g. Two runs of the reference differ by %.0f.\n\n",
+        number_of(check, "recomputed_nrmse"), number_of(check, "recomputed_limit"), number_of(check, "halves_nrmse"),
+        number_of(check, "halves_limit"), number_of(check, "halves_kl_mean"),
+        number_of(check, "largest_repetition_difference"));
 }
 
 static void table(FILE *out, const json_t *d) {
     const json_t *schemes = json_object_get(d, "schemes");
-    fprintf(out, "KL divergence from the unquantized cache, in nats; in brackets 95 %% intervals.\n\n"
-                 "| scheme | cache | bits per value | in the window | KL mean | median | 99 %% | 99.9 %% | top-1 agreement, "
-                 "%% | perplexity, ratio |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    fprintf(out,
+            "KL divergence from the unquantized cache, in nats; in brackets 95 %% intervals.\n\n"
+            "| scheme | cache | bits per value | in the window | KL mean | median | 99 %% | 99.9 %% | top-1 agreement, "
+            "%% | perplexity, ratio |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for (size_t i = 0; i < json_array_size(schemes); i++) {
         const json_t *s = json_array_get(schemes, i), *kl = json_object_get(s, "kl");
-        fprintf(out, "| %s | %s | %.4g | %.4g", string_of(s, "name"), string_of(s, "kind"), number_of(s, "bits_per_value"),
-                number_of(s, "bits_in_window"));
+        fprintf(out, "| %s | %s | %.4g | %.4g", string_of(s, "name"), string_of(s, "kind"),
+                number_of(s, "bits_per_value"), number_of(s, "bits_in_window"));
         put(out, json_object_get(kl, "mean"), 0);
         put(out, json_object_get(kl, "median"), 0);
         put(out, json_object_get(kl, "p99"), 0);
@@ -74,7 +76,8 @@ static void position_table(FILE *out, const json_t *d) {
     const json_t *first = json_object_get(json_array_get(schemes, 0), "positions");
     fprintf(out, "Mean KL divergence by position in the window.\n\n| scheme |");
     for (size_t i = 0; i < json_array_size(first); i++)
-        fprintf(out, " %.0f-%.0f |", number_of(json_array_get(first, i), "from"), number_of(json_array_get(first, i), "to"));
+        fprintf(out, " %.0f-%.0f |", number_of(json_array_get(first, i), "from"),
+                number_of(json_array_get(first, i), "to"));
     fprintf(out, "\n| --- |");
     for (size_t i = 0; i < json_array_size(first); i++)
         fputs(" ---: |", out);
@@ -91,8 +94,9 @@ static void position_table(FILE *out, const json_t *d) {
 
 static void layer_table(FILE *out, const json_t *d) {
     const json_t *schemes = json_object_get(d, "schemes");
-    fprintf(out, "Error of each layer's own attention output (NRMSE) from the inputs it got.\n\n| scheme | layers from 0 "
-                 "on |\n| --- | --- |\n");
+    fprintf(out,
+            "Error of each layer's own attention output (NRMSE) from the inputs it got.\n\n| scheme | layers from 0 "
+            "on |\n| --- | --- |\n");
     for (size_t i = 0; i < json_array_size(schemes); i++) {
         const json_t *s = json_array_get(schemes, i), *layers = json_object_get(s, "layers");
         if (json_array_size(layers) == 0)

@@ -82,10 +82,8 @@ static kvb_status grow(kvb_stand_in *in, size_t scratch_bytes, size_t values, kv
 static kvb_status step(kvb_stand_in *in, const kvb_engine_attention *a, int first, int n, kvb_error *error) {
     const size_t q_row = (size_t)a->n_heads * (size_t)a->k_dim, out_row = (size_t)a->n_heads * (size_t)a->v_dim;
     const size_t k_row = (size_t)a->n_kv_heads * (size_t)a->k_dim, v_row = (size_t)a->n_kv_heads * (size_t)a->v_dim;
-    const kvb_kv_rows rows = {.k = a->k + (size_t)first * k_row,
-                              .v = a->v + (size_t)first * v_row,
-                              .dtype = KVB_F32,
-                              .n_tokens = n};
+    const kvb_kv_rows rows = {
+        .k = a->k + (size_t)first * k_row, .v = a->v + (size_t)first * v_row, .dtype = KVB_F32, .n_tokens = n};
     kvb_kv_view view;
     kvb_status status = kvb_cache_append(in->cache, in->sequence, a->layer, &rows, error);
     if (status == KVB_OK)

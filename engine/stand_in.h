@@ -1,6 +1,6 @@
-/* A kvbits cache in the place of the engine's: a hook that appends what the model computes, attends, and puts its result
- * where the engine's was. What it replaces is the engine's attention on exact keys and values, from the same inputs, so
- * that the two give each layer's own error. */
+/* A kvbits cache in the place of the engine's: a hook that appends what the model computes, attends, and puts its
+ * result where the engine's was. What it replaces is the engine's attention on exact keys and values, from the same
+ * inputs, so that the two give each layer's own error. */
 #ifndef KVBITS_ENGINE_STAND_IN_H
 #define KVBITS_ENGINE_STAND_IN_H
 

@@ -65,7 +65,8 @@ static float *room(kvb_graph *g, int side, size_t n) {
 }
 
 /* to[token][head][i] = value at i * step[0] + token * step[1] + head * step[2] bytes. */
-static void gather(float *to, const tensor *t, const size_t step[3], int64_t first, int n_tokens, int n_heads, int dim) {
+static void gather(float *to, const tensor *t, const size_t step[3], int64_t first, int n_tokens, int n_heads,
+                   int dim) {
     for (int i = 0; i < n_tokens; i++)
         for (int h = 0; h < n_heads; h++) {
             const char *row = (const char *)t->data + (size_t)(first + i) * step[1] + (size_t)h * step[2];
@@ -166,7 +167,8 @@ static bool take_values(kvb_graph *g, const tensor *v, int layer) {
     if (!values)
         return false;
     /* The cache holds values transposed: tokens lie side by side. */
-    gather(values, v, (const size_t[]){v->nb[1], v->nb[0], v->nb[2]}, a->position, a->n_tokens, a->n_kv_heads, a->v_dim);
+    gather(values, v, (const size_t[]){v->nb[1], v->nb[0], v->nb[2]}, a->position, a->n_tokens, a->n_kv_heads,
+           a->v_dim);
     a->v = values;
     return true;
 }

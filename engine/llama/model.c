@@ -8,8 +8,8 @@
 
 #include "inside.h"
 
-/* Architectures whose attention was compared with the model definitions and run under the self-check. Gemma's layers have
- * windows and Gemma 2 a softcap; both are read off the graph. */
+/* Architectures whose attention was compared with the model definitions and run under the self-check. Gemma's layers
+ * have windows and Gemma 2 a softcap; both are read off the graph. */
 static const char *const architectures[] = {"llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"};
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
 
@@ -114,10 +114,11 @@ static struct llama_model *load_as_floats(const char *path, int threads, kvb_sta
     struct llama_model *model = llama_model_quantize(path, name, &parameters) == 0 ? load_file(name) : NULL;
     unlink(name); /* what is mapped stays */
     if (!model)
-        *status = kvb_error_set(error, KVB_ERROR_IO,
-                                "llama.cpp could not expand the weights of %.200s to floats in %.200s, which takes 4 bytes "
-                                "for each (--weights stored does without)",
-                                path, name);
+        *status =
+            kvb_error_set(error, KVB_ERROR_IO,
+                          "llama.cpp could not expand the weights of %.200s to floats in %.200s, which takes 4 bytes "
+                          "for each (--weights stored does without)",
+                          path, name);
     return model;
 }
 

@@ -36,8 +36,8 @@ static void fill_batch(struct llama_batch *batch, const int32_t *tokens, int pos
     }
 }
 
-static kvb_status run_batch(kvb_engine *engine, struct llama_context *context, const int32_t *tokens, int position, int n,
-                            kvb_error *error) {
+static kvb_status run_batch(kvb_engine *engine, struct llama_context *context, const int32_t *tokens, int position,
+                            int n, kvb_error *error) {
     kvb_graph *g = &engine->graph;
     fill_batch(&engine->batch, tokens, position, n);
     g->n_tokens = n;
