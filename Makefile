@@ -23,7 +23,7 @@ ab-real: build/configured ## the same on tensors recorded from a real model (rep
 	build/kvbits ab --trace tests/data/smollm2_trace.safetensors --out kvbits-ab-real $(ARGS)
 
 EVAL_TOKENS ?= 40960
-EVAL_SCHEMES ?= 4/4,5/3,3/5,4/4+4,5/5,6/4,6/6,7/5,8/8
+EVAL_SCHEMES ?= 4/4,5/3,4/4t64s,5/3t64s,5/5,5/5t64s,6/4t64s,6/6,6/6t64s,7/5t64s,8/8,8/8s
 eval: packages ## what caches do to SmolLM2's predictions on 40,960 tokens (fetches llama.cpp, model, text; an hour and more)
 	@for part in llama model text; do tools/prepare_eval.sh $$part || exit 1; done
 	@cmake --preset release -DKVB_LLAMA=ON -DCMAKE_PREFIX_PATH="$(CURDIR)/build/eval/llama" >/dev/null

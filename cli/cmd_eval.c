@@ -47,10 +47,21 @@ static kvb_status add_uniform(kvb_eval *eval, const kvb_eval_options *options, c
         layers[i] = kvb_layer_spec_default(of->n_kv_heads, of->k_dim, u->k_bits, u->v_bits);
         layers[i].v.head_dim = of->v_dim;
         layers[i].k.rotation = layers[i].v.rotation = (kvb_rotation)options->rotation;
+        kvb_codec_spec *sides[2] = {&layers[i].k, &layers[i].v};
+        for (int side = 0; side < 2; side++) {
+            if (u->trellis_states && kvb_trellis_codebook(u->trellis_states, sides[side]->bits))
+                sides[side]->trellis_states = u->trellis_states;
+            if (u->search && sides[side]->bits != KVB_DENSE_BITS)
+                sides[side]->scale = KVB_SCALE_SEARCH;
+        }
         layers[i].exact_first = u->exact_first;
         layers[i].exact_last = u->exact_last;
     }
     snprintf(name, sizeof name, "%d/%d", u->k_bits, u->v_bits);
+    if (u->trellis_states)
+        snprintf(name + strlen(name), sizeof name - strlen(name), "t%d", u->trellis_states);
+    if (u->search)
+        snprintf(name + strlen(name), sizeof name - strlen(name), "s");
     if (u->exact_first || u->exact_last)
         snprintf(name + strlen(name), sizeof name - strlen(name), u->exact_last ? "+%d+%d" : "+%d", u->exact_first,
                  u->exact_last);

@@ -53,23 +53,48 @@ static int is_width(long bits) {
     return (bits >= 1 && bits <= KVB_MAX_BITS) || bits == KVB_DENSE_BITS;
 }
 
-/* "4/4" or "4/4+4" or "4/4+4+16". */
+static int has_trellis(int bits) {
+    return bits >= 2 && bits <= 6;
+}
+
+/* A number up to 65536 at *text, which moves behind it. */
+static int scan_number(const char **text, int *out) {
+    char *end;
+    if (**text < '0' || **text > '9')
+        return 0;
+    const unsigned long value = strtoul(*text, &end, 10);
+    *text = end;
+    *out = value > 65536 ? -1 : (int)value;
+    return *out >= 0;
+}
+
+/* "4/4", "4/4t64s", "4/4+4", "4/4t64+4+16". */
 static int scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
-    long found[4] = {0, 0, 0, 0};
-    int n = 0;
-    for (;;) {
-        char *end;
-        if (**text < '0' || **text > '9')
-            return 0;
-        found[n] = strtol(*text, &end, 10);
-        *text = end;
-        n++;
-        if (n == 4 || **text != (n == 1 ? '/' : '+'))
-            break;
+    *scheme = (kvb_uniform_scheme){.k_bits = 0};
+    if (!scan_number(text, &scheme->k_bits) || *(*text)++ != '/' || !scan_number(text, &scheme->v_bits))
+        return 0;
+    if (!is_width(scheme->k_bits) || !is_width(scheme->v_bits))
+        return 0;
+    if (**text == 't') {
         ++*text;
+        if (!scan_number(text, &scheme->trellis_states) || !kvb_trellis_codebook(scheme->trellis_states, 4) ||
+            !(has_trellis(scheme->k_bits) || has_trellis(scheme->v_bits)))
+            return 0;
     }
-    *scheme = (kvb_uniform_scheme){(int)found[0], (int)found[1], (int)found[2], (int)found[3]};
-    return n >= 2 && is_width(found[0]) && is_width(found[1]) && found[2] <= 65536 && found[3] <= 65536;
+    if (**text == 's') {
+        ++*text;
+        scheme->search = 1;
+    }
+    if (**text == '+') {
+        ++*text;
+        if (!scan_number(text, &scheme->exact_first))
+            return 0;
+        if (**text == '+') {
+            ++*text;
+            return scan_number(text, &scheme->exact_last);
+        }
+    }
+    return 1;
 }
 
 static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb_error *error) {
@@ -80,8 +105,8 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
             (*p && *p != ','))
             return kvb_error_set(
                 error, KVB_ERROR_ARGUMENT,
-                "--schemes is '%.80s'; legal: 1 to %d times K/V, K/V+FIRST or K/V+FIRST+LAST with commas "
-                "between, widths 1-8 or 16, exact tokens 0-65536",
+                "--schemes is '%.80s'; legal: 1 to %d times K/V[tSTATES][s][+FIRST[+LAST]] with commas "
+                "between, widths 1-8 or 16, 8, 16, 64 or 256 states for 2-6 bits, exact tokens 0-65536",
                 text, KVB_MAX_SCHEMES - 1);
         options->n_uniform++;
         if (*p++ == '\0')
@@ -192,8 +217,9 @@ void kvb_eval_options_help(FILE *stream) {
         "  --text FILE               UTF-8 text\n"
         "  --tokens N                at most, 1-2^28 (default: the whole text)\n"
         "  --window N                tokens of a sequence, 16 up to what the model was trained for (default 1024)\n"
-        "  --schemes LIST            K/V, K/V+FIRST, K/V+FIRST+LAST: widths 1-8 (16: halves) and exact tokens,\n"
-        "                            such as 4/4,5/3+4,4/4+4+32\n"
+        "  --schemes LIST            K/V[tSTATES][s][+FIRST[+LAST]]: widths 1-8 (16: halves), trellis codes (8, 16, "
+        "64\n"
+        "                            or 256 states, 2-6 bits), searched scales, exact tokens: 4/4,5/3t64s,4/4+4+32\n"
         "  --k-bits B --v-bits B     one more such scheme\n"
         "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
         "  --rotation none|hadamard|signed   of every kvbits scheme (default signed)\n"

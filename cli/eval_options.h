@@ -11,6 +11,8 @@ enum { KVB_MAX_SCHEMES = 64 };
 /* A kvbits cache with the same format in every layer. */
 typedef struct kvb_uniform_scheme {
     int k_bits, v_bits, exact_first, exact_last;
+    int trellis_states; /* 0: scalar codes; else of every side whose width has trellis codes, at least one */
+    int search;         /* KVB_SCALE_SEARCH instead of the default */
 } kvb_uniform_scheme;
 
 typedef struct kvb_eval_options {

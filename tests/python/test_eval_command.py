@@ -44,6 +44,8 @@ class Options(unittest.TestCase):
                 (("eval", "m.gguf", "--text", "t", "--schemes", "9/4"), "--schemes is '9/4'; legal: .*1-8 or 16"),
                 (("eval", "m.gguf", "--text", "t", "--schemes", "4/4,"), "--schemes is '4/4,'"),
                 (("eval", "m.gguf", "--text", "t", "--schemes", "4/4+1+2+3"), "--schemes is"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "4/4t7"), "--schemes is '4/4t7'; legal: .*64 or 256 states"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "8/7t64"), "--schemes is '8/7t64'"),
                 (("eval", "m.gguf", "--text", "t", "--k-bits", "4"), "--k-bits and --v-bits come together"),
                 (("eval", "m.gguf", "--text", "t", "--k-bits", "9", "--v-bits", "4"), "--k-bits is 9; legal: 1 to 8"),
                 (("eval", "m.gguf", "--text", "t", "--window", "8"), "--window is '8'; legal: .* from 16"),
@@ -117,6 +119,14 @@ class Engine(unittest.TestCase):
             weighted = sum(part["kl_mean"]["value"] * (part["to"] + 1 - part["from"]) for part in scheme["positions"]) / 96
             self.assertAlmostEqual(weighted / kl["mean"]["value"], 1, places=4)
         self.assertEqual(result["tokens"], 384)
+
+    def test_trellis_codes_and_searched_scales_are_better_at_the_same_bytes(self):
+        result = self.evaluate("llama", "--schemes", "3/3,3/3t16,3/3t16s,8/3t16s+2", "--engine", "none")
+        plain, trellis, searched, mixed = result["schemes"]
+        self.assertEqual([mixed["name"], searched["name"]], ["8/3t16s+2", "3/3t16s"])
+        self.assertEqual(plain["bits_in_window"], searched["bits_in_window"])
+        self.assertLess(trellis["kl"]["mean"]["value"], .9 * plain["kl"]["mean"]["value"])
+        self.assertLess(searched["kl"]["mean"]["value"], .9 * plain["kl"]["mean"]["value"])
 
     def test_the_same_run_gives_the_same_json(self):
         first = self.evaluate("qwen3", "--schemes", "4/4", "--engine", "q4_0", tokens=192)
