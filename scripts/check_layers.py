@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Data flows one way: src < eval < bench < cli. Checks who includes what, file lengths and stray paths of one machine.
+"""Data flows one way: src < eval < engine < bench < cli. Checks who includes what, file lengths and stray paths of one machine.
 
     check_layers.py [ROOT]
 """
