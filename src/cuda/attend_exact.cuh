@@ -1,0 +1,106 @@
+// The exact first and last tokens of an item's columns, by a whole block: one more partial result beside the warps'.
+#pragma once
+#include "attend_rows.cuh"
+
+namespace kvb {
+
+__device__ __forceinline__ float exp2_of(float x) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+// Logits in units of log2(e), from dot products that are.
+__device__ __forceinline__ float softcap_of(float x, float cap) {
+    const float c = cap * 1.4426950408889634f;
+    float e = exp2f(x / c * 2.885390081777927f);
+    return c - 2.0f * c / (e + 1.0f);
+}
+
+// Row of an exact token of a sequence's KV head.
+__device__ __forceinline__ size_t exact_row(const kvb_cuda_attend &p, const kvb_cuda_attend_side &side, const Sequence &s, int sequence,
+                                            int kv_head, int token, const void **array) {
+    size_t head = (size_t)kv_head * side.exact_head_stride;
+    if (token < p.n_exact_first) {
+        *array = side.exact_first;
+        return sequence * side.exact_first_sequence_stride + token * side.exact_token_stride + head;
+    }
+    int slot = p.exact_last_slots > 0 ? token % p.exact_last_slots : token - (s.n_tokens - p.n_exact_last);
+    *array = side.exact_last;
+    return sequence * side.exact_last_sequence_stride + slot * side.exact_token_stride + head;
+}
+
+// q: [8][DK], not rotated. Leaves sums of weighted values in out [8][DV] and maxima and sums of weights in tops, sums [8].
+// scores: [8][CHUNK]. All threads of the block.
+template <int DK, int DV, int CHUNK>
+__device__ void exact_partial(const kvb_cuda_attend &p, const Sequence &s, int sequence, int kv_head, int first_column, int n_columns,
+                              const float *q, float *scores, float *out, float *tops, float *sums) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    const int first_end = min(p.n_exact_first, s.n_tokens), last_begin = max(s.n_tokens - p.n_exact_last, first_end);
+    const int n = first_end + (s.n_tokens - last_begin);
+    for (int i = threadIdx.x; i < 8 * DV; i += blockDim.x) {
+        out[i] = 0.0f;
+    }
+    if (threadIdx.x < 8) {
+        tops[threadIdx.x] = -1e30f;
+        sums[threadIdx.x] = 0.0f;
+    }
+    for (int begin = 0; begin < n; begin += CHUNK) {
+        const int count = min(CHUNK, n - begin);
+        __syncthreads();
+        for (int i = warp; i < count; i += warps) {
+            const int token = begin + i < first_end ? begin + i : last_begin + begin + i - first_end;
+            const void *array;
+            const size_t row = exact_row(p, p.k, s, sequence, kv_head, token, &array);
+            for (int c = 0; c < n_columns; c++) {
+                float dot = 0.0f;
+                for (int d = lane; d < DK; d += 32) {
+                    dot += q[c * DK + d] * load_value(array, row + d, p.exact_type);
+                }
+                for (int d = 16; d > 0; d /= 2) {
+                    dot += __shfl_xor_sync(0xffffffffu, dot, d);
+                }
+                if (lane == 0) {
+                    const int query = (first_column + c) / p.group;
+                    float x = dot * p.scale * 1.4426950408889634f;
+                    x = p.softcap > 0.0f ? softcap_of(x, p.softcap) : x;
+                    scores[c * CHUNK + i] = Visible::of(p, s, query).sees(p, s, query, token) ? x : -INFINITY;
+                }
+            }
+        }
+        __syncthreads();
+        for (int i = threadIdx.x; i < n_columns * DV; i += blockDim.x) {
+            const int c = i / DV;
+            float top = tops[c], factor, sum = 0.0f;
+            for (int t = 0; t < count; t++) {
+                top = fmaxf(top, scores[c * CHUNK + t]);
+            }
+            factor = exp2_of(tops[c] - top);
+            float o = out[i] * factor;
+            for (int t = 0; t < count; t++) {
+                const float x = scores[c * CHUNK + t];
+                if (x == -INFINITY) {
+                    continue;
+                }
+                const int token = begin + t < first_end ? begin + t : last_begin + begin + t - first_end;
+                const void *array;
+                const size_t row = exact_row(p, p.v, s, sequence, kv_head, token, &array);
+                const float w = exp2_of(x - top);
+                sum += w;
+                o += w * load_value(array, row + i % DV, p.exact_type);
+            }
+            out[i] = o;
+            if (i % DV == 0) {
+                sums[c] = sums[c] * factor + sum;
+                scores[8 * CHUNK + c] = top; // tops are still read
+            }
+        }
+        __syncthreads();
+        if (threadIdx.x < n_columns) {
+            tops[threadIdx.x] = scores[8 * CHUNK + threadIdx.x];
+        }
+    }
+    __syncthreads();
+}
+
+} // namespace kvb

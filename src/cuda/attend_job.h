@@ -1,0 +1,53 @@
+/* What the attention kernels are told: device pointers and numbers, validated by whoever fills them. */
+#ifndef KVB_CUDA_ATTEND_JOB_H
+#define KVB_CUDA_ATTEND_JOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KVB_CUDA_PAGE_TOKENS 64
+
+enum { KVB_CUDA_F32 = 0, KVB_CUDA_F16 = 1, KVB_CUDA_BF16 = 2 };
+
+/* K or V. Blocks of a page of a KV head (fragments.h) begin at pages + page * page_stride + head * head_stride. */
+typedef struct kvb_cuda_attend_side {
+    const uint8_t *pages;
+    size_t page_stride, head_stride; /* bytes, multiples of 16 */
+    int bits, head_dim, scale_bytes;
+    const uint16_t *centroids; /* halves, 2^bits of them */
+    const uint32_t *signs;     /* bit i % 32 of word i / 32: coordinate i is negated; NULL: no rotation */
+    int hadamard_order;        /* m of head_dim = m * 2^k */
+    const uint64_t *hadamard;  /* m rows, bit j: column j is -1; NULL when m is 1 */
+    /* Exact tokens, before the rotation: value i of `token`'s row in its array at [token * token_stride + head * head_stride + i]. */
+    const void *exact_first, *exact_last;
+    size_t exact_first_sequence_stride, exact_last_sequence_stride, exact_token_stride, exact_head_stride; /* values */
+} kvb_cuda_attend_side;
+
+typedef struct kvb_cuda_attend {
+    kvb_cuda_attend_side k, v;
+    int n_sequences, n_kv_heads, group;
+    const int32_t *table; /* [sequence][table_stride]: the page of tokens 64 i + (first_page[sequence] or 0) */
+    size_t table_stride;
+    const int32_t *first_page; /* number of the page that a sequence's table begins with, or NULL */
+    const int32_t *lengths;    /* tokens of each sequence */
+    const int32_t *q_begin;    /* [n_sequences + 1] rows of q, or NULL: max_n_q of each sequence */
+    int max_n_q;
+    const int32_t *positions; /* of each row of q, or NULL: the last ones */
+    const uint8_t *tree_mask; /* row of q i, bits of its sequence's last n_q tokens: (max_n_q + 7) / 8 bytes a row; or NULL */
+    const void *q;            /* [row][head], values of q_type */
+    size_t q_row_stride, q_head_stride;
+    void *out;
+    size_t out_row_stride, out_head_stride;
+    float *lse; /* [row][head], or NULL */
+    int q_type, out_type, exact_type;
+    float scale, softcap; /* softcap 0: none */
+    const float *sinks;   /* of each query head, or NULL */
+    int window;           /* 0: none */
+    int kv_begin, kv_end; /* tokens outside are not seen; kv_end 0: no end */
+    int n_exact_first, n_exact_last, exact_last_slots; /* slots > 0: a ring, token t in slot t % slots */
+    /* Workspace. */
+    float *partials;    /* kvb_cuda_attend_partials() floats */
+    uint32_t *counters; /* one of each item, zero before and after */
+} kvb_cuda_attend;
+
+#endif
