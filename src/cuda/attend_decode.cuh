@@ -5,7 +5,6 @@
 #pragma once
 #include "attend_copies.cuh"
 #include "attend_exact.cuh"
-#include "attend_schedule.cuh"
 #include "attend_streams.cuh"
 
 #include <type_traits>
@@ -34,40 +33,61 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int TOKENS_, int WARPS_, int
     static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
     static constexpr int states = (WARPS + 2) * columns * 2 * 4;
     static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + WARPS * STAGES * 8 + 16;
-    static_assert(KVB_CUDA_PAGE_TOKENS % TOKENS == 0 && shared_bytes <= 232448, "fits");
+    static_assert(KVB_CUDA_PAGE_TOKENS % TOKENS == 0, "tiles lie in pages");
 };
 
-// One lane of a warp issues its copies, several tiles before they are used, through all segments of the block's share.
+__device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend &p, int index) {
+    kvb_cuda_segment s;
+    const int4 *from = (const int4 *)(p.segments + index);
+    *(int4 *)&s.sequence = __ldg(from);
+    *(int4 *)&s.begin = __ldg(from + 1);
+    *(int4 *)&s.n_q = __ldg(from + 2);
+    return s;
+}
+
+// A warp's copies, several tiles before they are used, through all segments of the block's share; one lane issues them.
 template <class D> struct Producer {
-    Walk walk;
-    int next, page; // tile, and the page it lies in, read ahead
-    bool ends;
-    __device__ void settle(const kvb_cuda_attend &p, int warp, int items_per_sequence) { // next is a tile, or ends
-        while (next >= walk.end) {
-            if (!walk.advance(p, items_per_sequence, D::TOKENS)) {
-                ends = true;
+    int segment, segments_end; // the one that `next` is of
+    int next, end, page;       // tiles; the page that the next one lies in, read ahead
+    const int32_t *table;      // entry of tile 0's page
+    const uint8_t *k_pages, *v_pages;
+    static constexpr int per_page = KVB_CUDA_PAGE_TOKENS / D::TOKENS;
+
+    __device__ __forceinline__ bool ends() const {
+        return segment >= segments_end;
+    }
+    __device__ __forceinline__ void look_up() {
+        page = __ldg(table + next / per_page);
+    }
+    __device__ void take(const kvb_cuda_attend &p, const kvb_cuda_segment &s, int warp) {
+        next = s.begin / D::TOKENS + warp;
+        end = (s.end + D::TOKENS - 1) / D::TOKENS;
+        end = s.end > s.begin ? end : 0;
+        table = p.table + s.sequence * p.table_stride - (p.first_page ? __ldg(p.first_page + s.sequence) : 0);
+        k_pages = p.k.pages + (uint64_t)(uint32_t)s.kv_head * p.k.head_stride;
+        v_pages = p.v.pages + (uint64_t)(uint32_t)s.kv_head * p.v.head_stride;
+    }
+    // next is a tile, or there is none.
+    __device__ void settle(const kvb_cuda_attend &p, int warp) {
+        while (next >= end) {
+            if (++segment >= segments_end) {
                 return;
             }
-            next = walk.begin + warp;
+            take(p, load_segment(p, segment), warp);
         }
-        int index = next / (KVB_CUDA_PAGE_TOKENS / D::TOKENS) - (p.first_page ? __ldg(p.first_page + walk.sequence) : 0);
-        page = __ldg(p.table + walk.sequence * p.table_stride + index);
+        look_up();
     }
-    __device__ void open(const kvb_cuda_attend &p, const Walk &w, int warp, int items_per_sequence) {
-        walk = w;
-        next = w.begin + warp;
-        ends = false;
-        settle(p, warp, items_per_sequence);
-    }
-    __device__ void issue(const kvb_cuda_attend &p, uint8_t *stage, uint64_t *full, uint64_t policy, int warp, int items_per_sequence, int column_tiles) {
-        constexpr int per_page = KVB_CUDA_PAGE_TOKENS / D::TOKENS;
-        const size_t head = walk.rest / column_tiles;
+    __device__ __forceinline__ void issue(const kvb_cuda_attend &p, uint8_t *stage, uint64_t *full, uint64_t policy, int warp) {
         const int in = next % per_page;
         barrier_expect(full, D::k_bytes + D::v_bytes);
-        bulk_copy(stage, p.k.pages + page * p.k.page_stride + head * p.k.head_stride + in * D::k_bytes, D::k_bytes, full, policy);
-        bulk_copy(stage + D::k_bytes, p.v.pages + page * p.v.page_stride + head * p.v.head_stride + in * D::v_bytes, D::v_bytes, full, policy);
+        bulk_copy(stage, k_pages + (uint64_t)(uint32_t)page * (uint32_t)p.k.page_stride + in * D::k_bytes, D::k_bytes, full, policy);
+        bulk_copy(stage + D::k_bytes, v_pages + (uint64_t)(uint32_t)page * (uint32_t)p.v.page_stride + in * D::v_bytes, D::v_bytes, full, policy);
         next += D::WARPS;
-        settle(p, warp, items_per_sequence);
+        if (next < end) {
+            look_up();
+        } else {
+            settle(p, warp);
+        }
     }
 };
 
@@ -156,8 +176,21 @@ __device__ void finish_column(const kvb_cuda_attend &p, int row, int head, float
     }
 }
 
+// Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
+template <int TOKENS>
+__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend &p, const Sequence &s, int query0, int query1, int tile, int g) {
+    uint32_t bits = 0;
+    for (int j = 0; j < TOKENS / 4; j++) {
+        const int token = tile * TOKENS + j / 4 * 16 + g + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
+        const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < s.n_tokens - p.n_exact_last;
+        bits |= (uint32_t)(is && Visible::of(p, s, query).sees(p, s, query, token)) << j;
+    }
+    return bits;
+}
+
 template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ kvb_cuda_attend p) {
     extern __shared__ __align__(1024) uint8_t shared[];
+    static_assert(D::shared_bytes <= 232448, "fits the shared memory of a multiprocessor");
     constexpr int DK = D::DK, DV = D::DV, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, BLOCKS = D::blocks;
     using K = typename D::K;
     using V = typename D::V;
@@ -173,27 +206,30 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
     __shared__ bool is_last;
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const int column_tiles = (p.max_n_q * p.group + 7) / 8, items_per_sequence = p.n_kv_heads * column_tiles;
-    Schedule shares;
-    Walk walk;
-    if (!schedule(p, items_per_sequence, TOKENS, WARPS, &shares, &walk)) {
+    int segment_index = __ldg(p.shares + 2 * blockIdx.x);
+    const int segments_end = segment_index + __ldg(p.shares + 2 * blockIdx.x + 1);
+    if (segment_index >= segments_end) {
         return;
     }
+    kvb_cuda_segment work = load_segment(p, segment_index);
 
     // ---- The ring is filled before anything else ----
     uint8_t *ring = rings + warp * STAGES * D::stage_bytes;
     uint64_t *full = barriers + warp * STAGES;
     const uint64_t policy = read_once_policy();
     Producer<D> producer;
-    producer.open(p, walk, warp, items_per_sequence);
+    producer.segment = segment_index, producer.segments_end = segments_end;
     if (lane == 0) {
+        producer.take(p, work, warp);
+        producer.settle(p, warp);
         for (int s = 0; s < STAGES; s++) {
             barrier_init(&full[s]);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-        for (int s = 0; s < STAGES && !producer.ends; s++) {
-            producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, warp, items_per_sequence, column_tiles);
+#pragma unroll 1
+        for (int s = 0; s < STAGES && !producer.ends(); s++) {
+            producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, warp);
         }
     }
     __syncwarp();
@@ -204,25 +240,35 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
 
     int stage = 0;
     uint32_t parity = 0;
-    for (bool more = true; more; more = walk.advance(p, items_per_sequence, TOKENS)) {
-        // ---- Queries ----
-        const int kv_head = walk.rest / column_tiles, first_column = walk.rest % column_tiles * 8;
-        const Sequence sequence = Sequence::at(p, walk.sequence);
-        const int n_columns = max(min(8, sequence.n_q * p.group - first_column), 0);
-        for (int i = threadIdx.x; i < 8 * DK; i += WARPS * 32) {
-            const int column = first_column + i / DK;
-            const size_t at = (sequence.first_row + column / p.group) * p.q_row_stride +
-                              (kv_head * p.group + column % p.group) * p.q_head_stride + i % DK;
-            rows[i] = i / DK < n_columns ? load_value(p.q, at, p.q_type) : 0.0f;
+#pragma unroll 1
+    while (true) {
+        // ---- Queries, a column a warp ----
+        Sequence sequence = {work.n_tokens, work.first_row, work.n_q, p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
+        const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
+        const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins;
+        for (int c = warp; c < 8; c += WARPS) {
+            const int column = work.first_column + (c < n_columns ? c : 0), head = work.kv_head * p.group + column % p.group;
+            const size_t at = (sequence.first_row + column / p.group) * p.q_row_stride + head * p.q_head_stride;
+            float x[(DK + 31) / 32];
+#pragma unroll
+            for (int j = 0; j < (DK + 31) / 32; j++) {
+                x[j] = c < n_columns && (DK % 32 == 0 || j * 32 + lane < DK) ? load_value(p.q, at + j * 32 + lane, p.q_type) : 0.0f;
+            }
+#pragma unroll
+            for (int j = 0; j < (DK + 31) / 32; j++) {
+                if (DK % 32 == 0 || j * 32 + lane < DK) {
+                    rows[c * DK + j * 32 + lane] = x[j];
+                }
+            }
         }
-        __syncthreads();
-        const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && walk.begin == walk.all.begin;
         if (has_exact) {
-            exact_partial<DK, DV, D::chunk>(p, sequence, walk.sequence, kv_head, first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
+            __syncthreads();
+            exact_partial<DK, DV, D::chunk>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
             for (int c = warp; c < n_columns; c += WARPS) {
                 rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, lane, false);
             }
         }
+        __syncwarp();
         for (int c = warp; c < n_columns; c += WARPS) {
             rotate_row<DK>(rows + c * DK, merge + warp * D::row, p.k, lane, false);
         }
@@ -257,18 +303,21 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                 unit[i] = __shfl_sync(0xffffffffu, down, (2 * t + i) * 4) * p.scale * 1.4426950408889634f;
             }
         }
-        const Columns columns = columns_of(p, sequence, first_column, n_columns, lane);
+        const Columns columns = columns_of(p, sequence, work.first_column, n_columns, lane);
 
         // ---- Tiles ----
         float top[2] = {-1e30f, -1e30f}, sum[2] = {0.0f, 0.0f}, o[D::v_steps][4];
-        float v_unit = 1.0f, v_limit = -1.0f; // weights times scales times v_unit fit halves while scales are at most v_limit
+        float v_unit = 1.0f, v_down = 1.0f, v_limit = -1.0f; // weights times scales times v_unit fit halves while scales are at most v_limit
 #pragma unroll
         for (int s = 0; s < D::v_steps; s++) {
             o[s][0] = o[s][1] = o[s][2] = o[s][3] = 0.0f;
         }
         const typename KS::Lane k_lane = KS::open(lane, k_table);
         const typename VS::Lane v_lane = VS::open(lane, v_table);
-        for (int tile = walk.begin + warp; tile < walk.end; tile += WARPS) {
+        const Softcap softcap = Softcap::of(p.softcap);
+        const int tiles_end = work.end > work.begin ? (work.end + TOKENS - 1) / TOKENS : 0;
+#pragma unroll 1
+        for (int tile = work.begin / TOKENS + warp; tile < tiles_end; tile += WARPS) {
             const uint8_t *data = ring + stage * D::stage_bytes;
             barrier_wait(&full[stage], parity);
             float c[BLOCKS][4];
@@ -299,22 +348,19 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                 for (int b = 0; b < BLOCKS; b++) {
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
-                        c[b][i] = softcap_of(c[b][i], p.softcap);
+                        c[b][i] = softcap(c[b][i]);
                     }
                 }
             }
             const bool edge = tile * TOKENS < columns.all_begin || (tile + 1) * TOKENS > columns.all_end;
             if (edge) {
+                const uint32_t tree = p.tree_mask ? tree_bits<TOKENS>(p, sequence, columns.query[0], columns.query[1], tile, g) : 0;
 #pragma unroll
                 for (int b = 0; b < BLOCKS; b++) {
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
                         const int token = tile * TOKENS + b * 16 + g + i / 2 * 8;
-                        bool sees = token >= columns.begin[i % 2] && token < columns.end[i % 2];
-                        if (p.tree_mask && !sees && token >= p.n_exact_first && token < sequence.n_tokens - p.n_exact_last) {
-                            sees = token >= sequence.n_tokens - sequence.n_q &&
-                                   Visible::of(p, sequence, columns.query[i % 2]).sees(p, sequence, columns.query[i % 2], token);
-                        }
+                        const bool sees = (token >= columns.begin[i % 2] && token < columns.end[i % 2]) || tree >> (b * 4 + i) & 1;
                         c[b][i] = sees ? c[b][i] : -INFINITY;
                     }
 #pragma unroll
@@ -334,10 +380,10 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                 float factor_v = 1.0f;
                 v_most = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(v_most)));
                 if (v_most > v_limit) {
-                    const int exponent = min(max((int)(__float_as_uint(v_most) >> 23) - 127, -100), 100);
-                    const float unit_now = __uint_as_float((uint32_t)(127 - exponent) << 23);
-                    factor_v = unit_now / v_unit;
-                    v_unit = unit_now;
+                    const int exponent = min(max((int)(__float_as_uint(v_most) >> 23) - 127, -30), 30);
+                    v_unit = __uint_as_float((uint32_t)(127 - exponent) << 23);
+                    factor_v = v_unit * v_down;
+                    v_down = __uint_as_float((uint32_t)(127 + exponent) << 23);
                     v_limit = __uint_as_float((uint32_t)(127 + exponent + 10) << 23);
                 }
 #pragma unroll
@@ -388,8 +434,8 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                 });
             }
             __syncwarp();
-            if (lane == 0 && !producer.ends) {
-                producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, warp, items_per_sequence, column_tiles);
+            if (lane == 0 && !producer.ends()) {
+                producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, warp);
             }
             if (++stage == STAGES) {
                 stage = 0;
@@ -398,7 +444,6 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
         }
 
         // ---- The block's warps, in order, the exact tokens last ----
-        const float v_down = 1.0f / v_unit;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 4);
@@ -409,10 +454,7 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                 sums[warp * 8 + 2 * t + h] = sum[h];
             }
         }
-        int first_part, n_parts;
-        shares.parts(walk, blockIdx.x, &first_part, &n_parts);
-        const int slot = n_parts == 1 ? 0 : blockIdx.x * 2 + (walk.begin == walk.all.begin);
-        float *mine = p.partials + (size_t)slot * 8 * (DV + 2);
+        float *mine = p.partials + (size_t)(blockIdx.x * 2 + work.begins) * 8 * (DV + 2);
         const int n_states = WARPS + (has_exact ? 1 : 0);
 #pragma unroll
         for (int pass = 0; pass < (D::v_steps + D::pass_steps - 1) / D::pass_steps; pass++) {
@@ -452,7 +494,7 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                     all += sums[WARPS * 8 + column] * factor;
                     value += exact[column * DV + dim] * factor;
                 }
-                if (n_parts > 1) {
+                if (work.n_parts > 1) {
                     mine[16 + column * DV + dim] = value;
                     if (dim == 0) {
                         mine[column] = higher;
@@ -468,19 +510,19 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             }
         }
         // ---- The item's blocks: the last to arrive adds them in order ----
-        bool finishes = n_parts == 1;
-        if (n_parts > 1) {
-            uint32_t *counter = p.counters + walk.sequence * items_per_sequence + walk.rest;
+        bool finishes = work.n_parts == 1;
+        if (!finishes) {
+            uint32_t *counter = p.counters + work.item;
             __threadfence();
             __syncthreads();
             if (threadIdx.x == 0) {
-                is_last = atomicAdd(counter, 1u) == (uint32_t)n_parts - 1;
+                is_last = atomicAdd(counter, 1u) == (uint32_t)work.n_parts - 1;
             }
             __syncthreads();
             finishes = is_last;
             if (finishes) {
                 __threadfence();
-                add_parts<D>(p, first_part, n_parts, n_columns, rows, tops + (WARPS + 1) * 8, sums + (WARPS + 1) * 8);
+                add_parts<D>(p, work.first_part, work.n_parts, n_columns, rows, tops + (WARPS + 1) * 8, sums + (WARPS + 1) * 8);
                 if (threadIdx.x == 0) {
                     *counter = 0;
                 }
@@ -489,10 +531,14 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
         __syncthreads();
         if (finishes) {
             for (int c = warp; c < n_columns; c += WARPS) {
-                finish_column<DV>(p, sequence.first_row + (first_column + c) / p.group, kv_head * p.group + (first_column + c) % p.group,
+                finish_column<DV>(p, sequence.first_row + (work.first_column + c) / p.group, work.kv_head * p.group + (work.first_column + c) % p.group,
                                   tops[(WARPS + 1) * 8 + c], sums[(WARPS + 1) * 8 + c], rows + c * DV, merge + warp * D::row, lane);
             }
         }
+        if (++segment_index >= segments_end) {
+            break;
+        }
+        work = load_segment(p, segment_index);
         __syncthreads();
     }
 }

@@ -10,12 +10,16 @@ __device__ __forceinline__ float exp2_of(float x) {
     return r;
 }
 
-// Logits in units of log2(e), from dot products that are.
-__device__ __forceinline__ float softcap_of(float x, float cap) {
-    const float c = cap * 1.4426950408889634f;
-    float e = exp2f(x / c * 2.885390081777927f);
-    return c - 2.0f * c / (e + 1.0f);
-}
+// Logits and cap in units of log2(e).
+struct Softcap {
+    float cap, inverse; // inverse: of the exponent of e^2x
+    __device__ static Softcap of(float softcap) {
+        return {softcap * 1.4426950408889634f, softcap > 0.0f ? __fdividef(2.0f, softcap) : 0.0f};
+    }
+    __device__ float operator()(float x) const {
+        return cap - __fdividef(2.0f * cap, exp2_of(x * inverse) + 1.0f);
+    }
+};
 
 // Row of an exact token of a sequence's KV head.
 __device__ __forceinline__ size_t exact_row(const kvb_cuda_attend &p, const kvb_cuda_attend_side &side, const Sequence &s, int sequence,
@@ -33,9 +37,10 @@ __device__ __forceinline__ size_t exact_row(const kvb_cuda_attend &p, const kvb_
 // q: [8][DK], not rotated. Leaves sums of weighted values in out [8][DV] and maxima and sums of weights in tops, sums [8].
 // scores: [8][CHUNK]. All threads of the block.
 template <int DK, int DV, int CHUNK>
-__device__ void exact_partial(const kvb_cuda_attend &p, const Sequence &s, int sequence, int kv_head, int first_column, int n_columns,
+__device__ __noinline__ void exact_partial(const kvb_cuda_attend &p, const Sequence &s, int sequence, int kv_head, int first_column, int n_columns,
                               const float *q, float *scores, float *out, float *tops, float *sums) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    const Softcap softcap = Softcap::of(p.softcap);
     const int first_end = min(p.n_exact_first, s.n_tokens), last_begin = max(s.n_tokens - p.n_exact_last, first_end);
     const int n = first_end + (s.n_tokens - last_begin);
     for (int i = threadIdx.x; i < 8 * DV; i += blockDim.x) {
@@ -63,7 +68,7 @@ __device__ void exact_partial(const kvb_cuda_attend &p, const Sequence &s, int s
                 if (lane == 0) {
                     const int query = (first_column + c) / p.group;
                     float x = dot * p.scale * 1.4426950408889634f;
-                    x = p.softcap > 0.0f ? softcap_of(x, p.softcap) : x;
+                    x = p.softcap > 0.0f ? softcap(x) : x;
                     scores[c * CHUNK + i] = Visible::of(p, s, query).sees(p, s, query, token) ? x : -INFINITY;
                 }
             }

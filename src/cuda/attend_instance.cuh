@@ -10,7 +10,8 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
     static constexpr int warps = K + V <= 4 && DK <= 128 && DV <= 128 && !SPLIT ? 12 : 8;
     template <int TOKENS> static constexpr bool fits() {
         constexpr int tile = TOKENS / 16 * (Block<K, DK>::bytes + Block<V, DV>::bytes);
-        return tile <= (K + V <= 5 || K + V >= 10 || DK > 128 ? 8448 : 6400);
+        return tile <= (K + V <= 5 || K + V >= 10 || DK > 128 ? 8448 : 6400) &&
+               Decode<K, V, DK, DV, TOKENS, warps, 2, SPLIT>::shared_bytes <= 232448;
     }
     static constexpr int tokens = fits<64>() ? 64 : fits<32>() ? 32 : 16;
     using D = Decode<K, V, DK, DV, tokens, warps, 2, SPLIT>;
@@ -19,8 +20,8 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
 template <class D> int prepare() {
     return (int)cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, D::shared_bytes);
 }
-template <class D> int launch(const kvb_cuda_attend *job, int n_multiprocessors, void *stream) {
-    decode<D><<<n_multiprocessors, D::WARPS * 32, D::shared_bytes, (cudaStream_t)stream>>>(*job);
+template <class D> int launch(const kvb_cuda_attend *job, void *stream) {
+    decode<D><<<job->n_blocks, D::WARPS * 32, D::shared_bytes, (cudaStream_t)stream>>>(*job);
     return (int)cudaGetLastError();
 }
 

@@ -12,7 +12,7 @@ enum { KVB_CUDA_F32 = 0, KVB_CUDA_F16 = 1, KVB_CUDA_BF16 = 2 };
 /* K or V. Blocks of a page of a KV head (fragments.h) begin at pages + page * page_stride + head * head_stride. */
 typedef struct kvb_cuda_attend_side {
     const uint8_t *pages;
-    size_t page_stride, head_stride; /* bytes, multiples of 16 */
+    size_t page_stride, head_stride; /* bytes, multiples of 16, below 2^32 */
     int bits, head_dim, scale_bytes;
     const uint16_t *centroids; /* halves, 2^bits of them */
     const uint32_t *signs;     /* bit i % 32 of word i / 32: coordinate i is negated; NULL: no rotation */
@@ -22,6 +22,16 @@ typedef struct kvb_cuda_attend_side {
     const void *exact_first, *exact_last;
     size_t exact_first_sequence_stride, exact_last_sequence_stride, exact_token_stride, exact_head_stride; /* values */
 } kvb_cuda_attend_side;
+
+/* A block of threads' part of an item, which is a tile of 8 columns (queries x heads of the group) of one KV head of one sequence. */
+typedef struct kvb_cuda_segment {
+    int32_t sequence, item, kv_head, first_column;
+    int32_t begin, end;          /* packed tokens; begin is the first of a page but where the item begins */
+    int32_t n_tokens, first_row; /* of the sequence, and its first row of q */
+    int32_t n_q;
+    int32_t first_part, n_parts; /* blocks that share the item */
+    int32_t begins;              /* 1: the item's first part */
+} kvb_cuda_segment;
 
 typedef struct kvb_cuda_attend {
     kvb_cuda_attend_side k, v;
@@ -45,8 +55,14 @@ typedef struct kvb_cuda_attend {
     int window;           /* 0: none */
     int kv_begin, kv_end; /* tokens outside are not seen; kv_end 0: no end */
     int n_exact_first, n_exact_last, exact_last_slots; /* slots > 0: a ring, token t in slot t % slots */
+    /* Plan, made from lengths on the device by kvb_cuda_attend_plan() and good for all layers with the same window, heads
+     * and queries. */
+    kvb_cuda_segment *segments; /* (items) + n_blocks */
+    int32_t *shares;            /* of each block, its first segment and how many */
+    int32_t *unit_begin;        /* n_sequences + 1, for the planner */
+    int n_blocks;
     /* Workspace. */
-    float *partials;    /* kvb_cuda_attend_partials() floats */
+    float *partials;    /* kvb_cuda_attend_partials(n_blocks, ) floats */
     uint32_t *counters; /* one of each item, zero before and after */
 } kvb_cuda_attend;
 

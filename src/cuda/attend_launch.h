@@ -8,7 +8,7 @@
 typedef struct kvb_cuda_attend_kernel {
     int k_bits, v_bits, k_dim, v_dim, precise;
     int (*prepare)(void); /* once per device: a cudaError_t */
-    int (*launch)(const kvb_cuda_attend *job, int n_multiprocessors, void *stream);
+    int (*launch)(const kvb_cuda_attend *job, void *stream);
 } kvb_cuda_attend_kernel;
 
 /* NULL when no tuned kernel serves the pair: then the general one does. */
@@ -17,8 +17,12 @@ extern "C" {
 #endif
 
 const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_bits, int v_bits, int k_dim, int v_dim, int precise);
-/* Workspace of any job with so many items, (sequences) x (KV heads) x (tiles of 8 columns): floats, and counters. */
-size_t kvb_cuda_attend_partials(int n_multiprocessors, int v_dim);
+/* Workspace in floats of any job. */
+size_t kvb_cuda_attend_partials(int n_blocks, int v_dim);
+/* Items of a job: (sequences) x (KV heads) x (tiles of 8 columns). */
+size_t kvb_cuda_attend_items(int n_sequences, int n_kv_heads, int group, int max_n_q);
+/* Fills the job's plan on the stream, from lengths on the device; n_blocks is one per multiprocessor. A cudaError_t. */
+int kvb_cuda_attend_plan(const kvb_cuda_attend *job, void *stream);
 
 #ifdef __cplusplus
 }

@@ -50,23 +50,37 @@ static __device__ void mix_runs(float *row, float *temporary, int dim, int order
     __syncwarp();
 }
 
-// One row, by one warp: signs, transform, 1/sqrt(dim), or the inverse; nothing when the side has no rotation.
-template <int DIM>
-__device__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side, int lane, bool inverse) {
-    if (!side.signs) {
-        return;
-    }
-    if (!inverse) {
-        for (int i = lane; i < DIM; i += 32) {
-            row[i] = side.signs[i / 32] >> (i % 32) & 1 ? -row[i] : row[i];
+// A warp's row in registers, coordinate 32 j + lane in x[j].
+template <int DIM> __device__ __forceinline__ void transform(float *x, int lane) {
+#pragma unroll
+    for (int h = 1; h < 32; h *= 2) {
+#pragma unroll
+        for (int j = 0; j < DIM / 32; j++) {
+            const float other = __shfl_xor_sync(0xffffffffu, x[j], h);
+            x[j] = lane & h ? other - x[j] : x[j] + other;
         }
-        __syncwarp();
     }
-    if (side.hadamard_order > 1) {
-        mix_runs(row, temporary, DIM, side.hadamard_order, side.hadamard, lane, inverse);
+#pragma unroll
+    for (int h = 1; h < DIM / 32; h *= 2) {
+#pragma unroll
+        for (int j = 0; j < DIM / 32; j++) {
+            if (!(j & h)) {
+                const float a = x[j], b = x[j + h];
+                x[j] = a + b;
+                x[j + h] = a - b;
+            }
+        }
     }
-    for (int h = 1; h < DIM / side.hadamard_order; h *= 2) {
-        for (int p = lane; p < DIM / 2; p += 32) {
+}
+__device__ __forceinline__ float negated_if(float x, uint32_t signs, int lane) {
+    return __uint_as_float(__float_as_uint(x) ^ (signs >> lane & 1) << 31);
+}
+
+// Rows whose length is no power of two.
+static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, int dim, int order, const uint64_t *hadamard, int lane, bool inverse) {
+    mix_runs(row, temporary, dim, order, hadamard, lane, inverse);
+    for (int h = 1; h < dim / order; h *= 2) {
+        for (int p = lane; p < dim / 2; p += 32) {
             int i = p / h * 2 * h + p % h;
             float a = row[i], b = row[i + h];
             row[i] = a + b;
@@ -74,31 +88,61 @@ __device__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_s
         }
         __syncwarp();
     }
+}
+
+// One row in shared memory, by one warp: signs, transform, 1/sqrt(dim), or the inverse; nothing when the side has no rotation.
+template <int DIM>
+__device__ __forceinline__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side, int lane, bool inverse) {
+    if (!side.signs) {
+        return;
+    }
+    constexpr int N = (DIM + 31) / 32;
+    uint32_t signs[N];
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        signs[j] = __ldg(side.signs + j);
+    }
     const float factor = rsqrtf((float)DIM);
-    for (int i = lane; i < DIM; i += 32) {
-        float x = row[i] * factor;
-        row[i] = inverse && (side.signs[i / 32] >> (i % 32) & 1) ? -x : x;
+    float x[N];
+    if constexpr ((DIM & (DIM - 1)) == 0) {
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            x[j] = row[j * 32 + lane] * factor;
+            x[j] = inverse ? x[j] : negated_if(x[j], signs[j], lane);
+        }
+        transform<DIM>(x, lane);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            row[j * 32 + lane] = inverse ? negated_if(x[j], signs[j], lane) : x[j];
+        }
+    } else {
+        for (int j = 0; j < N; j++) {
+            if (j * 32 + lane < DIM) {
+                float y = row[j * 32 + lane] * factor;
+                row[j * 32 + lane] = inverse ? y : negated_if(y, signs[j], lane);
+            }
+        }
+        __syncwarp();
+        rotate_slowly(row, temporary, DIM, side.hadamard_order, side.hadamard, lane, inverse);
+        for (int j = 0; j < N && inverse; j++) {
+            if (j * 32 + lane < DIM) {
+                row[j * 32 + lane] = negated_if(row[j * 32 + lane], signs[j], lane);
+            }
+        }
     }
     __syncwarp();
 }
 
 // A sequence as all its queries share it.
 struct Sequence {
-    int n_tokens, first_row, n_q, end; // end: of the tokens that anybody sees
-    __device__ static Sequence at(const kvb_cuda_attend &p, int sequence) {
-        Sequence s;
-        s.n_tokens = __ldg(p.lengths + sequence);
-        s.first_row = p.q_begin ? __ldg(p.q_begin + sequence) : sequence * p.max_n_q;
-        s.n_q = p.q_begin ? __ldg(p.q_begin + sequence + 1) - s.first_row : p.max_n_q;
-        s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
-        return s;
-    }
+    int n_tokens, first_row, n_q;
+    int end; // of the tokens that anybody sees
 };
 
 // What one query sees by position: [begin, end), and a tree's tokens from `tree` on.
 struct Visible {
     int begin, end, tree;
-    __device__ static Visible of(const kvb_cuda_attend &p, const Sequence &s, int query) {
+    __device__ __forceinline__ static Visible of(const kvb_cuda_attend &p, const Sequence &s, int query) {
         int position = p.positions ? __ldg(p.positions + s.first_row + query) : s.n_tokens - s.n_q + query;
         Visible v;
         v.tree = p.tree_mask ? s.n_tokens - s.n_q : s.n_tokens;
@@ -106,33 +150,13 @@ struct Visible {
         v.begin = min(max(p.window > 0 ? position - p.window + 1 : 0, p.kv_begin), v.end);
         return v;
     }
-    __device__ bool sees(const kvb_cuda_attend &p, const Sequence &s, int query, int token) const {
+    __device__ __noinline__ bool sees(const kvb_cuda_attend &p, const Sequence &s, int query, int token) const {
         if (token < tree) {
             return token >= begin && token < end;
         }
         int j = token - tree;
         return token >= p.kv_begin && token < s.end &&
                p.tree_mask[(size_t)(s.first_row + query) * ((p.max_n_q + 7) / 8) + j / 8] >> (j % 8) & 1;
-    }
-};
-
-// The packed tokens that some query of a sequence may see.
-struct Range {
-    int begin, end;
-    __device__ static Range of(const kvb_cuda_attend &p, const Sequence &s) {
-        Range r = {s.end, p.tree_mask ? s.end : 0};
-        for (int i = 0; i < s.n_q; i++) {
-            Visible v = Visible::of(p, s, i);
-            r.begin = min(r.begin, v.begin);
-            r.end = max(r.end, v.end);
-            if (!p.positions) { // rising: the first begins first, the last ends last
-                r.end = max(r.end, Visible::of(p, s, s.n_q - 1).end);
-                break;
-            }
-        }
-        r.begin = max(r.begin, p.n_exact_first);
-        r.end = max(min(r.end, s.n_tokens - p.n_exact_last), r.begin);
-        return r;
     }
 };
 

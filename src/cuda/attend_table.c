@@ -24,6 +24,10 @@ const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_bits, int v_bits, int k
     return NULL;
 }
 
-size_t kvb_cuda_attend_partials(int n_multiprocessors, int v_dim) {
-    return (size_t)n_multiprocessors * 2 * 8 * ((size_t)v_dim + 2); /* a share ends at most two items that others share */
+size_t kvb_cuda_attend_partials(int n_blocks, int v_dim) {
+    return (size_t)n_blocks * 2 * 8 * ((size_t)v_dim + 2); /* a share ends at most two items that others share */
+}
+
+size_t kvb_cuda_attend_items(int n_sequences, int n_kv_heads, int group, int max_n_q) {
+    return (size_t)n_sequences * (size_t)n_kv_heads * (((size_t)group * (size_t)max_n_q + 7) / 8);
 }
