@@ -313,7 +313,7 @@ void check(const Case &c) {
     p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, c.v_dim)), p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
     p.n_blocks = multiprocessors;
-    p.segments = allocate<kvb_cuda_segment>(items + p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
+    p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
     OK((cudaError_t)kvb_cuda_attend_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     std::vector<uint8_t> raw(n_out * out_bytes), again(raw.size());
@@ -416,7 +416,7 @@ void check(const Case &c) {
     }
     error = norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
     const double bound = (c.precise ? 3e-4 : 1.5e-3) + (c.type == KVB_CUDA_BF16 ? 3e-3 : c.type == KVB_CUDA_F16 ? 4e-4 : 0);
-    const bool equal = raw == again, ok = error <= bound && lse_error <= (c.precise ? 1e-3 : 5e-3) && equal;
+    const bool equal = raw == again, ok = error <= bound && lse_error <= (c.precise ? 1e-3 : 5e-3) * std::max(1.0f, c.q_magnitude) && equal;
     failures += !ok;
     std::printf("%s %-22s %d/%d d %d/%d %d:%d seqs %d n_q %d%s: error %.2e, lse %.1e%s\n", ok ? "ok    " : "FAILED", c.what, c.k_bits, c.v_bits,
                 c.k_dim, c.v_dim, heads, c.kv_heads, n_seq, c.n_q, c.precise ? " precise" : "", error, lse_error, equal ? "" : ", two runs differ");
@@ -523,7 +523,7 @@ template <class F> void time_it(F launch, double *median, double *low, double *h
 
 struct Timing {
     const char *what = "";
-    bool scattered = true, precise = false;
+    bool scattered = true, precise = false, apart = false; // apart: K and V in pools of their own
     int window = 0, exact_last = 0;
 };
 
@@ -559,11 +559,17 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     for (int i = 0; i < 2; i++) {
         kvb_cuda_attend_side &d = i ? p.v : p.k;
         d.bits = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = 2;
-        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.bits, 2);
-        d.head_stride = P / 16 * block_bytes, d.page_stride = kv_heads * d.head_stride;
-        uint8_t *pages = allocate<uint8_t>(n_pages * d.page_stride);
-        fill<<<1024, 256>>>((uint32_t *)pages, n_pages * d.page_stride / 4, block_bytes / 4, block_bytes / 4 - 8);
-        d.pages = pages;
+        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.bits, 2), side_bytes = P / 16 * block_bytes;
+        if (o.apart || !i) { // else a page is [KV head][K, V]
+            const size_t both = P / 16 * (kvb_fragment_block_bytes(k_dim, k_bits, 2) + kvb_fragment_block_bytes(v_dim, v_bits, 2));
+            d.head_stride = o.apart ? side_bytes : both, d.page_stride = kv_heads * d.head_stride;
+            uint8_t *pages = allocate<uint8_t>(n_pages * d.page_stride);
+            fill<<<1024, 256>>>((uint32_t *)pages, n_pages * d.page_stride / 4, block_bytes / 4, block_bytes / 4 - 8);
+            d.pages = pages;
+        } else {
+            d.pages = p.k.pages + P / 16 * kvb_fragment_block_bytes(k_dim, k_bits, 2);
+            d.head_stride = p.k.head_stride, d.page_stride = p.k.page_stride;
+        }
         bytes += tokens * kv_heads * block_bytes / 16;
         std::vector<uint16_t> centroids(1 << d.bits);
         for (int j = 0; j < 1 << d.bits; j++) {
@@ -594,7 +600,7 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
     p.n_blocks = multiprocessors;
-    p.segments = allocate<kvb_cuda_segment>(items + p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
+    p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
     OK((cudaError_t)kvb_cuda_attend_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     double median, low, high, read, r_low, r_high;
@@ -612,7 +618,8 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
 
 void time_all() {
     const std::vector<int> large(16, 32768), one_long = {131072}, one = {32768};
-    Timing ordered, windowed, exact, precise, plain;
+    Timing ordered, windowed, exact, precise, plain, apart;
+    apart.apart = true, apart.what = "apart";
     ordered.scattered = false;
     windowed.window = 20011, windowed.what = "window 20011";
     exact.exact_last = 100, exact.what = "exact 100";
@@ -621,6 +628,7 @@ void time_all() {
         int k = pair.first, v = pair.second;
         time_one(k, v, 128, 128, 8, 4, large, ordered);
         time_one(k, v, 128, 128, 8, 4, large, plain);
+        time_one(k, v, 128, 128, 8, 4, large, apart);
         time_one(k, v, 128, 128, 8, 8, large, ordered);
         time_one(k, v, 128, 128, 8, 4, one_long, ordered);
         time_one(k, v, 128, 128, 8, 4, one, ordered);

@@ -32,7 +32,7 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int TOKENS_, int WARPS_, int
     static constexpr int merge_floats = WARPS * columns * pass_stride > columns * (chunk + 1) ? WARPS * columns * pass_stride : columns * (chunk + 1);
     static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
     static constexpr int states = (WARPS + 2) * columns * 2 * 4;
-    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + WARPS * STAGES * 8 + 16;
+    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + WARPS * STAGES * 16 + 16;
     static_assert(KVB_CUDA_PAGE_TOKENS % TOKENS == 0, "tiles lie in pages");
 };
 
@@ -42,51 +42,58 @@ __device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend &
     *(int4 *)&s.sequence = __ldg(from);
     *(int4 *)&s.begin = __ldg(from + 1);
     *(int4 *)&s.n_q = __ldg(from + 2);
+    s.next = __ldg(&p.segments[index].next);
     return s;
 }
 
-// A warp's copies, several tiles before they are used, through all segments of the block's share; one lane issues them.
+// A warp's copies, several tiles before they are used, through all segments of the block's share. Keys' and values' halves
+// of a stage are refilled apart, each as soon as it was read. All lanes keep the books, one issues.
 template <class D> struct Producer {
-    int segment, segments_end; // the one that `next` is of
-    int next, end, page;       // tiles; the page that the next one lies in, read ahead
-    const int32_t *table;      // entry of tile 0's page
-    const uint8_t *k_pages, *v_pages;
+    int segment;         // that `next` is of; -1: no more
+    int next, end, page; // tiles; the page that the next one lies in, read ahead
+    const int32_t *table; // entry of tile 0's page
+    const uint8_t *k_pages, *v_pages, *values; // values: of the tile whose keys were issued last
     static constexpr int per_page = KVB_CUDA_PAGE_TOKENS / D::TOKENS;
 
-    __device__ __forceinline__ bool ends() const {
-        return segment >= segments_end;
-    }
     __device__ __forceinline__ void look_up() {
         page = __ldg(table + next / per_page);
     }
-    __device__ void take(const kvb_cuda_attend &p, const kvb_cuda_segment &s, int warp) {
+    __device__ __forceinline__ void take(const kvb_cuda_attend &p, const kvb_cuda_segment &s, int warp) {
+        segment = s.next;
         next = s.begin / D::TOKENS + warp;
-        end = (s.end + D::TOKENS - 1) / D::TOKENS;
-        end = s.end > s.begin ? end : 0;
+        end = s.end > s.begin ? (s.end + D::TOKENS - 1) / D::TOKENS : 0;
         table = p.table + s.sequence * p.table_stride - (p.first_page ? __ldg(p.first_page + s.sequence) : 0);
         k_pages = p.k.pages + (uint64_t)(uint32_t)s.kv_head * p.k.head_stride;
         v_pages = p.v.pages + (uint64_t)(uint32_t)s.kv_head * p.v.head_stride;
     }
     // next is a tile, or there is none.
-    __device__ void settle(const kvb_cuda_attend &p, int warp) {
-        while (next >= end) {
-            if (++segment >= segments_end) {
-                return;
-            }
+    __device__ __forceinline__ void settle(const kvb_cuda_attend &p, int warp) {
+        while (next >= end && segment >= 0) {
             take(p, load_segment(p, segment), warp);
         }
-        look_up();
-    }
-    __device__ __forceinline__ void issue(const kvb_cuda_attend &p, uint8_t *stage, uint64_t *full, uint64_t policy, int warp) {
-        const int in = next % per_page;
-        barrier_expect(full, D::k_bytes + D::v_bytes);
-        bulk_copy(stage, k_pages + (uint64_t)(uint32_t)page * (uint32_t)p.k.page_stride + in * D::k_bytes, D::k_bytes, full, policy);
-        bulk_copy(stage + D::k_bytes, v_pages + (uint64_t)(uint32_t)page * (uint32_t)p.v.page_stride + in * D::v_bytes, D::v_bytes, full, policy);
-        next += D::WARPS;
         if (next < end) {
             look_up();
-        } else {
-            settle(p, warp);
+        }
+    }
+    // False when there is nothing left.
+    __device__ __forceinline__ bool issue_keys(const kvb_cuda_attend &p, uint8_t *stage, uint64_t *full, uint64_t policy, int warp, bool one) {
+        if (next >= end) {
+            return false;
+        }
+        const uint8_t *keys = k_pages + (uint64_t)(uint32_t)page * (uint32_t)p.k.page_stride + next % per_page * D::k_bytes;
+        values = v_pages + (uint64_t)(uint32_t)page * (uint32_t)p.v.page_stride + next % per_page * D::v_bytes;
+        if (one) {
+            barrier_expect(full, D::k_bytes);
+            bulk_copy(stage, keys, D::k_bytes, full, policy);
+        }
+        next += D::WARPS;
+        settle(p, warp);
+        return true;
+    }
+    __device__ __forceinline__ void issue_values(uint8_t *stage, uint64_t *full, uint64_t policy, bool one) {
+        if (one) {
+            barrier_expect(full + D::STAGES, D::v_bytes);
+            bulk_copy(stage + D::k_bytes, values, D::v_bytes, full + D::STAGES, policy);
         }
     }
 };
@@ -205,31 +212,31 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
     uint64_t *barriers = (uint64_t *)(exact + 8 * D::row);
     __shared__ bool is_last;
 
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    int segment_index = __ldg(p.shares + 2 * blockIdx.x);
-    const int segments_end = segment_index + __ldg(p.shares + 2 * blockIdx.x + 1);
-    if (segment_index >= segments_end) {
+    const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    kvb_cuda_segment work = load_segment(p, blockIdx.x);
+    if (work.begins < 0) {
         return;
     }
-    kvb_cuda_segment work = load_segment(p, segment_index);
 
     // ---- The ring is filled before anything else ----
     uint8_t *ring = rings + warp * STAGES * D::stage_bytes;
-    uint64_t *full = barriers + warp * STAGES;
+    uint64_t *full = barriers + warp * STAGES * 2; // of every stage's keys, then of every stage's values
     const uint64_t policy = read_once_policy();
     Producer<D> producer;
-    producer.segment = segment_index, producer.segments_end = segments_end;
     if (lane == 0) {
-        producer.take(p, work, warp);
-        producer.settle(p, warp);
-        for (int s = 0; s < STAGES; s++) {
+        for (int s = 0; s < STAGES * 2; s++) {
             barrier_init(&full[s]);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    }
+    __syncwarp();
+    producer.take(p, work, warp);
+    producer.settle(p, warp);
 #pragma unroll 1
-        for (int s = 0; s < STAGES && !producer.ends(); s++) {
-            producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, warp);
+    for (int s = 0; s < STAGES; s++) {
+        if (producer.issue_keys(p, ring + s * D::stage_bytes, &full[s], policy, warp, lane == 0)) {
+            producer.issue_values(ring + s * D::stage_bytes, &full[s], policy, lane == 0);
         }
     }
     __syncwarp();
@@ -336,11 +343,18 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             float v_scales[BLOCKS][2], v_most = 0.0f;
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
-                const float2 k_scales = K::load_scales(data + b * K::bytes, lane), scales = V::load_scales(data + D::k_bytes + b * V::bytes, lane);
+                const float2 k_scales = K::load_scales(data + b * K::bytes, lane);
                 c[b][0] *= k_scales.x * unit[0];
                 c[b][1] *= k_scales.x * unit[1];
                 c[b][2] *= k_scales.y * unit[0];
                 c[b][3] *= k_scales.y * unit[1];
+            }
+            __syncwarp();
+            const bool refills = producer.issue_keys(p, ring + stage * D::stage_bytes, &full[stage], policy, warp, lane == 0);
+            barrier_wait(&full[STAGES + stage], parity);
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                const float2 scales = V::load_scales(data + D::k_bytes + b * V::bytes, lane);
                 v_scales[b][0] = scales.x, v_scales[b][1] = scales.y;
             }
             if (p.softcap > 0.0f) {
@@ -434,8 +448,8 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                 });
             }
             __syncwarp();
-            if (lane == 0 && !producer.ends()) {
-                producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, warp);
+            if (refills) {
+                producer.issue_values(ring + stage * D::stage_bytes, &full[stage], policy, lane == 0);
             }
             if (++stage == STAGES) {
                 stage = 0;
@@ -535,10 +549,10 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                                   tops[(WARPS + 1) * 8 + c], sums[(WARPS + 1) * 8 + c], rows + c * DV, merge + warp * D::row, lane);
             }
         }
-        if (++segment_index >= segments_end) {
+        if (work.next < 0) {
             break;
         }
-        work = load_segment(p, segment_index);
+        work = load_segment(p, work.next);
         __syncthreads();
     }
 }

@@ -51,25 +51,48 @@ __device__ __noinline__ void exact_partial(const kvb_cuda_attend &p, const Seque
         sums[threadIdx.x] = 0.0f;
     }
     for (int begin = 0; begin < n; begin += CHUNK) {
+        auto token_at = [&](int i) { return begin + i < first_end ? begin + i : last_begin + begin + i - first_end; };
         const int count = min(CHUNK, n - begin);
         __syncthreads();
-        for (int i = warp; i < count; i += warps) {
-            const int token = begin + i < first_end ? begin + i : last_begin + begin + i - first_end;
-            const void *array;
-            const size_t row = exact_row(p, p.k, s, sequence, kv_head, token, &array);
+        constexpr int some = 4, N = (DK + 31) / 32; // tokens of a warp at a time
+        for (int i = warp * some; i < count; i += warps * some) {
+            float keys[some][N];
+#pragma unroll
+            for (int j = 0; j < some; j++) {
+                const void *array;
+                const size_t row = exact_row(p, p.k, s, sequence, kv_head, token_at(min(i + j, count - 1)), &array);
+#pragma unroll
+                for (int d = 0; d < N; d++) {
+                    keys[j][d] = d * 32 + lane < DK ? load_value(array, row + d * 32 + lane, p.exact_type) : 0.0f;
+                }
+            }
             for (int c = 0; c < n_columns; c++) {
-                float dot = 0.0f;
-                for (int d = lane; d < DK; d += 32) {
-                    dot += q[c * DK + d] * load_value(array, row + d, p.exact_type);
+                float dots[some];
+#pragma unroll
+                for (int j = 0; j < some; j++) {
+                    dots[j] = 0.0f;
                 }
-                for (int d = 16; d > 0; d /= 2) {
-                    dot += __shfl_xor_sync(0xffffffffu, dot, d);
+#pragma unroll
+                for (int d = 0; d < N; d++) {
+                    const float x = d * 32 + lane < DK ? q[c * DK + d * 32 + lane] : 0.0f;
+#pragma unroll
+                    for (int j = 0; j < some; j++) {
+                        dots[j] += x * keys[j][d];
+                    }
                 }
-                if (lane == 0) {
+#pragma unroll
+                for (int h = 16; h > 0; h /= 2) {
+#pragma unroll
+                    for (int j = 0; j < some; j++) {
+                        dots[j] += __shfl_xor_sync(0xffffffffu, dots[j], h);
+                    }
+                }
+                const float dot = lane == 0 ? dots[0] : lane == 1 ? dots[1] : lane == 2 ? dots[2] : dots[3];
+                if (lane < some && i + lane < count) {
                     const int query = (first_column + c) / p.group;
                     float x = dot * p.scale * 1.4426950408889634f;
                     x = p.softcap > 0.0f ? softcap(x) : x;
-                    scores[c * CHUNK + i] = Visible::of(p, s, query).sees(p, s, query, token) ? x : -INFINITY;
+                    scores[c * CHUNK + i + lane] = Visible::of(p, s, query).sees(p, s, query, token_at(i + lane)) ? x : -INFINITY;
                 }
             }
         }
@@ -82,17 +105,21 @@ __device__ __noinline__ void exact_partial(const kvb_cuda_attend &p, const Seque
             }
             factor = exp2_of(tops[c] - top);
             float o = out[i] * factor;
-            for (int t = 0; t < count; t++) {
-                const float x = scores[c * CHUNK + t];
-                if (x == -INFINITY) {
-                    continue;
+            for (int t = 0; t < count; t += 16) {
+                float values[16];
+#pragma unroll
+                for (int j = 0; j < 16; j++) {
+                    const void *array;
+                    const size_t row = exact_row(p, p.v, s, sequence, kv_head, token_at(min(t + j, count - 1)), &array);
+                    values[j] = load_value(array, row + i % DV, p.exact_type);
                 }
-                const int token = begin + t < first_end ? begin + t : last_begin + begin + t - first_end;
-                const void *array;
-                const size_t row = exact_row(p, p.v, s, sequence, kv_head, token, &array);
-                const float w = exp2_of(x - top);
-                sum += w;
-                o += w * load_value(array, row + i % DV, p.exact_type);
+#pragma unroll
+                for (int j = 0; j < 16; j++) {
+                    const float x = t + j < count ? scores[c * CHUNK + t + j] : -INFINITY;
+                    const float w = exp2_of(x - top);
+                    sum += w;
+                    o += x == -INFINITY ? 0.0f : w * values[j];
+                }
             }
             out[i] = o;
             if (i % DV == 0) {

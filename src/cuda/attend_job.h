@@ -30,7 +30,9 @@ typedef struct kvb_cuda_segment {
     int32_t n_tokens, first_row; /* of the sequence, and its first row of q */
     int32_t n_q;
     int32_t first_part, n_parts; /* blocks that share the item */
-    int32_t begins;              /* 1: the item's first part */
+    int32_t begins; /* 1: the item's first part, 0: another, -1: the block has nothing to do */
+    int32_t next;   /* the block's next segment, or -1 */
+    int32_t reserved[3];
 } kvb_cuda_segment;
 
 typedef struct kvb_cuda_attend {
@@ -57,8 +59,8 @@ typedef struct kvb_cuda_attend {
     int n_exact_first, n_exact_last, exact_last_slots; /* slots > 0: a ring, token t in slot t % slots */
     /* Plan, made from lengths on the device by kvb_cuda_attend_plan() and good for all layers with the same window, heads
      * and queries. */
-    kvb_cuda_segment *segments; /* (items) + n_blocks */
-    int32_t *shares;            /* of each block, its first segment and how many */
+    kvb_cuda_segment *segments; /* items + 2 * n_blocks: first every block's first */
+    int32_t *shares;            /* 2 * n_blocks, for the planner */
     int32_t *unit_begin;        /* n_sequences + 1, for the planner */
     int n_blocks;
     /* Workspace. */

@@ -100,33 +100,6 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
     const int splits = sums.least == sums.most && even && (even * items * 10 >= p.n_blocks * 9 || enough <= even) ? min(even, enough) : 0;
     const long long total = sums.total * per_sequence;
     const long long share = max((total + p.n_blocks - 1) / p.n_blocks, (long long)(least_share + item_cost));
-    for (int item = threadIdx.x; item < items; item += blockDim.x) {
-        const int i = item / per_sequence, rest = item % per_sequence;
-        const Sequence s = sequence_at(p, i);
-        const Range r = range_of(p, s);
-        const int pages = r.pages(), units = pages + item_cost;
-        const long long begin = (long long)p.unit_begin[i] * per_sequence + (long long)rest * units;
-        // The first block has the item's first page.
-        const int first = splits ? item * splits : (int)((begin + (pages ? item_cost : 0)) / share);
-        const int last = splits ? first + splits - 1 : pages ? (int)((begin + units - 1) / share) : first;
-        for (int block = first; block <= last; block++) {
-            int from, to; // pages
-            if (splits) {
-                from = (int)((long long)pages * (block - first) / splits);
-                to = (int)((long long)pages * (block - first + 1) / splits);
-            } else {
-                from = max((int)(max(block * share - begin, 0ll)) - item_cost, 0);
-                to = pages ? (int)min(max((block + 1) * share - begin - item_cost, 0ll), (long long)pages) : 0;
-            }
-            kvb_cuda_segment g;
-            g.sequence = i, g.item = item, g.kv_head = rest / column_tiles, g.first_column = rest % column_tiles * 8;
-            g.begin = from == 0 ? r.begin : (r.first_page() + from) * KVB_CUDA_PAGE_TOKENS;
-            g.end = to == pages ? max(r.end, g.begin) : (r.first_page() + to) * KVB_CUDA_PAGE_TOKENS;
-            g.n_tokens = s.n_tokens, g.first_row = s.first_row, g.n_q = s.n_q;
-            g.first_part = first, g.n_parts = last - first + 1, g.begins = block == first;
-            p.segments[splits ? block : item + block] = g;
-        }
-    }
     for (int block = threadIdx.x; block < p.n_blocks; block += blockDim.x) {
         int first = 0, n = 0;
         if (splits) {
@@ -161,8 +134,41 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
             first = at[0] + block;
             n = max(at[1] - at[0] + 1, 0);
         }
+        if (n == 0) {
+            p.segments[block].begins = -1;
+        }
         p.shares[2 * block] = first;
         p.shares[2 * block + 1] = n;
+    }
+    __syncthreads();
+    for (int item = threadIdx.x; item < items; item += blockDim.x) {
+        const int i = item / per_sequence, rest = item % per_sequence;
+        const Sequence s = sequence_at(p, i);
+        const Range r = range_of(p, s);
+        const int pages = r.pages(), units = pages + item_cost;
+        const long long begin = (long long)p.unit_begin[i] * per_sequence + (long long)rest * units;
+        // The first block has the item's first page.
+        const int first = splits ? item * splits : (int)((begin + (pages ? item_cost : 0)) / share);
+        const int last = splits ? first + splits - 1 : pages ? (int)((begin + units - 1) / share) : first;
+        for (int block = first; block <= last; block++) {
+            int from, to; // pages
+            if (splits) {
+                from = (int)((long long)pages * (block - first) / splits);
+                to = (int)((long long)pages * (block - first + 1) / splits);
+            } else {
+                from = max((int)(max(block * share - begin, 0ll)) - item_cost, 0);
+                to = pages ? (int)min(max((block + 1) * share - begin - item_cost, 0ll), (long long)pages) : 0;
+            }
+            kvb_cuda_segment g;
+            g.sequence = i, g.item = item, g.kv_head = rest / column_tiles, g.first_column = rest % column_tiles * 8;
+            g.begin = from == 0 ? r.begin : (r.first_page() + from) * KVB_CUDA_PAGE_TOKENS;
+            g.end = to == pages ? max(r.end, g.begin) : (r.first_page() + to) * KVB_CUDA_PAGE_TOKENS;
+            g.n_tokens = s.n_tokens, g.first_row = s.first_row, g.n_q = s.n_q;
+            g.first_part = first, g.n_parts = last - first + 1, g.begins = block == first;
+            const int index = splits ? block : item + block, share_begin = p.shares[2 * block];
+            g.next = index + 1 < share_begin + p.shares[2 * block + 1] ? p.n_blocks + index + 1 : -1;
+            p.segments[index == share_begin ? block : p.n_blocks + index] = g;
+        }
     }
 }
 
