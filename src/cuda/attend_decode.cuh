@@ -239,7 +239,20 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             producer.issue_values(ring + s * D::stage_bytes, &full[s], policy, lane == 0);
         }
     }
+    constexpr int own = (8 + WARPS - 1) / WARPS, N = (DK + 31) / 32; // columns of a warp
+    float queries[own][N];
+    auto load_queries = [&] {
+#pragma unroll
+        for (int i = 0; i < own; i++) {
+            const int c = min(warp + i * WARPS, 7), column = min(work.first_column + c, max(work.n_q * p.group - 1, 0));
+            const size_t at = (size_t)(work.first_row + column / p.group) * p.q_row_stride + (work.kv_head * p.group + column % p.group) * p.q_head_stride;
+            if (work.n_q > 0) {
+                load_row_of<DK>(queries[i], p.q, at, p.q_type, lane);
+            }
+        }
+    };
     __syncwarp();
+    load_queries();
     KS::build(k_table, (const __half *)p.k.centroids);
     if (!D::one_table) {
         VS::build(v_table, (const __half *)p.v.centroids);
@@ -253,24 +266,24 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
         Sequence sequence = {work.n_tokens, work.first_row, work.n_q, p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
         const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins;
-        for (int c = warp; c < 8; c += WARPS) {
-            const int column = work.first_column + (c < n_columns ? c : 0), head = work.kv_head * p.group + column % p.group;
-            const size_t at = (sequence.first_row + column / p.group) * p.q_row_stride + head * p.q_head_stride;
-            float x[(DK + 31) / 32];
 #pragma unroll
-            for (int j = 0; j < (DK + 31) / 32; j++) {
-                x[j] = c < n_columns && (DK % 32 == 0 || j * 32 + lane < DK) ? load_value(p.q, at + j * 32 + lane, p.q_type) : 0.0f;
-            }
+        for (int i = 0; i < own; i++) {
+            const int c = warp + i * WARPS;
+            if (c < 8) {
 #pragma unroll
-            for (int j = 0; j < (DK + 31) / 32; j++) {
-                if (DK % 32 == 0 || j * 32 + lane < DK) {
-                    rows[c * DK + j * 32 + lane] = x[j];
+                for (int j = 0; j < N; j++) {
+                    queries[i][j] = c < n_columns ? queries[i][j] : 0.0f;
                 }
+                store_row<DK>(rows + c * DK, queries[i], lane);
             }
         }
         if (has_exact) {
             __syncthreads();
-            exact_partial<DK, DV, D::chunk>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
+            if (p.exact_type == KVB_CUDA_F32) {
+                exact_partial<DK, DV, D::chunk, true>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
+            } else {
+                exact_partial<DK, DV, D::chunk, false>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
+            }
             for (int c = warp; c < n_columns; c += WARPS) {
                 rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, lane, false);
             }
@@ -553,6 +566,7 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             break;
         }
         work = load_segment(p, work.next);
+        load_queries();
         __syncthreads();
     }
 }

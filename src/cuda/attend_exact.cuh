@@ -36,7 +36,7 @@ __device__ __forceinline__ size_t exact_row(const kvb_cuda_attend &p, const kvb_
 
 // q: [8][DK], not rotated. Leaves sums of weighted values in out [8][DV] and maxima and sums of weights in tops, sums [8].
 // scores: [8][CHUNK]. All threads of the block.
-template <int DK, int DV, int CHUNK>
+template <int DK, int DV, int CHUNK, bool WIDE>
 __device__ __noinline__ void exact_partial(const kvb_cuda_attend &p, const Sequence &s, int sequence, int kv_head, int first_column, int n_columns,
                               const float *q, float *scores, float *out, float *tops, float *sums) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
@@ -61,10 +61,7 @@ __device__ __noinline__ void exact_partial(const kvb_cuda_attend &p, const Seque
             for (int j = 0; j < some; j++) {
                 const void *array;
                 const size_t row = exact_row(p, p.k, s, sequence, kv_head, token_at(min(i + j, count - 1)), &array);
-#pragma unroll
-                for (int d = 0; d < N; d++) {
-                    keys[j][d] = d * 32 + lane < DK ? load_value(array, row + d * 32 + lane, p.exact_type) : 0.0f;
-                }
+                load_row<WIDE, DK>(keys[j], array, row, p.exact_type, lane);
             }
             for (int c = 0; c < n_columns; c++) {
                 float dots[some];
@@ -106,19 +103,19 @@ __device__ __noinline__ void exact_partial(const kvb_cuda_attend &p, const Seque
             factor = exp2_of(tops[c] - top);
             float o = out[i] * factor;
             for (int t = 0; t < count; t += 16) {
-                float values[16];
+                typename Raw<WIDE>::Type values[16];
 #pragma unroll
                 for (int j = 0; j < 16; j++) {
                     const void *array;
                     const size_t row = exact_row(p, p.v, s, sequence, kv_head, token_at(min(t + j, count - 1)), &array);
-                    values[j] = load_value(array, row + i % DV, p.exact_type);
+                    values[j] = ((const typename Raw<WIDE>::Type *)array)[row + i % DV];
                 }
 #pragma unroll
                 for (int j = 0; j < 16; j++) {
                     const float x = t + j < count ? scores[c * CHUNK + t + j] : -INFINITY;
                     const float w = exp2_of(x - top);
                     sum += w;
-                    o += x == -INFINITY ? 0.0f : w * values[j];
+                    o += x == -INFINITY ? 0.0f : w * Raw<WIDE>::value(values[j], p.exact_type);
                 }
             }
             out[i] = o;

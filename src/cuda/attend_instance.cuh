@@ -7,13 +7,13 @@ namespace kvb {
 
 // Tiles as large as measurements liked them: 4 to 8 KB, more tokens and more warps when few bits make instructions dear.
 template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
-    static constexpr int warps = K + V <= 4 && DK <= 128 && DV <= 128 && !SPLIT ? 12 : 8;
-    template <int TOKENS> static constexpr bool fits() {
-        constexpr int tile = TOKENS / 16 * (Block<K, DK>::bytes + Block<V, DV>::bytes);
-        return tile <= (K + V <= 5 || K + V >= 10 || DK > 128 ? 8448 : 6400) &&
-               Decode<K, V, DK, DV, TOKENS, warps, 2, SPLIT>::shared_bytes <= 232448;
+    static constexpr bool small = DK <= 128 && DV <= 128;
+    // Copies that are whole lines of 128 bytes run faster: a page at a time where it fits.
+    template <int TOKENS, int WARPS> static constexpr bool fits() {
+        return Decode<K, V, DK, DV, TOKENS, WARPS, 2, SPLIT>::shared_bytes <= 232448;
     }
-    static constexpr int tokens = fits<64>() ? 64 : fits<32>() ? 32 : 16;
+    static constexpr int warps = K + V <= 4 && small && !SPLIT && fits<64, 12>() ? 12 : fits<64, 8>() ? 8 : fits<64, 4>() && small ? 4 : 8;
+    static constexpr int tokens = fits<64, warps>() ? 64 : fits<32, warps>() ? 32 : 16;
     using D = Decode<K, V, DK, DV, tokens, warps, 2, SPLIT>;
 };
 

@@ -7,14 +7,45 @@
 
 namespace kvb {
 
-__device__ __forceinline__ float load_value(const void *p, size_t i, int type) {
-    switch (type) {
-    case KVB_CUDA_F16:
-        return __half2float(((const __half *)p)[i]);
-    case KVB_CUDA_BF16:
-        return __bfloat162float(((const __nv_bfloat16 *)p)[i]);
-    default:
-        return ((const float *)p)[i];
+// Values of 4 bytes or of 2, as they lie in memory: all of a row's loads are issued before one is converted.
+template <bool WIDE> struct Raw {
+    using Type = uint16_t;
+    __device__ static float value(Type x, int type) {
+        return type == KVB_CUDA_BF16 ? __uint_as_float((uint32_t)x << 16) : __half2float(__ushort_as_half(x));
+    }
+};
+template <> struct Raw<true> {
+    using Type = float;
+    __device__ static float value(Type x, int) {
+        return x;
+    }
+};
+template <bool WIDE, int DIM> __device__ __forceinline__ void load_row(float *x, const void *array, size_t at, int type, int lane) {
+    constexpr int N = (DIM + 31) / 32;
+    typename Raw<WIDE>::Type raw[N];
+    const auto *from = (const typename Raw<WIDE>::Type *)array + at;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        raw[j] = DIM % 32 == 0 || j * 32 + lane < DIM ? from[j * 32 + lane] : (typename Raw<WIDE>::Type)0;
+    }
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        x[j] = Raw<WIDE>::value(raw[j], type);
+    }
+}
+template <int DIM> __device__ __forceinline__ void load_row_of(float *x, const void *array, size_t at, int type, int lane) {
+    if (type == KVB_CUDA_F32) {
+        load_row<true, DIM>(x, array, at, type, lane);
+    } else {
+        load_row<false, DIM>(x, array, at, type, lane);
+    }
+}
+template <int DIM> __device__ __forceinline__ void store_row(float *row, const float *x, int lane) {
+#pragma unroll
+    for (int j = 0; j < (DIM + 31) / 32; j++) {
+        if (DIM % 32 == 0 || j * 32 + lane < DIM) {
+            row[j * 32 + lane] = x[j];
+        }
     }
 }
 __device__ __forceinline__ void store_value(void *p, size_t i, int type, float x) {
