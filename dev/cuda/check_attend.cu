@@ -623,7 +623,7 @@ void time_all() {
     ordered.scattered = false;
     windowed.window = 20011, windowed.what = "window 20011";
     exact.exact_last = 100, exact.what = "exact 100";
-    precise.precise = true;
+    precise.precise = true, precise.scattered = quick ? false : true;
     for (auto pair : {std::pair<int, int>{4, 4}, {8, 8}, {6, 6}, {5, 5}, {6, 4}, {3, 3}, {2, 2}, {7, 7}, {1, 1}, {8, 4}, {5, 4}, {4, 3}}) {
         int k = pair.first, v = pair.second;
         time_one(k, v, 128, 128, 8, 4, large, ordered);
@@ -632,6 +632,11 @@ void time_all() {
         time_one(k, v, 128, 128, 8, 8, large, ordered);
         time_one(k, v, 128, 128, 8, 4, one_long, ordered);
         time_one(k, v, 128, 128, 8, 4, one, ordered);
+        if (quick) {
+            time_one(k, v, 128, 128, 8, 4, large, precise);
+            time_one(k, v, 128, 128, 8, 4, one_long, precise);
+            time_one(k, v, 128, 128, 8, 4, one, precise);
+        }
     }
     time_one(4, 4, 128, 128, 8, 4, large, precise);
     time_one(4, 4, 128, 128, 8, 4, large, windowed);

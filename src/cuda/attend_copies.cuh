@@ -31,6 +31,12 @@ __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity) {
                  "r"(parity)
                  : "memory");
 }
+// The count before; what a thread did before it counted is done for who counts later.
+__device__ __forceinline__ uint32_t count_up(uint32_t *counter) {
+    uint32_t before;
+    asm volatile("atom.acq_rel.cta.shared.add.u32 %0, [%1], 1;" : "=r"(before) : "r"(shared_address(counter)) : "memory");
+    return before;
+}
 // c += a * b, 16 x 16 by 16 x 8.
 __device__ __forceinline__ void multiply(float *c, const uint32_t *a, uint32_t b0, uint32_t b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

@@ -11,9 +11,11 @@
 
 namespace kvb {
 
+// A tile is a page. SHARE warps share a tile and its place in a ring, a few blocks of 16 tokens each.
 // SPLIT: queries and weights as two halves each, so that what is left of the error is float's.
-template <int KBITS_, int VBITS_, int DK_, int DV_, int TOKENS_, int WARPS_, int STAGES_, bool SPLIT_> struct Decode {
-    static constexpr int KBITS = KBITS_, VBITS = VBITS_, DK = DK_, DV = DV_, TOKENS = TOKENS_, WARPS = WARPS_, STAGES = STAGES_;
+template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int STAGES_, bool SPLIT_> struct Decode {
+    static constexpr int KBITS = KBITS_, VBITS = VBITS_, DK = DK_, DV = DV_, SHARE = SHARE_, WARPS = WARPS_, STAGES = STAGES_;
+    static constexpr int TOKENS = KVB_CUDA_PAGE_TOKENS, RINGS = WARPS / SHARE;
     static constexpr bool SPLIT = SPLIT_;
     using K = Block<KBITS, DK>;
     using V = Block<VBITS, DV>;
@@ -22,18 +24,18 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int TOKENS_, int WARPS_, int
     static constexpr bool small_pairs = !one_table && large_tables > 98304;
     using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, Stream<KBITS>>;
     using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, Stream<VBITS>>;
-    static constexpr int columns = 8, blocks = TOKENS / 16, k_steps = DK / 16, v_steps = DV / 16;
-    static constexpr int k_bytes = blocks * K::bytes, v_bytes = blocks * V::bytes, stage_bytes = (k_bytes + v_bytes + 127) / 128 * 128;
+    static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = DK / 16, v_steps = DV / 16;
+    static constexpr int k_bytes = tile_blocks * K::bytes, v_bytes = tile_blocks * V::bytes, stage_bytes = (k_bytes + v_bytes + 127) / 128 * 128;
     static constexpr int tables = KS::table_bytes + (one_table ? 0 : VS::table_bytes);
-    static constexpr int ring = WARPS * STAGES * stage_bytes;
+    static constexpr int ring = RINGS * STAGES * stage_bytes;
     static constexpr int pass_steps = DK > 128 || DV > 128 ? 2 : v_steps < 4 ? v_steps : 4, pass_dims = pass_steps * 16, pass_stride = pass_dims + 4;
     static constexpr int row = DK > DV ? DK : DV;
     static constexpr int chunk = 64; // of exact tokens
     static constexpr int merge_floats = WARPS * columns * pass_stride > columns * (chunk + 1) ? WARPS * columns * pass_stride : columns * (chunk + 1);
     static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
     static constexpr int states = (WARPS + 2) * columns * 2 * 4;
-    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + WARPS * STAGES * 16 + 16;
-    static_assert(KVB_CUDA_PAGE_TOKENS % TOKENS == 0, "tiles lie in pages");
+    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + RINGS * STAGES * 12 + 16;
+    static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
 };
 
 __device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend &p, int index) {
@@ -46,55 +48,53 @@ __device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend &
     return s;
 }
 
-// A warp's copies, several tiles before they are used, through all segments of the block's share. Keys' and values' halves
-// of a stage are refilled apart, each as soon as it was read. All lanes keep the books, one issues.
+// A warp's copies, several tiles before they are used, through all segments of the block's share. All lanes keep the books,
+// one issues. Where values lie behind keys, a tile is one copy: copies of 8 KB, some 64 to 100 KB of them in flight, come
+// nearest to the memory's full speed.
 template <class D> struct Producer {
     int segment;         // that `next` is of; -1: no more
     int next, end, page; // tiles; the page that the next one lies in, read ahead
     const int32_t *table; // entry of tile 0's page
-    const uint8_t *k_pages, *v_pages, *values; // values: of the tile whose keys were issued last
-    static constexpr int per_page = KVB_CUDA_PAGE_TOKENS / D::TOKENS;
+    const uint8_t *k_pages, *v_pages;
+    bool together;
 
     __device__ __forceinline__ void look_up() {
-        page = __ldg(table + next / per_page);
+        page = __ldg(table + next);
     }
-    __device__ __forceinline__ void take(const kvb_cuda_attend &p, const kvb_cuda_segment &s, int warp) {
+    __device__ __forceinline__ void take(const kvb_cuda_attend &p, const kvb_cuda_segment &s, int ring) {
         segment = s.next;
-        next = s.begin / D::TOKENS + warp;
+        next = s.begin / D::TOKENS + ring;
         end = s.end > s.begin ? (s.end + D::TOKENS - 1) / D::TOKENS : 0;
         table = p.table + s.sequence * p.table_stride - (p.first_page ? __ldg(p.first_page + s.sequence) : 0);
         k_pages = p.k.pages + (uint64_t)(uint32_t)s.kv_head * p.k.head_stride;
         v_pages = p.v.pages + (uint64_t)(uint32_t)s.kv_head * p.v.head_stride;
     }
     // next is a tile, or there is none.
-    __device__ __forceinline__ void settle(const kvb_cuda_attend &p, int warp) {
+    __device__ __forceinline__ void settle(const kvb_cuda_attend &p, int ring) {
         while (next >= end && segment >= 0) {
-            take(p, load_segment(p, segment), warp);
+            take(p, load_segment(p, segment), ring);
         }
         if (next < end) {
             look_up();
         }
     }
-    // False when there is nothing left.
-    __device__ __forceinline__ bool issue_keys(const kvb_cuda_attend &p, uint8_t *stage, uint64_t *full, uint64_t policy, int warp, bool one) {
+    __device__ __forceinline__ void issue(const kvb_cuda_attend &p, uint8_t *stage, uint64_t *full, uint64_t policy, int ring, bool one) {
         if (next >= end) {
-            return false;
+            return;
         }
-        const uint8_t *keys = k_pages + (uint64_t)(uint32_t)page * (uint32_t)p.k.page_stride + next % per_page * D::k_bytes;
-        values = v_pages + (uint64_t)(uint32_t)page * (uint32_t)p.v.page_stride + next % per_page * D::v_bytes;
+        const uint8_t *keys = k_pages + (uint64_t)(uint32_t)page * (uint32_t)p.k.page_stride;
         if (one) {
-            barrier_expect(full, D::k_bytes);
-            bulk_copy(stage, keys, D::k_bytes, full, policy);
+            barrier_expect(full, D::k_bytes + D::v_bytes);
+            bulk_copy(stage, keys, together ? D::k_bytes + D::v_bytes : D::k_bytes, full, policy);
         }
-        next += D::WARPS;
-        settle(p, warp);
-        return true;
-    }
-    __device__ __forceinline__ void issue_values(uint8_t *stage, uint64_t *full, uint64_t policy, bool one) {
-        if (one) {
-            barrier_expect(full + D::STAGES, D::v_bytes);
-            bulk_copy(stage + D::k_bytes, values, D::v_bytes, full + D::STAGES, policy);
+        if (!together) {
+            const uint8_t *values = v_pages + (uint64_t)(uint32_t)page * (uint32_t)p.v.page_stride;
+            if (one) {
+                bulk_copy(stage + D::k_bytes, values, D::v_bytes, full, policy);
+            }
         }
+        next += D::RINGS;
+        settle(p, ring);
     }
 };
 
@@ -184,11 +184,11 @@ __device__ void finish_column(const kvb_cuda_attend &p, int row, int head, float
 }
 
 // Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
-template <int TOKENS>
-__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend &p, const Sequence &s, int query0, int query1, int tile, int g) {
+template <int BLOCKS>
+__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend &p, const Sequence &s, int query0, int query1, int first) {
     uint32_t bits = 0;
-    for (int j = 0; j < TOKENS / 4; j++) {
-        const int token = tile * TOKENS + j / 4 * 16 + g + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
+    for (int j = 0; j < BLOCKS * 4; j++) {
+        const int token = first + j / 4 * 16 + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
         const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < s.n_tokens - p.n_exact_last;
         bits |= (uint32_t)(is && Visible::of(p, s, query).sees(p, s, query, token)) << j;
     }
@@ -219,25 +219,27 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
     }
 
     // ---- The ring is filled before anything else ----
-    uint8_t *ring = rings + warp * STAGES * D::stage_bytes;
-    uint64_t *full = barriers + warp * STAGES * 2; // of every stage's keys, then of every stage's values
+    const int ring_index = warp / D::SHARE, part = warp % D::SHARE;
+    uint8_t *ring = rings + ring_index * STAGES * D::stage_bytes;
+    uint64_t *full = barriers + ring_index * STAGES;
+    uint32_t *readers = (uint32_t *)(barriers + D::RINGS * STAGES) + ring_index * STAGES; // warps that have read a stage, ever
     const uint64_t policy = read_once_policy();
     Producer<D> producer;
-    if (lane == 0) {
-        for (int s = 0; s < STAGES * 2; s++) {
+    if (lane == 0 && part == 0) {
+        for (int s = 0; s < STAGES; s++) {
+            readers[s] = 0;
             barrier_init(&full[s]);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     }
     __syncwarp();
-    producer.take(p, work, warp);
-    producer.settle(p, warp);
+    producer.together = p.v.pages == p.k.pages + D::k_bytes && p.v.page_stride == p.k.page_stride && p.v.head_stride == p.k.head_stride;
+    producer.take(p, work, ring_index);
+    producer.settle(p, ring_index);
 #pragma unroll 1
     for (int s = 0; s < STAGES; s++) {
-        if (producer.issue_keys(p, ring + s * D::stage_bytes, &full[s], policy, warp, lane == 0)) {
-            producer.issue_values(ring + s * D::stage_bytes, &full[s], policy, lane == 0);
-        }
+        producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, ring_index, lane == 0 && part == 0);
     }
     constexpr int own = (8 + WARPS - 1) / WARPS, N = (DK + 31) / 32; // columns of a warp
     float queries[own][N];
@@ -337,14 +339,16 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
         const Softcap softcap = Softcap::of(p.softcap);
         const int tiles_end = work.end > work.begin ? (work.end + TOKENS - 1) / TOKENS : 0;
 #pragma unroll 1
-        for (int tile = work.begin / TOKENS + warp; tile < tiles_end; tile += WARPS) {
-            const uint8_t *data = ring + stage * D::stage_bytes;
+        for (int tile = work.begin / TOKENS + ring_index; tile < tiles_end; tile += D::RINGS) {
+            const uint8_t *keys = ring + stage * D::stage_bytes + part * BLOCKS * K::bytes;
+            const uint8_t *values = ring + stage * D::stage_bytes + D::k_bytes + part * BLOCKS * V::bytes;
+            const int first_token = tile * TOKENS + part * BLOCKS * 16;
             barrier_wait(&full[stage], parity);
             float c[BLOCKS][4];
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
                 uint32_t words[K::words];
-                K::load(data + b * K::bytes, lane, words);
+                K::load(keys + b * K::bytes, lane, words);
                 c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0.0f;
                 Steps<KS, 0, D::k_steps>::run(words, k_table, k_lane, [&](int s, const uint32_t *a) {
                     multiply(c[b], a, q[s][0], q[s][1]);
@@ -356,18 +360,15 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             float v_scales[BLOCKS][2], v_most = 0.0f;
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
-                const float2 k_scales = K::load_scales(data + b * K::bytes, lane);
+                const float2 k_scales = K::load_scales(keys + b * K::bytes, lane);
                 c[b][0] *= k_scales.x * unit[0];
                 c[b][1] *= k_scales.x * unit[1];
                 c[b][2] *= k_scales.y * unit[0];
                 c[b][3] *= k_scales.y * unit[1];
             }
-            __syncwarp();
-            const bool refills = producer.issue_keys(p, ring + stage * D::stage_bytes, &full[stage], policy, warp, lane == 0);
-            barrier_wait(&full[STAGES + stage], parity);
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
-                const float2 scales = V::load_scales(data + D::k_bytes + b * V::bytes, lane);
+                const float2 scales = V::load_scales(values + b * V::bytes, lane);
                 v_scales[b][0] = scales.x, v_scales[b][1] = scales.y;
             }
             if (p.softcap > 0.0f) {
@@ -379,14 +380,14 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                     }
                 }
             }
-            const bool edge = tile * TOKENS < columns.all_begin || (tile + 1) * TOKENS > columns.all_end;
+            const bool edge = first_token < columns.all_begin || first_token + BLOCKS * 16 > columns.all_end;
             if (edge) {
-                const uint32_t tree = p.tree_mask ? tree_bits<TOKENS>(p, sequence, columns.query[0], columns.query[1], tile, g) : 0;
+                const uint32_t tree = p.tree_mask ? tree_bits<BLOCKS>(p, sequence, columns.query[0], columns.query[1], first_token + g) : 0;
 #pragma unroll
                 for (int b = 0; b < BLOCKS; b++) {
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
-                        const int token = tile * TOKENS + b * 16 + g + i / 2 * 8;
+                        const int token = first_token + b * 16 + g + i / 2 * 8;
                         const bool sees = (token >= columns.begin[i % 2] && token < columns.end[i % 2]) || tree >> (b * 4 + i) & 1;
                         c[b][i] = sees ? c[b][i] : -INFINITY;
                     }
@@ -452,7 +453,7 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
                 uint32_t words[V::words];
-                V::load(data + D::k_bytes + b * V::bytes, lane, words);
+                V::load(values + b * V::bytes, lane, words);
                 Steps<VS, 0, D::v_steps>::run(words, v_table, v_lane, [&](int s, const uint32_t *a) {
                     multiply(o[s], a, weights[b][0], weights[b][1]);
                     if (D::SPLIT) {
@@ -461,9 +462,11 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                 });
             }
             __syncwarp();
-            if (refills) {
-                producer.issue_values(ring + stage * D::stage_bytes, &full[stage], policy, lane == 0);
+            bool one = lane == 0;
+            if (D::SHARE > 1 && one) { // who read last refills
+                one = count_up(&readers[stage]) % D::SHARE == D::SHARE - 1;
             }
+            producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, ring_index, one);
             if (++stage == STAGES) {
                 stage = 0;
                 parity ^= 1;

@@ -5,16 +5,14 @@
 
 namespace kvb {
 
-// Tiles as large as measurements liked them: 4 to 8 KB, more tokens and more warps when few bits make instructions dear.
+// As many warps to a tile as keep some 64 to 100 KB in flight, in copies as long as can be.
 template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
-    static constexpr bool small = DK <= 128 && DV <= 128;
-    // Copies that are whole lines of 128 bytes run faster: a page at a time where it fits.
-    template <int TOKENS, int WARPS> static constexpr bool fits() {
-        return Decode<K, V, DK, DV, TOKENS, WARPS, 2, SPLIT>::shared_bytes <= 232448;
-    }
-    static constexpr int warps = K + V <= 4 && small && !SPLIT && fits<64, 12>() ? 12 : fits<64, 8>() ? 8 : fits<64, 4>() && small ? 4 : 8;
-    static constexpr int tokens = fits<64, warps>() ? 64 : fits<32, warps>() ? 32 : 16;
-    using D = Decode<K, V, DK, DV, tokens, warps, 2, SPLIT>;
+    static constexpr bool many = K + V <= 4 && DK <= 128 && DV <= 128 && !SPLIT; // few bits are slowed by instructions
+    static constexpr int warps = many ? 12 : 8;
+    template <int SHARE> using With = Decode<K, V, DK, DV, SHARE, warps, 2, SPLIT>;
+    static constexpr int most = 106496;
+    static constexpr int share = With<1>::ring <= most ? 1 : With<2>::ring <= most ? 2 : 4;
+    using D = With<share>;
 };
 
 template <class D> int prepare() {

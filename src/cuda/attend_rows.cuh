@@ -181,7 +181,7 @@ struct Visible {
         v.begin = min(max(p.window > 0 ? position - p.window + 1 : 0, p.kv_begin), v.end);
         return v;
     }
-    __device__ __noinline__ bool sees(const kvb_cuda_attend &p, const Sequence &s, int query, int token) const {
+    __device__ __forceinline__ bool sees(const kvb_cuda_attend &p, const Sequence &s, int query, int token) const {
         if (token < tree) {
             return token >= begin && token < end;
         }
