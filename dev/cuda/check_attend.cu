@@ -62,7 +62,7 @@ struct Case {
     bool sinks = false;
     int exact_first = 0, exact_last = 0, slots = 0;
     bool tree = false, precise = false, rotates = true, ragged_q = false;
-    int type = KVB_CUDA_F32;
+    int type = KVB_F32;
     float v_magnitude = 1, q_magnitude = 1;
     bool poison_unseen = false;
 };
@@ -200,7 +200,7 @@ void check(const Case &c) {
         }
     }
     Side sides[2];
-    kvb_cuda_attend p = {};
+    kvb_cuda_attend_job p = {};
     const int most_exact = std::max(c.exact_first, 1), last_rows = std::max(c.slots > 0 ? c.slots : c.exact_last, 1);
     for (int i = 0; i < 2; i++) {
         Side &s = sides[i];
@@ -283,7 +283,7 @@ void check(const Case &c) {
     for (size_t i = 0; i < q.size(); i++) {
         q[i] = normal(random) * c.q_magnitude;
         q_half[i] = __float2half(q[i]), q_bf[i] = __float2bfloat16(q[i]);
-        q[i] = c.type == KVB_CUDA_F16 ? __half2float(q_half[i]) : c.type == KVB_CUDA_BF16 ? __bfloat162float(q_bf[i]) : q[i];
+        q[i] = c.type == KVB_F16 ? __half2float(q_half[i]) : c.type == KVB_BF16 ? __bfloat162float(q_bf[i]) : q[i];
     }
     for (float &s : sinks) {
         s = normal(random) * 2;
@@ -300,13 +300,13 @@ void check(const Case &c) {
     p.n_sequences = n_seq, p.n_kv_heads = c.kv_heads, p.group = c.group;
     p.table = upload(table), p.table_stride = stride, p.lengths = upload(c.lengths), p.first_page = c.kv_heads % 2 ? upload(first_page) : nullptr;
     p.q_begin = c.ragged_q ? upload(q_begin) : nullptr, p.max_n_q = c.n_q, p.tree_mask = c.tree ? upload(tree) : nullptr;
-    p.q = c.type == KVB_CUDA_F16 ? (void *)upload(q_half) : c.type == KVB_CUDA_BF16 ? (void *)upload(q_bf) : (void *)upload(q);
+    p.q = c.type == KVB_F16 ? (void *)upload(q_half) : c.type == KVB_BF16 ? (void *)upload(q_bf) : (void *)upload(q);
     p.q_type = c.type, p.q_row_stride = (size_t)heads * c.k_dim, p.q_head_stride = c.k_dim;
     const size_t n_out = (size_t)rows * heads * c.v_dim;
-    const int out_bytes = c.type == KVB_CUDA_F32 ? 4 : 2;
+    const int out_bytes = c.type == KVB_F32 ? 4 : 2;
     p.out = allocate<float>(n_out), p.out_type = c.type, p.out_row_stride = (size_t)heads * c.v_dim, p.out_head_stride = c.v_dim;
     p.lse = allocate<float>((size_t)rows * heads);
-    p.exact_type = KVB_CUDA_F16;
+    p.exact_type = KVB_F16;
     p.scale = 1.0f / std::sqrt((float)c.k_dim), p.softcap = c.softcap, p.sinks = c.sinks ? upload(sinks) : nullptr, p.window = c.window;
     p.n_exact_first = c.exact_first, p.n_exact_last = c.exact_last, p.exact_last_slots = c.slots;
     const int items = n_seq * c.kv_heads * ((c.n_q * c.group + 7) / 8);
@@ -314,7 +314,7 @@ void check(const Case &c) {
     OK(cudaMemset(p.counters, 0, items * 4));
     p.n_blocks = multiprocessors;
     p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
-    OK((cudaError_t)kvb_cuda_attend_plan(&p, nullptr));
+    OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     std::vector<uint8_t> raw(n_out * out_bytes), again(raw.size());
     std::vector<float> lse((size_t)rows * heads);
@@ -399,9 +399,9 @@ void check(const Case &c) {
         for (int j = 0; j < c.v_dim; j++) {
             size_t k = ((size_t)r * heads + h) * c.v_dim + j;
             double want = sum > 0 ? (o[j] + exact[j]) / sum : 0, got;
-            if (c.type == KVB_CUDA_F32) {
+            if (c.type == KVB_F32) {
                 got = ((const float *)raw.data())[k];
-            } else if (c.type == KVB_CUDA_F16) {
+            } else if (c.type == KVB_F16) {
                 got = __half2float(((const __half *)raw.data())[k]);
             } else {
                 got = __bfloat162float(((const __nv_bfloat16 *)raw.data())[k]);
@@ -415,7 +415,7 @@ void check(const Case &c) {
         lse_error = lse_errors[i] > lse_error || lse_errors[i] != lse_errors[i] ? lse_errors[i] : lse_error;
     }
     error = norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
-    const double bound = (c.precise ? 3e-4 : 1.5e-3) + (c.type == KVB_CUDA_BF16 ? 3e-3 : c.type == KVB_CUDA_F16 ? 4e-4 : 0);
+    const double bound = (c.precise ? 3e-4 : 1.5e-3) + (c.type == KVB_BF16 ? 3e-3 : c.type == KVB_F16 ? 4e-4 : 0);
     const bool equal = raw == again, ok = error <= bound && lse_error <= (c.precise ? 1e-3 : 5e-3) * std::max(1.0f, c.q_magnitude) && equal;
     failures += !ok;
     std::printf("%s %-22s %d/%d d %d/%d %d:%d seqs %d n_q %d%s: error %.2e, lse %.1e%s\n", ok ? "ok    " : "FAILED", c.what, c.k_bits, c.v_bits,
@@ -458,8 +458,8 @@ void check_all() {
             with("tree", [](Case &c) { c.n_q = 6, c.tree = true, c.lengths = {1003, 77, 300}; });
             with("exact", [](Case &c) { c.exact_first = 4, c.exact_last = 77, c.lengths = {1003, 200, 85, 2000}; });
             with("exact ring", [](Case &c) { c.exact_first = 5, c.exact_last = 100, c.slots = 128, c.sinks = true, c.window = 90, c.lengths = {1003, 500}; });
-            with("half", [](Case &c) { c.type = KVB_CUDA_F16; });
-            with("bfloat", [](Case &c) { c.type = KVB_CUDA_BF16; });
+            with("half", [](Case &c) { c.type = KVB_F16; });
+            with("bfloat", [](Case &c) { c.type = KVB_BF16; });
             with("small values", [](Case &c) { c.v_magnitude = 1e-4f; });
             with("huge values", [](Case &c) { c.v_magnitude = 2e4f; });
             with("tiny queries", [](Case &c) { c.q_magnitude = 1e-20f; });
@@ -560,7 +560,7 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
             table[(size_t)s * stride + i] = order[at++];
         }
     }
-    kvb_cuda_attend p = {};
+    kvb_cuda_attend_job p = {};
     size_t bytes = 0;
     for (int i = 0; i < 2; i++) {
         kvb_cuda_attend_side &d = i ? p.v : p.k;
@@ -600,19 +600,19 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     p.table = upload(table), p.table_stride = stride, p.lengths = upload(lengths);
     p.q = upload(q), p.q_row_stride = (size_t)heads * k_dim, p.q_head_stride = k_dim;
     p.out = allocate<float>((size_t)n_seq * heads * v_dim), p.out_row_stride = (size_t)heads * v_dim, p.out_head_stride = v_dim;
-    p.exact_type = KVB_CUDA_F16, p.n_exact_last = o.exact_last, p.window = o.window, p.scale = 1.0f / std::sqrt((float)k_dim);
+    p.exact_type = KVB_F16, p.n_exact_last = o.exact_last, p.window = o.window, p.scale = 1.0f / std::sqrt((float)k_dim);
     p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, v_dim));
     const int items = n_seq * kv_heads * ((group + 7) / 8);
     p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
     p.n_blocks = multiprocessors;
     p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
-    OK((cudaError_t)kvb_cuda_attend_plan(&p, nullptr));
+    OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     double median, low, high, read, r_low, r_high;
     time_it([&] { OK((cudaError_t)kernel->launch(&p, nullptr)); }, &median, &low, &high);
     double plan, p_low, p_high;
-    time_it([&] { OK((cudaError_t)kvb_cuda_attend_plan(&p, nullptr)); }, &plan, &p_low, &p_high);
+    time_it([&] { OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr)); }, &plan, &p_low, &p_high);
     uint8_t *other = allocate<uint8_t>(bytes + 16);
     time_it([&] { read_all<<<1056, 256>>>((const uint4 *)other, bytes / 16, sink); }, &read, &r_low, &r_high);
     std::printf("time %d/%d%s d %d/%d %d:%d seqs %d kv %d %s%s: %.1f us (%.1f-%.1f), %.0f GB/s, %.1f %% of 3.0 TB/s; plain read %.1f us, %.1f %%; plan %.1f us\n",

@@ -38,7 +38,7 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
     static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
 };
 
-__device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend &p, int index) {
+__device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend_job &p, int index) {
     kvb_cuda_segment s;
     const int4 *from = (const int4 *)(p.segments + index);
     *(int4 *)&s.sequence = __ldg(from);
@@ -61,7 +61,7 @@ template <class D> struct Producer {
     __device__ __forceinline__ void look_up() {
         page = __ldg(table + next);
     }
-    __device__ __forceinline__ void take(const kvb_cuda_attend &p, const kvb_cuda_segment &s, int ring) {
+    __device__ __forceinline__ void take(const kvb_cuda_attend_job &p, const kvb_cuda_segment &s, int ring) {
         segment = s.next;
         next = s.begin / D::TOKENS + ring;
         end = s.end > s.begin ? (s.end + D::TOKENS - 1) / D::TOKENS : 0;
@@ -70,7 +70,7 @@ template <class D> struct Producer {
         v_pages = p.v.pages + (uint64_t)(uint32_t)s.kv_head * p.v.head_stride;
     }
     // next is a tile, or there is none.
-    __device__ __forceinline__ void settle(const kvb_cuda_attend &p, int ring) {
+    __device__ __forceinline__ void settle(const kvb_cuda_attend_job &p, int ring) {
         while (next >= end && segment >= 0) {
             take(p, load_segment(p, segment), ring);
         }
@@ -78,7 +78,7 @@ template <class D> struct Producer {
             look_up();
         }
     }
-    __device__ __forceinline__ void issue(const kvb_cuda_attend &p, uint8_t *stage, uint64_t *full, uint64_t policy, int ring, bool one) {
+    __device__ __forceinline__ void issue(const kvb_cuda_attend_job &p, uint8_t *stage, uint64_t *full, uint64_t policy, int ring, bool one) {
         if (next >= end) {
             return;
         }
@@ -104,7 +104,7 @@ struct Columns {
     int all_begin, all_end;
 };
 
-static __device__ Columns columns_of(const kvb_cuda_attend &p, const Sequence &s, int first_column, int n_columns, int lane) {
+static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int first_column, int n_columns, int lane) {
     Columns c;
     for (int i = 0; i < 2; i++) {
         int column = lane % 4 * 2 + i;
@@ -120,7 +120,7 @@ static __device__ Columns columns_of(const kvb_cuda_attend &p, const Sequence &s
 
 // Partial results of an item's blocks, in order, whoever runs this.
 template <class D>
-__device__ void add_parts(const kvb_cuda_attend &p, int first_part, int n_parts, int n_columns, float *rows, float *tops, float *sums) {
+__device__ void add_parts(const kvb_cuda_attend_job &p, int first_part, int n_parts, int n_columns, float *rows, float *tops, float *sums) {
     constexpr int DV = D::DV;
     for (int i = threadIdx.x; i < n_columns * DV; i += D::WARPS * 32) {
         const int column = i / DV;
@@ -161,7 +161,7 @@ __device__ void add_parts(const kvb_cuda_attend &p, int first_part, int n_parts,
 
 // Sink, division, log-sum-exp, the rotation back, by one warp.
 template <int DV>
-__device__ void finish_column(const kvb_cuda_attend &p, int row, int head, float top, float sum, float *values, float *temporary, int lane) {
+__device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, float top, float sum, float *values, float *temporary, int lane) {
     float factor = 1.0f;
     if (p.sinks) {
         const float sink = p.sinks[head] * 1.4426950408889634f, higher = fmaxf(top, sink);
@@ -185,7 +185,7 @@ __device__ void finish_column(const kvb_cuda_attend &p, int row, int head, float
 
 // Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
 template <int BLOCKS>
-__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend &p, const Sequence &s, int query0, int query1, int first) {
+__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const Sequence &s, int query0, int query1, int first) {
     uint32_t bits = 0;
     for (int j = 0; j < BLOCKS * 4; j++) {
         const int token = first + j / 4 * 16 + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
@@ -195,7 +195,7 @@ __device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend &p, const Seque
     return bits;
 }
 
-template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ kvb_cuda_attend p) {
+template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ kvb_cuda_attend_job p) {
     extern __shared__ __align__(1024) uint8_t shared[];
     static_assert(D::shared_bytes <= 232448, "fits the shared memory of a multiprocessor");
     constexpr int DK = D::DK, DV = D::DV, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, BLOCKS = D::blocks;
@@ -281,7 +281,7 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
         }
         if (has_exact) {
             __syncthreads();
-            if (p.exact_type == KVB_CUDA_F32) {
+            if (p.exact_type == KVB_F32) {
                 exact_partial<DK, DV, D::chunk, true>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
             } else {
                 exact_partial<DK, DV, D::chunk, false>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);

@@ -22,7 +22,7 @@ struct Softcap {
 };
 
 // Row of an exact token of a sequence's KV head.
-__device__ __forceinline__ size_t exact_row(const kvb_cuda_attend &p, const kvb_cuda_attend_side &side, const Sequence &s, int sequence,
+__device__ __forceinline__ size_t exact_row(const kvb_cuda_attend_job &p, const kvb_cuda_attend_side &side, const Sequence &s, int sequence,
                                             int kv_head, int token, const void **array) {
     size_t head = (size_t)kv_head * side.exact_head_stride;
     if (token < p.n_exact_first) {
@@ -37,7 +37,7 @@ __device__ __forceinline__ size_t exact_row(const kvb_cuda_attend &p, const kvb_
 // q: [8][DK], not rotated. Leaves sums of weighted values in out [8][DV] and maxima and sums of weights in tops, sums [8].
 // scores: [8][CHUNK]. All threads of the block.
 template <int DK, int DV, int CHUNK, bool WIDE>
-__device__ __forceinline__ void exact_partial(const kvb_cuda_attend &p, const Sequence &s, int sequence, int kv_head, int first_column, int n_columns,
+__device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, const Sequence &s, int sequence, int kv_head, int first_column, int n_columns,
                               const float *q, float *scores, float *out, float *tops, float *sums) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     const Softcap softcap = Softcap::of(p.softcap);

@@ -19,7 +19,7 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
 template <class D> int prepare() {
     return (int)cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, D::shared_bytes);
 }
-template <class D> int launch(const kvb_cuda_attend *job, void *stream) {
+template <class D> int launch(const kvb_cuda_attend_job *job, void *stream) {
     decode<D><<<job->n_blocks, D::WARPS * 32, D::shared_bytes, (cudaStream_t)stream>>>(*job);
     return (int)cudaGetLastError();
 }

@@ -2,12 +2,13 @@
 #ifndef KVB_CUDA_ATTEND_JOB_H
 #define KVB_CUDA_ATTEND_JOB_H
 
+#include "kvbits/cuda.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
-#define KVB_CUDA_PAGE_TOKENS 64
 
-enum { KVB_CUDA_F32 = 0, KVB_CUDA_F16 = 1, KVB_CUDA_BF16 = 2 };
+
 
 /* K or V. Blocks of a page of a KV head (fragments.h) begin at pages + page * page_stride + head * head_stride. */
 typedef struct kvb_cuda_attend_side {
@@ -35,7 +36,7 @@ typedef struct kvb_cuda_segment {
     int32_t reserved[3];
 } kvb_cuda_segment;
 
-typedef struct kvb_cuda_attend {
+typedef struct kvb_cuda_attend_job {
     kvb_cuda_attend_side k, v;
     int n_sequences, n_kv_heads, group;
     const int32_t *table; /* [sequence][table_stride]: the page of tokens 64 i + (first_page[sequence] or 0) */
@@ -51,13 +52,13 @@ typedef struct kvb_cuda_attend {
     void *out;
     size_t out_row_stride, out_head_stride;
     float *lse; /* [row][head], or NULL */
-    int q_type, out_type, exact_type;
+    int q_type, out_type, exact_type; /* kvb_dtype */
     float scale, softcap; /* softcap 0: none */
     const float *sinks;   /* of each query head, or NULL */
     int window;           /* 0: none */
     int kv_begin, kv_end; /* tokens outside are not seen; kv_end 0: no end */
     int n_exact_first, n_exact_last, exact_last_slots; /* slots > 0: a ring, token t in slot t % slots */
-    /* Plan, made from lengths on the device by kvb_cuda_attend_plan() and good for all layers with the same window, heads
+    /* Plan, made from lengths on the device by kvb_cuda_launch_plan() and good for all layers with the same window, heads
      * and queries. */
     kvb_cuda_segment *segments; /* items + 2 * n_blocks: first every block's first */
     int32_t *shares;            /* 2 * n_blocks, for the planner */
@@ -66,6 +67,6 @@ typedef struct kvb_cuda_attend {
     /* Workspace. */
     float *partials;    /* kvb_cuda_attend_partials(n_blocks, ) floats */
     uint32_t *counters; /* one of each item, zero before and after */
-} kvb_cuda_attend;
+} kvb_cuda_attend_job;
 
 #endif

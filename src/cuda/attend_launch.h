@@ -8,7 +8,7 @@
 typedef struct kvb_cuda_attend_kernel {
     int k_bits, v_bits, k_dim, v_dim, precise;
     int (*prepare)(void); /* once per device: a cudaError_t */
-    int (*launch)(const kvb_cuda_attend *job, void *stream);
+    int (*launch)(const kvb_cuda_attend_job *job, void *stream);
 } kvb_cuda_attend_kernel;
 
 /* NULL when no tuned kernel serves the pair: then the general one does. */
@@ -22,7 +22,7 @@ size_t kvb_cuda_attend_partials(int n_blocks, int v_dim);
 /* Items of a job: (sequences) x (KV heads) x (tiles of 8 columns). */
 size_t kvb_cuda_attend_items(int n_sequences, int n_kv_heads, int group, int max_n_q);
 /* Fills the job's plan on the stream, from lengths on the device; n_blocks is one per multiprocessor. A cudaError_t. */
-int kvb_cuda_attend_plan(const kvb_cuda_attend *job, void *stream);
+int kvb_cuda_launch_plan(const kvb_cuda_attend_job *job, void *stream);
 
 #ifdef __cplusplus
 }

@@ -20,7 +20,7 @@ struct Range { // packed tokens that some query of a sequence may see
     }
 };
 
-__device__ Sequence sequence_at(const kvb_cuda_attend &p, int sequence) {
+__device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
     Sequence s;
     s.n_tokens = p.lengths[sequence];
     s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
@@ -29,7 +29,7 @@ __device__ Sequence sequence_at(const kvb_cuda_attend &p, int sequence) {
     return s;
 }
 
-__device__ Range range_of(const kvb_cuda_attend &p, const Sequence &s) {
+__device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
     Range r = {s.end, p.tree_mask ? s.end : 0};
     for (int i = 0; i < s.n_q; i++) {
         Visible v = Visible::of(p, s, i);
@@ -47,7 +47,7 @@ struct Sums {
 };
 
 // The pages of every sequence into p.unit_begin, then their sums.
-__device__ Sums measure(const kvb_cuda_attend &p) {
+__device__ Sums measure(const kvb_cuda_attend_job &p) {
     __shared__ int least, most, carry, warp_sums[32];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     if (threadIdx.x == 0) {
@@ -92,7 +92,7 @@ __device__ Sums measure(const kvb_cuda_attend &p) {
     return {carry, least, most};
 }
 
-__global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_attend p) {
+__global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_attend_job p) {
     const int column_tiles = (p.max_n_q * p.group + 7) / 8, per_sequence = p.n_kv_heads * column_tiles;
     const int items = p.n_sequences * per_sequence;
     const Sums sums = measure(p);
@@ -174,7 +174,7 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
 
 } // namespace kvb
 
-extern "C" int kvb_cuda_attend_plan(const kvb_cuda_attend *job, void *stream) {
+extern "C" int kvb_cuda_launch_plan(const kvb_cuda_attend_job *job, void *stream) {
     kvb::plan<<<1, 1024, 0, (cudaStream_t)stream>>>(*job);
     return (int)cudaGetLastError();
 }

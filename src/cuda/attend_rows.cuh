@@ -11,7 +11,7 @@ namespace kvb {
 template <bool WIDE> struct Raw {
     using Type = uint16_t;
     __device__ static float value(Type x, int type) {
-        return type == KVB_CUDA_BF16 ? __uint_as_float((uint32_t)x << 16) : __half2float(__ushort_as_half(x));
+        return type == KVB_BF16 ? __uint_as_float((uint32_t)x << 16) : __half2float(__ushort_as_half(x));
     }
 };
 template <> struct Raw<true> {
@@ -34,7 +34,7 @@ template <bool WIDE, int DIM> __device__ __forceinline__ void load_row(float *x,
     }
 }
 template <int DIM> __device__ __forceinline__ void load_row_of(float *x, const void *array, size_t at, int type, int lane) {
-    if (type == KVB_CUDA_F32) {
+    if (type == KVB_F32) {
         load_row<true, DIM>(x, array, at, type, lane);
     } else {
         load_row<false, DIM>(x, array, at, type, lane);
@@ -50,10 +50,10 @@ template <int DIM> __device__ __forceinline__ void store_row(float *row, const f
 }
 __device__ __forceinline__ void store_value(void *p, size_t i, int type, float x) {
     switch (type) {
-    case KVB_CUDA_F16:
+    case KVB_F16:
         ((__half *)p)[i] = __float2half_rn(x);
         break;
-    case KVB_CUDA_BF16:
+    case KVB_BF16:
         ((__nv_bfloat16 *)p)[i] = __float2bfloat16_rn(x);
         break;
     default:
@@ -173,7 +173,7 @@ struct Sequence {
 // What one query sees by position: [begin, end), and a tree's tokens from `tree` on.
 struct Visible {
     int begin, end, tree;
-    __device__ __forceinline__ static Visible of(const kvb_cuda_attend &p, const Sequence &s, int query) {
+    __device__ __forceinline__ static Visible of(const kvb_cuda_attend_job &p, const Sequence &s, int query) {
         int position = p.positions ? __ldg(p.positions + s.first_row + query) : s.n_tokens - s.n_q + query;
         Visible v;
         v.tree = p.tree_mask ? s.n_tokens - s.n_q : s.n_tokens;
@@ -181,7 +181,7 @@ struct Visible {
         v.begin = min(max(p.window > 0 ? position - p.window + 1 : 0, p.kv_begin), v.end);
         return v;
     }
-    __device__ __forceinline__ bool sees(const kvb_cuda_attend &p, const Sequence &s, int query, int token) const {
+    __device__ __forceinline__ bool sees(const kvb_cuda_attend_job &p, const Sequence &s, int query, int token) const {
         if (token < tree) {
             return token >= begin && token < end;
         }
