@@ -1,15 +1,16 @@
-/* libkvbits-cuda: the packed cache on the GPU: encoding into pages, attention on them, and the way to and from the rows of
- * docs/format.md. docs/cuda.md says what runs where, how fast and how exactly.
+/* libkvbits-cuda: the packed cache on the GPU: encoding into pages, attention on them, and the way to and from the rows
+ * of docs/format.md. docs/cuda.md says what runs where, how fast and how exactly.
  *
  * Memory for pages, tables, lengths, rows and results is the caller's, on the device. Only kvb_cuda_layer_create and
- * _destroy allocate, free and wait. Everything else queues work on the caller's stream (a cudaStream_t; NULL: the default
- * stream) of the layer's device, which must be the current one, reads no device memory from the host, and can be captured
- * in a CUDA graph: lengths and tables are read on the device when the work runs, so a graph can be replayed as a cache grows.
+ * _destroy allocate, free and wait. Everything else queues work on the caller's stream (a cudaStream_t; NULL: the
+ * default stream) of the layer's device, which must be the current one, reads no device memory from the host, and can
+ * be captured in a CUDA graph: lengths and tables are read on the device when the work runs, so a graph can be replayed
+ * as a cache grows.
  *
- * Shapes are [slowest]...[fastest]. What is queued is not checked for NaN or Inf: such rows get a NaN as their scale and
- * show in what attends to them (docs/format.md, section 2). KVB_ERROR_ARGUMENT: a value outside its range;
- * KVB_ERROR_UNSUPPORTED: no GPU, one without compute capability 9.0, or a request without a kernel; KVB_ERROR_MEMORY:
- * the device has not enough. The sentence names what and why. */
+ * Shapes are [slowest]...[fastest]. What is queued is not checked for NaN or Inf: such rows get a NaN as their scale
+ * and show in what attends to them (docs/format.md, section 2). KVB_ERROR_ARGUMENT: a value outside its range;
+ * KVB_ERROR_UNSUPPORTED: no GPU, one without compute capability 9.0, or a format that no kernel reads;
+ * KVB_ERROR_MEMORY: the device has not enough. The sentence names what and why. */
 #ifndef KVBITS_CUDA_H
 #define KVBITS_CUDA_H
 
@@ -37,13 +38,14 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_device_get(int index, kvb_cuda_device *o
 
 typedef struct kvb_cuda_layer_spec {
     int device;
-    /* Scalar codes of 1-8 bits whose centroids binary16 represents, as the library's do; any rotation and scale. Read by
-     * create only. */
+    /* Scalar codes of 1-8 bits whose centroids binary16 represents, as the library's do; any rotation and scale. Read
+     * by create only. */
     const kvb_codec *k_codec, *v_codec;
     int n_kv_heads, n_q_heads; /* at least 1; n_q_heads a multiple of n_kv_heads */
 } kvb_cuda_layer_spec;
 
-/* A layer's format and its tables on the device. Immutable: layers of one format can share it, threads and streams too. */
+/* A layer's format and its tables on the device. Immutable: layers of one format can share it, threads and streams too.
+ */
 typedef struct kvb_cuda_layer kvb_cuda_layer;
 
 KVB_API KVB_CHECKED kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allocator *allocator,
@@ -51,14 +53,15 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *
 KVB_API void kvb_cuda_layer_destroy(kvb_cuda_layer *layer); /* NULL is legal; no work on the layer may be pending */
 /* Bytes of a page: 64 tokens of K and V of all KV heads, codes and scales. A multiple of 32. */
 KVB_API size_t kvb_cuda_layer_page_bytes(const kvb_cuda_layer *layer);
-/* 1 when kvb_cuda_attend has a kernel for the layer's widths and head_dims, else 0 (docs/cuda.md lists them). */
-KVB_API int kvb_cuda_layer_attends(const kvb_cuda_layer *layer);
+/* 1 when a tuned kernel attends to the layer (docs/cuda.md lists them), 0 when the general one does: as exact, and
+ * slow. */
+KVB_API int kvb_cuda_layer_is_tuned(const kvb_cuda_layer *layer);
 
 /* ---- Pages ------------------------------------------------------------------------------------------------------ */
 
-/* The sequences of a batch. Token t of sequence s lies in page table[s][t / 64 - first_page[s]] of the pool: pages may be
- * anywhere in it, shared by sequences, and differ from layer to layer. The order of bytes in a page is the library's own
- * (src/cuda/fragments.h) and may change: kvb_cuda_export gives the lasting one. */
+/* The sequences of a batch. Token t of sequence s lies in page table[s][t / 64 - first_page[s]] of the pool: pages may
+ * be anywhere in it, shared by sequences, and differ from layer to layer. The order of bytes in a page is the library's
+ * own (src/cuda/fragments.h) and may change: kvb_cuda_export gives the lasting one. */
 typedef struct kvb_cuda_pages {
     void *pool;                /* aligned to 128 bytes */
     const int32_t *table;      /* [n_sequences][table_stride] */
@@ -113,20 +116,20 @@ typedef struct kvb_cuda_queries {
     int split_queries;      /* 1: queries in two halves, three times more exact and slower (docs/cuda.md) */
 } kvb_cuda_queries;
 
-/* Bytes of scratch on the device for batches up to these sizes. It must be zero before its first use: kvb_cuda_scratch_clear.
- * Calls that run at the same time need scratch of their own. */
+/* Bytes of scratch on the device for batches up to these sizes. It must be zero before its first use:
+ * kvb_cuda_scratch_clear. Calls that run at the same time need scratch of their own. */
 KVB_API size_t kvb_cuda_scratch_bytes(const kvb_cuda_layer *layer, int n_sequences, int most_queries);
-KVB_API KVB_CHECKED kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *scratch, size_t bytes, void *stream,
-                                                      kvb_error *error);
-/* Shares out the work of a batch from the lengths on the device, into scratch. One plan serves every layer with the same
- * heads, window and scratch, until lengths or queries change. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *scratch, size_t bytes,
+                                                      void *stream, kvb_error *error);
+/* Shares out the work of a batch from the lengths on the device, into scratch. One plan serves every layer with the
+ * same heads, window and scratch, until lengths or queries change. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
-                                                    const kvb_cuda_queries *queries, void *scratch, size_t bytes, void *stream,
-                                                    kvb_error *error);
+                                                    const kvb_cuda_queries *queries, void *scratch, size_t bytes,
+                                                    void *stream, kvb_error *error);
 /* Attends by that plan. Float sums; equal inputs give equal bits. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
-                                               const kvb_cuda_queries *queries, void *scratch, size_t bytes, void *stream,
-                                               kvb_error *error);
+                                               const kvb_cuda_queries *queries, void *scratch, size_t bytes,
+                                               void *stream, kvb_error *error);
 
 #ifdef __cplusplus
 }

@@ -14,7 +14,8 @@ typedef struct scratch {
 static int take(size_t *at, size_t n, size_t size, size_t *out) {
     size_t bytes = 0;
     *out = *at;
-    return kvb_size_multiply(n, size, &bytes) && kvb_size_add(bytes, 255, &bytes) && kvb_size_add(*at, bytes / 256 * 256, at);
+    return kvb_size_multiply(n, size, &bytes) && kvb_size_add(bytes, 255, &bytes) &&
+           kvb_size_add(*at, bytes / 256 * 256, at);
 }
 
 /* 0 when the sizes are illegal or overflow. */
@@ -26,10 +27,12 @@ static int lay_out(const kvb_cuda_layer *layer, int n_sequences, int most_querie
         return 0;
     }
     items = kvb_cuda_attend_items(n_sequences, layer->n_kv_heads, layer->n_q_heads / layer->n_kv_heads, most_queries);
-    int fits = take(&at, items + 2 * blocks, sizeof(kvb_cuda_segment), &s->segments) &&
-               take(&at, 2 * blocks, sizeof(int32_t), &s->shares) && take(&at, (size_t)n_sequences + 1, sizeof(int32_t), &s->unit_begin) &&
-               take(&at, items, sizeof(uint32_t), &s->counters) &&
-               take(&at, kvb_cuda_attend_partials(layer->n_blocks, layer->formats[1].head_dim), sizeof(float), &s->partials);
+    int fits =
+        take(&at, items + 2 * blocks, sizeof(kvb_cuda_segment), &s->segments) &&
+        take(&at, 2 * blocks, sizeof(int32_t), &s->shares) &&
+        take(&at, (size_t)n_sequences + 1, sizeof(int32_t), &s->unit_begin) &&
+        take(&at, items, sizeof(uint32_t), &s->counters) &&
+        take(&at, kvb_cuda_attend_partials(layer->n_blocks, layer->formats[1].head_dim), sizeof(float), &s->partials);
     s->bytes = at;
     return fits;
 }
@@ -39,32 +42,43 @@ size_t kvb_cuda_scratch_bytes(const kvb_cuda_layer *layer, int n_sequences, int 
     return layer && lay_out(layer, n_sequences, most_queries, &s) ? s.bytes : 0;
 }
 
-kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *memory, size_t bytes, void *stream, kvb_error *error) {
+kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *memory, size_t bytes, void *stream,
+                                  kvb_error *error) {
     if (!layer || !memory) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_scratch_clear: %s is NULL", layer ? "scratch" : "layer");
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_scratch_clear: %s is NULL",
+                             layer ? "scratch" : "layer");
     }
-    return kvb_cuda_status((int)cudaMemsetAsync(memory, 0, bytes, (cudaStream_t)stream), "kvb_cuda_scratch_clear", error);
+    return kvb_cuda_status((int)cudaMemsetAsync(memory, 0, bytes, (cudaStream_t)stream), "kvb_cuda_scratch_clear",
+                           error);
 }
 
 static kvb_status queries_check(const kvb_cuda_queries *q, int runs, kvb_error *error) {
     if (!q || (runs && (!q->q || !q->out))) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: %s is NULL", !q ? "the struct" : q->q ? "out" : "q");
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: %s is NULL",
+                             !q     ? "the struct"
+                             : q->q ? "out"
+                                    : "q");
     }
     if (kvb_dtype_bytes(q->q_dtype) == 0 || kvb_dtype_bytes(q->out_dtype) == 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: q_dtype is %d and out_dtype %d, legal are KVB_F32, KVB_F16 and KVB_BF16",
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda queries: q_dtype is %d and out_dtype %d, legal are KVB_F32, KVB_F16 and KVB_BF16",
                              (int)q->q_dtype, (int)q->out_dtype);
     }
     if (q->most_queries < 1) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: most_queries is %d, legal are 1 and more", q->most_queries);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: most_queries is %d, legal are 1 and more",
+                             q->most_queries);
     }
     if (!isfinite(q->scale)) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: scale is %g, legal are finite numbers", (double)q->scale);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: scale is %g, legal are finite numbers",
+                             (double)q->scale);
     }
     if (!(q->softcap >= 0.0f) || !isfinite(q->softcap)) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: softcap is %g, legal are 0 (none) and more", (double)q->softcap);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: softcap is %g, legal are 0 (none) and more",
+                             (double)q->softcap);
     }
     if (q->window < 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: window is %d, legal are 0 (none) and more", q->window);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: window is %d, legal are 0 (none) and more",
+                             q->window);
     }
     return KVB_OK;
 }
@@ -84,8 +98,8 @@ static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_
                                   .hadamard = f->hadamard_order > 1 ? f->hadamard : NULL};
 }
 
-static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q, int runs, void *memory,
-                         size_t bytes, kvb_cuda_attend_job *job, kvb_error *error) {
+static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q, int runs,
+                         void *memory, size_t bytes, kvb_cuda_attend_job *job, kvb_error *error) {
     scratch s;
     kvb_status status = kvb_cuda_pages_check(layer, pages, error);
     if (status == KVB_OK) {
@@ -95,13 +109,15 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
         return status;
     }
     if (!lay_out(layer, pages->n_sequences, q->most_queries, &s)) {
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "cuda queries: scratch for %d sequences of %d queries does not fit", pages->n_sequences,
+        return kvb_error_set(error, KVB_ERROR_MEMORY,
+                             "cuda queries: scratch for %d sequences of %d queries does not fit", pages->n_sequences,
                              q->most_queries);
     }
     if (!memory || (uintptr_t)memory % 256 != 0 || bytes < s.bytes) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "cuda scratch: %zu bytes at %p, this batch needs %zu (kvb_cuda_scratch_bytes), aligned to 256", bytes, memory,
-                             s.bytes);
+        return kvb_error_set(
+            error, KVB_ERROR_ARGUMENT,
+            "cuda scratch: %zu bytes at %p, this batch needs %zu (kvb_cuda_scratch_bytes), aligned to 256", bytes,
+            memory, s.bytes);
     }
     uint8_t *base = memory;
     *job = (kvb_cuda_attend_job){.k = side_of(layer, pages, KVB_CUDA_K),
@@ -137,25 +153,21 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
     return KVB_OK;
 }
 
-kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *queries,
-                                void *memory, size_t bytes, void *stream, kvb_error *error) {
+kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                const kvb_cuda_queries *queries, void *memory, size_t bytes, void *stream,
+                                kvb_error *error) {
     kvb_cuda_attend_job job;
     kvb_status status = job_of(layer, pages, queries, 0, memory, bytes, &job, error);
-    return status != KVB_OK ? status : kvb_cuda_status(kvb_cuda_launch_plan(&job, stream), "kvb_cuda_attend_plan", error);
+    return status != KVB_OK ? status
+                            : kvb_cuda_status(kvb_cuda_launch_plan(&job, stream), "kvb_cuda_attend_plan", error);
 }
 
-kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *queries, void *memory,
-                           size_t bytes, void *stream, kvb_error *error) {
+kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *queries,
+                           void *memory, size_t bytes, void *stream, kvb_error *error) {
     kvb_cuda_attend_job job;
     kvb_status status = job_of(layer, pages, queries, 1, memory, bytes, &job, error);
     if (status != KVB_OK) {
         return status;
     }
-    const kvb_cuda_attend_kernel *kernel = layer->kernels[queries->split_queries != 0];
-    if (!kernel) {
-        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                             "kvb_cuda_attend: no kernel for K of %d bits x %d and V of %d bits x %d (docs/cuda.md lists those there are)",
-                             job.k.bits, job.k.head_dim, job.v.bits, job.v.head_dim);
-    }
-    return kvb_cuda_status(kernel->launch(&job, stream), "kvb_cuda_attend", error);
+    return kvb_cuda_status(layer->kernels[queries->split_queries != 0]->launch(&job, stream), "kvb_cuda_attend", error);
 }

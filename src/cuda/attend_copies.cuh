@@ -8,8 +8,8 @@ namespace kvb {
 __device__ __forceinline__ uint32_t shared_address(const void *p) {
     return (uint32_t)__cvta_generic_to_shared(p);
 }
-__device__ __forceinline__ void barrier_init(uint64_t *b) {
-    asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(b)) : "memory");
+__device__ __forceinline__ void barrier_init(uint64_t *b, uint32_t arrivals) {
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals) : "memory");
 }
 __device__ __forceinline__ void barrier_expect(uint64_t *b, uint32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
@@ -31,11 +31,19 @@ __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity) {
                  "r"(parity)
                  : "memory");
 }
-// The count before; what a thread did before it counted is done for who counts later.
-__device__ __forceinline__ uint32_t count_up(uint32_t *counter) {
-    uint32_t before;
-    asm volatile("atom.acq_rel.cta.shared.add.u32 %0, [%1], 1;" : "=r"(before) : "r"(shared_address(counter)) : "memory");
-    return before;
+// Whether all others have arrived already: the phase is over then, and what they did before is done.
+__device__ __forceinline__ bool arrives_last(uint64_t *b) {
+    uint64_t state;
+    uint32_t pending, over = 0;
+    asm volatile("mbarrier.arrive.shared.b64 %0, [%1];" : "=l"(state) : "r"(shared_address(b)) : "memory");
+    asm("mbarrier.pending_count.b64 %0, %1;" : "=r"(pending) : "l"(state));
+    while (pending == 1 && !over) {
+        asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(over)
+                     : "r"(shared_address(b)), "l"(state)
+                     : "memory");
+    }
+    return over;
 }
 // c += a * b, 16 x 16 by 16 x 8.
 __device__ __forceinline__ void multiply(float *c, const uint32_t *a, uint32_t b0, uint32_t b1) {

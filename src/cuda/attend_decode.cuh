@@ -34,7 +34,7 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
     static constexpr int merge_floats = WARPS * columns * pass_stride > columns * (chunk + 1) ? WARPS * columns * pass_stride : columns * (chunk + 1);
     static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
     static constexpr int states = (WARPS + 2) * columns * 2 * 4;
-    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + RINGS * STAGES * 12 + 16;
+    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + RINGS * STAGES * 16 + 16;
     static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
 };
 
@@ -222,13 +222,13 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
     const int ring_index = warp / D::SHARE, part = warp % D::SHARE;
     uint8_t *ring = rings + ring_index * STAGES * D::stage_bytes;
     uint64_t *full = barriers + ring_index * STAGES;
-    uint32_t *readers = (uint32_t *)(barriers + D::RINGS * STAGES) + ring_index * STAGES; // warps that have read a stage, ever
+    uint64_t *empty = barriers + (D::RINGS + ring_index) * STAGES; // where the warps that share a stage have read it
     const uint64_t policy = read_once_policy();
     Producer<D> producer;
     if (lane == 0 && part == 0) {
         for (int s = 0; s < STAGES; s++) {
-            readers[s] = 0;
-            barrier_init(&full[s]);
+            barrier_init(&full[s], 1);
+            barrier_init(&empty[s], D::SHARE);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -464,7 +464,7 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             __syncwarp();
             bool one = lane == 0;
             if (D::SHARE > 1 && one) { // who read last refills
-                one = count_up(&readers[stage]) % D::SHARE == D::SHARE - 1;
+                one = arrives_last(&empty[stage]);
             }
             producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, ring_index, one);
             if (++stage == STAGES) {

@@ -11,11 +11,13 @@ typedef struct kvb_cuda_attend_kernel {
     int (*launch)(const kvb_cuda_attend_job *job, void *stream);
 } kvb_cuda_attend_kernel;
 
-/* NULL when no tuned kernel serves the pair: then the general one does. */
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* Serves every job, slowly. */
+extern const kvb_cuda_attend_kernel kvb_cuda_attend_general;
+/* NULL when no tuned kernel serves the pair. Tuned kernels want half scales, and of equal widths equal centroids. */
 const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_bits, int v_bits, int k_dim, int v_dim, int precise);
 /* Workspace in floats of any job. */
 size_t kvb_cuda_attend_partials(int n_blocks, int v_dim);

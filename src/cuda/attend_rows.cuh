@@ -107,9 +107,11 @@ __device__ __forceinline__ float negated_if(float x, uint32_t signs, int lane) {
     return __uint_as_float(__float_as_uint(x) ^ (signs >> lane & 1) << 31);
 }
 
-// Rows whose length is no power of two.
+// Rows of any length, order 1 as well.
 static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, int dim, int order, const uint64_t *hadamard, int lane, bool inverse) {
-    mix_runs(row, temporary, dim, order, hadamard, lane, inverse);
+    if (order > 1) {
+        mix_runs(row, temporary, dim, order, hadamard, lane, inverse);
+    }
     for (int h = 1; h < dim / order; h *= 2) {
         for (int p = lane; p < dim / 2; p += 32) {
             int i = p / h * 2 * h + p % h;

@@ -17,7 +17,8 @@ static const kvb_cuda_attend_kernel *const kernels[] = {
 const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_bits, int v_bits, int k_dim, int v_dim, int precise) {
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         const kvb_cuda_attend_kernel *k = kernels[i];
-        if (k->k_bits == k_bits && k->v_bits == v_bits && k->k_dim == k_dim && k->v_dim == v_dim && k->precise == precise) {
+        if (k->k_bits == k_bits && k->v_bits == v_bits && k->k_dim == k_dim && k->v_dim == v_dim &&
+            k->precise == precise) {
             return k;
         }
     }

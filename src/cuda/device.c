@@ -12,10 +12,11 @@ kvb_status kvb_cuda_status(int code, const char *what, kvb_error *error) {
         return kvb_error_set(error, KVB_ERROR_MEMORY, "%s: the device has not enough memory left", what);
     case cudaErrorInsufficientDriver:
     case cudaErrorNoDevice:
-        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "%s: no CUDA device here (%s)", what, cudaGetErrorString((cudaError_t)code));
-    default:
-        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "%s: CUDA says %s (%s)", what, cudaGetErrorName((cudaError_t)code),
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "%s: no CUDA device here (%s)", what,
                              cudaGetErrorString((cudaError_t)code));
+    default:
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "%s: CUDA says %s (%s)", what,
+                             cudaGetErrorName((cudaError_t)code), cudaGetErrorString((cudaError_t)code));
     }
 }
 

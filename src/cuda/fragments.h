@@ -1,12 +1,12 @@
 /* Where the bits of a row lie in device memory: the one statement of it, for host and device.
  *
- * A block is 16 tokens of one side (K or V) of one KV head: codes in the order in which tensor cores' operands want them,
- * then 16 scales. A page side is page_tokens / 16 blocks, one after another, so that any tile of whole blocks is contiguous.
- * A step is one 16 x 16 operand, of which lane l (g = l / 4, t = l % 4) holds eight values, two to a register:
- *     keys:    row = token, column = dim       values:   row = dim, column = token
- *     register 0: (g, 2t), (g, 2t+1)    1: (g+8, 2t), (g+8, 2t+1)    2: (g, 2t+8), (g, 2t+9)    3: (g+8, 2t+8), (g+8, 2t+9)
- * Value 8 * step + 2 * register + (0, 1) of a lane's stream; each width says how a stream lies in 32-bit words. Rows are
- * padded to whole steps; places do not depend on head_dim. */
+ * A block is 16 tokens of one side (K or V) of one KV head: codes in the order in which tensor cores' operands want
+ * them, then 16 scales. A page side is page_tokens / 16 blocks, one after another, so that any tile of whole blocks is
+ * contiguous. A step is one 16 x 16 operand, of which lane l (g = l / 4, t = l % 4) holds eight values, two to a
+ * register: keys:    row = token, column = dim       values:   row = dim, column = token register 0: (g, 2t), (g, 2t+1)
+ * 1: (g+8, 2t), (g+8, 2t+1)    2: (g, 2t+8), (g, 2t+9)    3: (g+8, 2t+8), (g+8, 2t+9) Value 8 * step + 2 * register +
+ * (0, 1) of a lane's stream; each width says how a stream lies in 32-bit words. Rows are padded to whole steps; places
+ * do not depend on head_dim. */
 #ifndef KVB_CUDA_FRAGMENTS_H
 #define KVB_CUDA_FRAGMENTS_H
 
@@ -56,9 +56,9 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_words(int steps, int bits) {
 }
 
 /* Where bit `bit` of the code of value `v` of a lane's stream lies.
- * 3, 6, 7 bits: bytes hold 6 (two codes), 6 and 7 bits; what would be a fourth, fourth and eighth word of a round lies in the spare
- * bits of the others. 5 bits: a word of low bits, then nibbles code / 2. 1 bit: bit 4 * step' + register is the first
- * value's of a pair, 16 more the second's. */
+ * 3, 6, 7 bits: bytes hold 6 (two codes), 6 and 7 bits; what would be a fourth, fourth and eighth word of a round lies
+ * in the spare bits of the others. 5 bits: a word of low bits, then nibbles code / 2. 1 bit: bit 4 * step' + register
+ * is the first value's of a pair, 16 more the second's. */
 KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_place(int bits, int v, int bit) {
     kvb_place p = {0, 0};
     int in = 0, byte = 0;
@@ -131,7 +131,8 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_block_bytes(int head_dim, int bits, int s
 }
 
 /* Byte offset in a block of the word that holds bit `bit` of the code of (token 0-15, dim), and the bit in it. */
-KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_code_place(int head_dim, int bits, int token, int dim, int bit, int is_value) {
+KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_code_place(int head_dim, int bits, int token, int dim, int bit,
+                                                        int is_value) {
     int row = is_value ? dim % 16 : token, column = is_value ? token : dim % 16, step = dim / 16;
     int lane = row % 8 * 4 + column % 8 / 2, reg = row / 8 + column / 8 * 2;
     kvb_place p = kvb_fragment_place(bits, 8 * step + 2 * reg + column % 2, bit);

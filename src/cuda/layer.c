@@ -16,16 +16,18 @@ typedef struct tables {
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
 } tables;
 
-static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format *format, tables *to, kvb_error *error) {
+static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format *format, tables *to,
+                       kvb_error *error) {
     const kvb_codec_tables *from = &codec->tables;
     int m = from->hadamard_order;
     memset(to, 0, sizeof *to);
     for (int i = 0; i < from->levels; i++) {
         to->half_centroids[i] = kvb_f32_to_f16(from->centroids[i]);
         if (kvb_f16_to_f32(to->half_centroids[i]) != from->centroids[i]) {
-            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                                 "%s: centroid %d is %.9g, which binary16 does not hold: the GPU needs centroids that it does", side, i,
-                                 (double)from->centroids[i]);
+            return kvb_error_set(
+                error, KVB_ERROR_UNSUPPORTED,
+                "%s: centroid %d is %.9g, which binary16 does not hold: the GPU needs centroids that it does", side, i,
+                (double)from->centroids[i]);
         }
     }
     memcpy(to->centroids, from->centroids, sizeof to->centroids);
@@ -58,16 +60,32 @@ static void point(kvb_cuda_format *format, const tables *on_device) {
 
 static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
     if (!spec->k_codec || !spec->v_codec) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: %s is NULL", spec->k_codec ? "v_codec" : "k_codec");
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: %s is NULL",
+                             spec->k_codec ? "v_codec" : "k_codec");
     }
     if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535", spec->n_kv_heads);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",
+                             spec->n_kv_heads);
     }
     if (spec->n_q_heads < 1 || spec->n_q_heads % spec->n_kv_heads != 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_q_heads is %d, legal are multiples of n_kv_heads (%d)",
-                             spec->n_q_heads, spec->n_kv_heads);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda layer: n_q_heads is %d, legal are multiples of n_kv_heads (%d)", spec->n_q_heads,
+                             spec->n_kv_heads);
     }
     return KVB_OK;
+}
+
+/* The tuned kernels read half scales, and one table where the widths are equal. */
+static void choose_kernels(kvb_cuda_layer *layer, const tables both[2]) {
+    const kvb_cuda_format *k = &layer->formats[0], *v = &layer->formats[1];
+    const int is_plain = k->scale_bytes == 2 && v->scale_bytes == 2 &&
+                         (k->bits != v->bits ||
+                          memcmp(both[0].half_centroids, both[1].half_centroids, sizeof both[0].half_centroids) == 0);
+    for (int precise = 0; precise < 2; precise++) {
+        const kvb_cuda_attend_kernel *tuned =
+            is_plain ? kvb_cuda_attend_find(k->bits, v->bits, k->head_dim, v->head_dim, precise) : NULL;
+        layer->kernels[precise] = tuned ? tuned : &kvb_cuda_attend_general;
+    }
 }
 
 /* On the device: its tables, and its kernels made ready. */
@@ -81,11 +99,12 @@ static kvb_status upload(kvb_cuda_layer *layer, const tables *from, kvb_error *e
         status = kvb_cuda_status((int)cudaMalloc(&layer->tables, 2 * sizeof *from), "cuda layer", error);
     }
     if (status == KVB_OK) {
-        status = kvb_cuda_status((int)cudaMemcpy(layer->tables, from, 2 * sizeof *from, cudaMemcpyHostToDevice), "cuda layer", error);
+        status = kvb_cuda_status((int)cudaMemcpy(layer->tables, from, 2 * sizeof *from, cudaMemcpyHostToDevice),
+                                 "cuda layer", error);
     }
     for (int i = 0; i < 2; i++) {
         point(&layer->formats[i], (const tables *)layer->tables + i);
-        if (status == KVB_OK && layer->kernels[i]) {
+        if (status == KVB_OK) {
             status = kvb_cuda_status(layer->kernels[i]->prepare(), "cuda layer", error);
         }
     }
@@ -115,27 +134,33 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
         return status;
     }
     if (device.major < 9) {
-        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "cuda:%d: %s has compute capability %d.%d, kvbits needs 9.0", spec->device,
-                             device.name, device.major, device.minor);
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "cuda:%d: %s has compute capability %d.%d, kvbits needs 9.0",
+                             spec->device, device.name, device.major, device.minor);
     }
-    kvb_cuda_layer made = {.device = spec->device, .n_kv_heads = spec->n_kv_heads, .n_q_heads = spec->n_q_heads,
+    kvb_cuda_layer made = {.device = spec->device,
+                           .n_kv_heads = spec->n_kv_heads,
+                           .n_q_heads = spec->n_q_heads,
                            .n_blocks = device.multiprocessors};
     for (int i = 0; i < 2 && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];
         status = fill(i ? spec->v_codec : spec->k_codec, i ? "v_codec" : "k_codec", f, &both[i], error);
-        made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->bits, f->scale_bytes) * (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
+        made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->bits, f->scale_bytes) *
+                             (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
     }
     if (status != KVB_OK) {
         return status;
     }
-    for (int i = 0; i < 2; i++) {
-        made.kernels[i] = kvb_cuda_attend_find(made.formats[0].bits, made.formats[1].bits, made.formats[0].head_dim,
-                                               made.formats[1].head_dim, i);
+    if (kvb_cuda_layer_page_bytes(&made) > UINT32_MAX) {
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
+                             "cuda layer: a page of %d KV heads takes %zu bytes, the GPU's kernels reach %lu",
+                             spec->n_kv_heads, kvb_cuda_layer_page_bytes(&made), (unsigned long)UINT32_MAX);
     }
+    choose_kernels(&made, both);
     made.allocator = kvb_allocator_resolve(allocator);
     kvb_cuda_layer *layer = made.allocator.allocate(made.allocator.context, sizeof *layer, _Alignof(kvb_cuda_layer));
     if (!layer) {
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "cuda layer: the allocator returned NULL for %zu bytes", sizeof *layer);
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "cuda layer: the allocator returned NULL for %zu bytes",
+                             sizeof *layer);
     }
     status = upload(&made, both, error);
     *layer = made;
@@ -159,6 +184,6 @@ size_t kvb_cuda_layer_page_bytes(const kvb_cuda_layer *layer) {
     return (layer->head_bytes[0] + layer->head_bytes[1]) * (size_t)layer->n_kv_heads;
 }
 
-int kvb_cuda_layer_attends(const kvb_cuda_layer *layer) {
-    return layer->kernels[0] != NULL;
+int kvb_cuda_layer_is_tuned(const kvb_cuda_layer *layer) {
+    return layer->kernels[0] != &kvb_cuda_attend_general;
 }

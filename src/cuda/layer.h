@@ -10,9 +10,9 @@ struct kvb_cuda_layer {
     kvb_allocator allocator;
     int device, n_kv_heads, n_q_heads, n_blocks;
     kvb_cuda_format formats[2];
-    size_t head_bytes[2]; /* of a page */
-    void *tables;         /* on the device, all of both formats */
-    const kvb_cuda_attend_kernel *kernels[2]; /* for queries whole and split; NULL when there is none */
+    size_t head_bytes[2];                     /* of a page */
+    void *tables;                             /* on the device, all of both formats */
+    const kvb_cuda_attend_kernel *kernels[2]; /* for queries whole and split */
 };
 
 /* A cudaError_t as a status: `what` failed. KVB_OK for cudaSuccess. */

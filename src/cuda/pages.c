@@ -11,30 +11,34 @@ kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_page
     }
     if (!pages->pool || !pages->table || !pages->lengths) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: %s is NULL",
-                             !pages->pool ? "pool" : !pages->table ? "table" : "lengths");
+                             !pages->pool    ? "pool"
+                             : !pages->table ? "table"
+                                             : "lengths");
     }
     if ((uintptr_t)pages->pool % 128 != 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: pool is %p, legal are multiples of 128", pages->pool);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: pool is %p, legal are multiples of 128",
+                             pages->pool);
     }
     if (pages->n_sequences < 1 || pages->n_sequences > 32767) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: n_sequences is %d, legal are 1 to 32767", pages->n_sequences);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: n_sequences is %d, legal are 1 to 32767",
+                             pages->n_sequences);
     }
     if (pages->table_stride < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: table_stride is 0, legal are 1 and more");
     }
     kvb_status status = kvb_cuda_status((int)cudaGetDevice(&current), "cuda", error);
     if (status == KVB_OK && current != layer->device) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda: the current device is cuda:%d, the layer is on cuda:%d", current,
-                             layer->device);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda: the current device is cuda:%d, the layer is on cuda:%d",
+                             current, layer->device);
     }
     return status;
 }
 
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side) {
-    size_t k_bytes = layer->head_bytes[0] * (size_t)layer->n_kv_heads;
-    return (kvb_cuda_place){.pool = (uint8_t *)pages->pool + (side == KVB_CUDA_V ? k_bytes : 0),
+    /* [page][KV head][K, V]: the attention kernels copy both sides of a head at once. */
+    return (kvb_cuda_place){.pool = (uint8_t *)pages->pool + (side == KVB_CUDA_V ? layer->head_bytes[KVB_CUDA_K] : 0),
                             .page_bytes = kvb_cuda_layer_page_bytes(layer),
-                            .head_bytes = layer->head_bytes[side],
+                            .head_bytes = layer->head_bytes[KVB_CUDA_K] + layer->head_bytes[KVB_CUDA_V],
                             .table = pages->table,
                             .first_page = pages->first_page,
                             .table_stride = pages->table_stride};
@@ -43,20 +47,24 @@ kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pag
 static kvb_status rows_check(const kvb_cuda_rows *rows, int needs_values, kvb_error *error) {
     if (!rows || !rows->row_begin || (needs_values && (!rows->k || !rows->v))) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda rows: %s is NULL",
-                             !rows ? "the struct" : !rows->row_begin ? "row_begin" : rows->k ? "v" : "k");
+                             !rows              ? "the struct"
+                             : !rows->row_begin ? "row_begin"
+                             : rows->k          ? "v"
+                                                : "k");
     }
     if (kvb_dtype_bytes(rows->dtype) == 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda rows: dtype is %d, legal are KVB_F32, KVB_F16 and KVB_BF16", (int)rows->dtype);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda rows: dtype is %d, legal are KVB_F32, KVB_F16 and KVB_BF16", (int)rows->dtype);
     }
     if (rows->most_rows < 1 || rows->most_rows > INT_MAX - KVB_CUDA_PAGE_TOKENS) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda rows: most_rows is %d, legal are 1 to %d", rows->most_rows,
-                             INT_MAX - KVB_CUDA_PAGE_TOKENS);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda rows: most_rows is %d, legal are 1 to %d",
+                             rows->most_rows, INT_MAX - KVB_CUDA_PAGE_TOKENS);
     }
     return KVB_OK;
 }
 
-kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows, void *stream,
-                           kvb_error *error) {
+kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                           void *stream, kvb_error *error) {
     kvb_status status = kvb_cuda_pages_check(layer, pages, error);
     if (status == KVB_OK) {
         status = rows_check(rows, 1, error);
@@ -86,28 +94,33 @@ kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, const kvb_cuda_rows *ro
     if (!pages || !pages->lengths || pages->n_sequences < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_advance: pages need lengths of one sequence or more");
     }
-    return kvb_cuda_status(kvb_cuda_launch_advance(pages->lengths, rows->row_begin, pages->n_sequences, stream), "kvb_cuda_advance", error);
+    return kvb_cuda_status(kvb_cuda_launch_advance(pages->lengths, rows->row_begin, pages->n_sequences, stream),
+                           "kvb_cuda_advance", error);
 }
 
-static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int kv_head,
-                          int first, int n_tokens, const kvb_packed *packed, int (*launch)(const kvb_cuda_convert_job *, void *),
-                          void *stream, const char *what, kvb_error *error) {
+static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
+                          int kv_head, int first, int n_tokens, const kvb_packed *packed,
+                          int (*launch)(const kvb_cuda_convert_job *, void *), void *stream, const char *what,
+                          kvb_error *error) {
     kvb_status status = kvb_cuda_pages_check(layer, pages, error);
     if (status != KVB_OK) {
         return status;
     }
     if (side != KVB_CUDA_K && side != KVB_CUDA_V) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: side is %d, legal are KVB_CUDA_K and KVB_CUDA_V", what, (int)side);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: side is %d, legal are KVB_CUDA_K and KVB_CUDA_V", what,
+                             (int)side);
     }
     if (sequence < 0 || sequence >= pages->n_sequences) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: sequence is %d, legal are 0 to %d", what, sequence, pages->n_sequences - 1);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: sequence is %d, legal are 0 to %d", what, sequence,
+                             pages->n_sequences - 1);
     }
     if (kv_head < 0 || kv_head >= layer->n_kv_heads) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: kv_head is %d, legal are 0 to %d", what, kv_head, layer->n_kv_heads - 1);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: kv_head is %d, legal are 0 to %d", what, kv_head,
+                             layer->n_kv_heads - 1);
     }
     if (first < 0 || n_tokens < 1 || n_tokens > INT_MAX - KVB_CUDA_PAGE_TOKENS - first) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: tokens %d and %d behind it: legal are 0 and more, 1 and more", what, first,
-                             n_tokens);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "%s: tokens %d and %d behind it: legal are 0 and more, 1 and more", what, first, n_tokens);
     }
     kvb_cuda_convert_job job = {.format = layer->formats[side],
                                 .place = kvb_cuda_place_of(layer, pages, side),
@@ -125,18 +138,22 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
     }
     job.scales = packed->scales;
     if (!job.scales || (uintptr_t)job.scales % (size_t)job.format.scale_bytes != 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: scales of packed are at %p, legal are multiples of %d", what, job.scales,
-                             job.format.scale_bytes);
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: scales of packed are at %p, legal are multiples of %d",
+                             what, job.scales, job.format.scale_bytes);
     }
     return kvb_cuda_status(launch(&job, stream), what, error);
 }
 
-kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int kv_head,
-                           int first, int n_tokens, const kvb_packed *packed, void *stream, kvb_error *error) {
-    return convert(layer, pages, side, sequence, kv_head, first, n_tokens, packed, kvb_cuda_launch_export, stream, "kvb_cuda_export", error);
+kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
+                           int kv_head, int first, int n_tokens, const kvb_packed *packed, void *stream,
+                           kvb_error *error) {
+    return convert(layer, pages, side, sequence, kv_head, first, n_tokens, packed, kvb_cuda_launch_export, stream,
+                   "kvb_cuda_export", error);
 }
 
-kvb_status kvb_cuda_import(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int kv_head,
-                           int first, int n_tokens, const kvb_packed *packed, void *stream, kvb_error *error) {
-    return convert(layer, pages, side, sequence, kv_head, first, n_tokens, packed, kvb_cuda_launch_import, stream, "kvb_cuda_import", error);
+kvb_status kvb_cuda_import(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
+                           int kv_head, int first, int n_tokens, const kvb_packed *packed, void *stream,
+                           kvb_error *error) {
+    return convert(layer, pages, side, sequence, kv_head, first, n_tokens, packed, kvb_cuda_launch_import, stream,
+                   "kvb_cuda_import", error);
 }

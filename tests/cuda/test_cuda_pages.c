@@ -43,16 +43,19 @@ static void *random_rows(const rows_case *c, int n, oracle_random *random) {
 }
 
 /* Blocks are scales and planes in one piece: NaN scales have one bit pattern, so that bytes can be compared. */
-static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cuda_layer *layer, const gpu_batch *batch, const gpu_batch *other,
-                       kvb_cuda_side side, const int *begin, const uint8_t *rows, const int *row_of) {
+static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cuda_layer *layer, const gpu_batch *batch,
+                       const gpu_batch *other, kvb_cuda_side side, const int *begin, const uint8_t *rows,
+                       const int *row_of) {
     size_t d = (size_t)c->head_dim, value = kvb_dtype_bytes(c->dtype);
     for (int s = 0; s < n_sequences; s++) {
         const int n = begin[s];
         const size_t bytes = kvb_codec_block_bytes(codec, (size_t)n);
         for (int h = 0; h < n_heads; h++) {
-            uint8_t *mine = host_allocate((size_t)n * d * value), *expected = host_allocate(bytes), *got = host_allocate(bytes);
+            uint8_t *mine = host_allocate((size_t)n * d * value), *expected = host_allocate(bytes),
+                    *got = host_allocate(bytes);
             for (int t = 0; t < n; t++) {
-                memcpy(mine + (size_t)t * d * value, rows + ((size_t)row_of[s * most_tokens + t] * n_heads + (size_t)h) * d * value, d * value);
+                memcpy(mine + (size_t)t * d * value,
+                       rows + ((size_t)row_of[s * most_tokens + t] * n_heads + (size_t)h) * d * value, d * value);
             }
             kvb_packed to = kvb_packed_view(codec, expected, (size_t)n);
             kvb_encode_unchecked(codec, mine, c->dtype, d, (size_t)n, &to, 0, NULL);
@@ -72,13 +75,15 @@ static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cud
                 }
                 part.scales = (uint8_t *)part.scales + (size_t)first * kvb_dtype_bytes(c->scale_dtype);
                 if (many > 0) {
-                    assert_int_equal(kvb_cuda_import(layer, &other->pages, side, s, h, first, many, &part, NULL, &error), KVB_OK);
+                    assert_int_equal(
+                        kvb_cuda_import(layer, &other->pages, side, s, h, first, many, &part, NULL, &error), KVB_OK);
                 }
             }
             if (n > 1) {
                 GPU(cudaDeviceSynchronize());
                 GPU(cudaMemset(block, 0xff, bytes));
-                assert_int_equal(kvb_cuda_export(layer, &other->pages, side, s, h, 0, n, &on_device, NULL, &error), KVB_OK);
+                assert_int_equal(kvb_cuda_export(layer, &other->pages, side, s, h, 0, n, &on_device, NULL, &error),
+                                 KVB_OK);
                 gpu_read(got, block, bytes);
                 assert_memory_equal(got, expected, bytes);
             }
@@ -94,7 +99,8 @@ static void run_case(const rows_case *c, oracle_random *random) {
     const int v_bits = c->bits % 8 + 1;
     kvb_codec *k = codec_of(c, c->bits), *v = codec_of(c, v_bits);
     kvb_cuda_layer *layer = gpu_layer(k, v, n_heads, n_heads);
-    gpu_batch batch = gpu_batch_make(layer, n_sequences, most_tokens), other = gpu_batch_make(layer, n_sequences, most_tokens);
+    gpu_batch batch = gpu_batch_make(layer, n_sequences, most_tokens),
+              other = gpu_batch_make(layer, n_sequences, most_tokens);
     static const int appends[][n_sequences] = {{1, 70}, {18, 1}, {0, 33}, {64, 0}, {5, 15}};
     int length[n_sequences] = {0}, total = 0, row_of[n_sequences * most_tokens];
     kvb_error error = {""};
@@ -102,7 +108,8 @@ static void run_case(const rows_case *c, oracle_random *random) {
         total += appends[a][0] + appends[a][1];
     }
     uint8_t *k_rows = random_rows(c, total, random), *v_rows = random_rows(c, total, random);
-    const size_t bytes = (size_t)total * n_heads * (size_t)c->head_dim * kvb_dtype_bytes(c->dtype), row_bytes = bytes / (size_t)total;
+    const size_t bytes = (size_t)total * n_heads * (size_t)c->head_dim * kvb_dtype_bytes(c->dtype),
+                 row_bytes = bytes / (size_t)total;
     uint8_t *k_device = gpu_copy(k_rows, bytes), *v_device = gpu_copy(v_rows, bytes);
     for (size_t a = 0, row = 0; a < sizeof appends / sizeof *appends; a++) {
         int32_t begin[n_sequences + 1] = {0, appends[a][0], appends[a][0] + appends[a][1]};
@@ -112,7 +119,10 @@ static void run_case(const rows_case *c, oracle_random *random) {
             }
         }
         void *row_begin = gpu_copy(begin, sizeof begin);
-        kvb_cuda_rows rows = {.k = k_device + row * row_bytes, .v = v_device + row * row_bytes, .dtype = c->dtype, .row_begin = row_begin,
+        kvb_cuda_rows rows = {.k = k_device + row * row_bytes,
+                              .v = v_device + row * row_bytes,
+                              .dtype = c->dtype,
+                              .row_begin = row_begin,
                               .most_rows = appends[a][0] > appends[a][1] ? appends[a][0] : appends[a][1]};
         assert_int_equal(kvb_cuda_append(layer, &batch.pages, &rows, NULL, &error), KVB_OK);
         assert_int_equal(kvb_cuda_advance(&batch.pages, &rows, NULL, &error), KVB_OK);
@@ -139,18 +149,23 @@ static void run_case(const rows_case *c, oracle_random *random) {
 static void exported_rows_are_those_of_the_cpu(void **state) {
     (void)state;
     need_gpu();
-    static const int dims[] = {32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 144, 160, 192, 224, 256, 288, 320, 384, 448, 512, 576};
+    static const int dims[] = {32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
+                               160, 192, 224, 256, 288, 320, 384, 448, 512, 576};
     oracle_random random = {.state = 11};
     int n = 0;
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
         for (int bits = 1; bits <= 8; bits++, n++) {
-            rows_case c = {.head_dim = dims[i], .bits = bits, .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
-                           .scale = n % 3 ? KVB_SCALE_LSQ : KVB_SCALE_NORM, .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
+            rows_case c = {.head_dim = dims[i],
+                           .bits = bits,
+                           .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
+                           .scale = n % 3 ? KVB_SCALE_LSQ : KVB_SCALE_NORM,
+                           .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
                            .dtype = (kvb_dtype)(n % 3)};
             run_case(&c, &random);
         }
     }
-    rows_case narrow = {.head_dim = 8, .bits = 3, .rotation = KVB_ROTATION_NONE, .scale = KVB_SCALE_LSQ, .scale_dtype = KVB_F16};
+    rows_case narrow = {
+        .head_dim = 8, .bits = 3, .rotation = KVB_ROTATION_NONE, .scale = KVB_SCALE_LSQ, .scale_dtype = KVB_F16};
     run_case(&narrow, &random);
 }
 
