@@ -29,7 +29,7 @@ static kvb_status make_codec(kvb_bench_suite *suite, const kvb_backend *backend,
     return status == KVB_OK ? kvb_bench_own(suite, codec, release_codec, error) : status;
 }
 
-static kvb_status fill_block(const kvb_codec *codec, const float *rows, int dim, void *block, kvb_error *error) {
+kvb_status kvb_bench_fill_block(const kvb_codec *codec, const float *rows, int dim, void *block, kvb_error *error) {
     const size_t n = KVB_BENCH_PAGE_TOKENS;
     if (codec) {
         kvb_packed packed = kvb_packed_view(codec, block, n);
@@ -50,7 +50,7 @@ static kvb_status fill_page(const kvb_layer_format *format, uint8_t *page, uint6
             kvb_bench_normals(seed + 2 * (uint64_t)head + (uint64_t)side, 1.0f, rows,
                               KVB_BENCH_PAGE_TOKENS * (size_t)dim);
             const size_t at = (size_t)((const uint8_t *)kvb_page_block(format, page, head, side) - page);
-            status = fill_block(side ? format->v_codec : format->k_codec, rows, dim, page + at, error);
+            status = kvb_bench_fill_block(side ? format->v_codec : format->k_codec, rows, dim, page + at, error);
         }
     return status;
 }

@@ -19,6 +19,9 @@ typedef struct kvb_bench_arena {
 KVB_CHECKED kvb_status kvb_bench_arena_create(kvb_bench_suite *suite, const kvb_backend *backend,
                                               const kvb_bench_shape *shape, kvb_pair bits, size_t tokens,
                                               kvb_bench_arena **out, kvb_error *error);
+/* 64 rows into the block of a page, halves where codec is NULL. */
+KVB_CHECKED kvb_status kvb_bench_fill_block(const kvb_codec *codec, const float *rows, int dim, void *block,
+                                            kvb_error *error);
 /* After `windows` windows of n pages each from `first` on. */
 void kvb_bench_arena_account(kvb_bench_arena *arena, size_t first, size_t n, double *touched, double *reuse);
 

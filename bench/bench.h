@@ -15,7 +15,8 @@ typedef enum kvb_bench_work {
     KVB_BENCH_DECODE = 8,
     KVB_BENCH_ATTEND = 16,
     KVB_BENCH_PREFILL = 32,
-    KVB_BENCH_ALL = 63
+    KVB_BENCH_APPEND = 64,
+    KVB_BENCH_ALL = 127
 } kvb_bench_work;
 
 /* A model's attention layer: query heads on KV heads of head_dim values. */
@@ -55,10 +56,11 @@ kvb_bench_config kvb_bench_config_default(void);
 
 /* A row's figures. Times are ns per unit of work; where `rate` is set people read 1/time: GB/s or GFLOP/s. */
 typedef struct kvb_bench_row {
-    const char *work;        /* read copy fma rotate encode encode-unchecked decode decode-rotated attend prefill */
+    const char *work;        /* read copy fma rotate encode encode-unchecked decode decode-rotated append attend
+                              * prefill */
     const char *by;          /* "kvbits" or the peer's name */
     char shape;              /* 0: none */
-    int head_dim, kv_len;    /* 0: none */
+    int head_dim, kv_len;    /* 0: none; kv_len of append: tokens of a call */
     char k[8], v[8];         /* "4", "16", "q8_0"; "" where there is none */
     const char *layout;      /* of the cache: "pages", "head-major", "token-major" */
     const char *mask;        /* of prefill: "causal", "all" */

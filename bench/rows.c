@@ -63,7 +63,7 @@ static double rotate_slots(double dim) {
     return dim * (log2(dim) + 1.0);
 }
 /* To encode also: the norm, a comparison per bit, and <x,c> and <c,c> of the scale. */
-static double encode_slots(double dim, int bits) {
+double kvb_bench_encode_slots(double dim, int bits) {
     return rotate_slots(dim) + dim * (3.0 + bits);
 }
 
@@ -150,7 +150,7 @@ static kvb_status add_step(kvb_bench_suite *suite, const kvb_backend *backend, i
     kernel.context = r;
     kernel.run = step->run;
     kernel.row.bytes = 4.0 * dim + kvb_codec_bits_per_value(r->codec) * dim / 8.0;
-    kernel.row.slots = step->of == KVB_BENCH_ENCODE      ? encode_slots(dim, bits)
+    kernel.row.slots = step->of == KVB_BENCH_ENCODE      ? kvb_bench_encode_slots(dim, bits)
                        : step->run == run_decode_rotated ? (double)dim
                                                          : dim + rotate_slots(dim);
     return kvb_bench_add(suite, &kernel, error);

@@ -76,6 +76,8 @@ static kvb_status run(kvb_bench_suite *suite, const kvb_progress *progress, kvb_
     if (status == KVB_OK)
         status = kvb_bench_add_rows(suite, error);
     if (status == KVB_OK)
+        status = kvb_bench_add_appends(suite, error);
+    if (status == KVB_OK)
         status = kvb_bench_add_attention(suite, error);
     if (status == KVB_OK)
         status = add_peers(suite, result, error);

@@ -46,6 +46,7 @@ int kvb_bench_wanted(const kvb_bench_suite *suite, const kvb_bench_row *row);
 /* Each adds its kernels. */
 kvb_status kvb_bench_add_ceilings(kvb_bench_suite *suite, kvb_error *error);
 kvb_status kvb_bench_add_rows(kvb_bench_suite *suite, kvb_error *error);
+kvb_status kvb_bench_add_appends(kvb_bench_suite *suite, kvb_error *error);
 kvb_status kvb_bench_add_attention(kvb_bench_suite *suite, kvb_error *error);
 
 /* All rounds; then the rows have their figures, floors included. */
@@ -54,6 +55,8 @@ void kvb_bench_suite_free(kvb_bench_suite *suite);
 
 void kvb_bench_machine_read(kvb_bench_machine *machine);
 void kvb_bench_floors(kvb_bench_suite *suite);
+/* Operations of encoding a row, rotation included. */
+double kvb_bench_encode_slots(double dim, int bits);
 double kvb_bench_now(void); /* ns of a clock that never goes back */
 /* The cache level that holds `bytes`, with room to spare. */
 int kvb_bench_level_of(const kvb_bench_machine *machine, size_t bytes);

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Markdown tables from the JSON lines of `kvbits bench --json FILE`, so that no figure in a document is typed by hand.
+"""Markdown tables from the JSON lines of `kvbits bench --json FILE` or of bench-accuracy, so that no figure in a document
+is typed by hand.
 
     summarize.py RUN.json                 prints them
     summarize.py --into DOCUMENT.md       writes them between <!-- figures: RUN.json --> and <!-- end of figures -->,
-                                          RUN.json being beside this project's root; --check only compares
+                                          RUN.json being beside this project's root; --check only compares.
+                                          A RUN.txt, such as what goals printed, is shown as it is.
 """
 import argparse
 import json
@@ -14,12 +16,14 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MARKS = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)", re.S)
 PLACES = ("L1", "L2", "L3", "DRAM")
+KINDS = {"run": "row", "accuracy": "error"}  # of the first line, and of the others
 
 
 def read(path):
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    if not lines or lines[0].get("kind") != "run" or any(line.get("kind") != "row" for line in lines[1:]):
-        sys.exit(f"summarize: {path} holds no JSON lines of `kvbits bench --json`")
+    kind = lines[0].get("kind") if lines else None
+    if kind not in KINDS or any(line.get("kind") != KINDS[kind] for line in lines[1:]):
+        sys.exit(f"summarize: {path} holds no JSON lines of `kvbits bench --json` or bench-accuracy")
     return lines[0], lines[1:]
 
 
@@ -95,10 +99,11 @@ def ceilings(rows):
 
 def attention(rows, work):
     rows = [row for row in rows if row["work"] == work]
-    unit = {"attend": "ns per token and KV head", "prefill": "GFLOP/s"}[work]
+    unit = {"attend": "ns per token and KV head", "prefill": "GFLOP/s",
+            "append": "ns per token and KV head, by tokens of a call"}[work]
     for shape, place, threads in distinct(rows, lambda row: (row["shape"], row["from"], row["threads"])):
         mine = [row for row in rows if (row["shape"], row["from"], row["threads"]) == (shape, place, threads)]
-        column = "kv_len" if work == "attend" else "mask"
+        column = "mask" if work == "prefill" else "kv_len"
         columns = distinct(mine, lambda row: row[column])
         yield f"{shape}, {place}, {threads} thread{'s' if threads > 1 else ''}; {unit}:"
         yield ""
@@ -127,15 +132,36 @@ def single_rows(rows):
                           for name in distinct(of_dim, subject)])
 
 
+def accuracy(run, rows):
+    """Relative errors by logits' deviation, a table for each shape."""
+    yield f"kvbits {run['kvbits']}, {run['compiler']}, {run['processor']} (family {run['family']}, model {run['model']}); {run['peers']}."
+    yield ""
+    for shape in distinct(rows, lambda row: row["shape"]):
+        mine = [row for row in rows if row["shape"] == shape]
+        columns = distinct(mine, lambda row: row["deviation"])
+        yield f"Shape {shape}, {mine[0]['kv_len']} tokens:"
+        yield ""
+        lines = []
+        for by, form, kernel in distinct(mine, lambda row: (row["by"], row["format"], row["kernel"])):
+            found = [pick(mine, by=by, format=form, kernel=kernel, deviation=value) for value in columns]
+            lines.append([f"{by} {form}, {kernel}", *(f"{row['error']:.1e}" for row in found)])
+        yield from table(["cache, kernel", *(f"deviation {value:g}" for value in columns)], lines)
+
+
 def summary(path):
+    if path.suffix == ".txt":
+        return f"From [{path.name}]({path.name}):\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```\n"
     run, rows = read(path)
+    if run["kind"] == "accuracy":
+        return "\n".join([f"From [{path.name}]({path.name}): relative L2 error of the output.", "", *accuracy(run, rows)])
     lines = [f"From [{path.name}]({path.name}): median [quartiles], and the floor as percent of the median.", ""]
     lines += [*machine(run), *ceilings(rows)]
     for title, part in (("Decode attention", attention(rows, "attend")), ("Prefill", attention(rows, "prefill")),
+                        ("Appending to a cache", attention(rows, "append")),
                         ("Rows", single_rows(rows))):
         part = list(part)
         if part:
-            lines += [f"### {title}", "", *part]
+            lines += [f"#### {title}", "", *part]
     return "\n".join(lines)
 
 

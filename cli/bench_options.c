@@ -1,8 +1,8 @@
 #include "bench_options.h"
 
-#include <getopt.h>
 #include <string.h>
 
+#include "option_loop.h"
 #include "parse.h"
 #include "threads.h"
 
@@ -241,7 +241,8 @@ static kvb_status parse_file(const char *option, const char *text, const char **
     return KVB_OK;
 }
 
-static kvb_status store(int option, const char *text, kvb_bench_options *options, kvb_error *error) {
+static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
+    kvb_bench_options *options = context;
     kvb_bench_config *config = &options->config;
     switch (option) {
     case BACKEND:
@@ -259,7 +260,7 @@ static kvb_status store(int option, const char *text, kvb_bench_options *options
     case MEMORY:
         return parse_numbers(option, text, config, error);
     case ONLY:
-        return parse_set("only", text, "ceilings|fwht|encode|decode|attend|prefill", &config->work, error);
+        return parse_set("only", text, "ceilings|fwht|encode|decode|attend|prefill|append", &config->work, error);
     case PREFILL:
         return parse_prefill(text, config, error);
     case PRECISION:
@@ -319,25 +320,8 @@ kvb_status kvb_bench_options_parse(int argc, char **argv, kvb_bench_options *opt
     options->config.n_backends = 1;
     if (is_quick(argc, argv))
         set_quick(options);
-    optind = 0; /* glibc: start afresh */
-    opterr = 0;
-    while (status == KVB_OK) {
-        const int at = optind ? optind : 1, found = getopt_long(argc, argv, ":", table, NULL);
-        if (found == -1)
-            break;
-        if (found == ':')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%.80s needs a value; --help lists the legal ones",
-                                 argv[optind - 1]);
-        if (found == '?')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "unknown or ambiguous option '%.80s'; --help lists the legal ones",
-                                 at < argc ? argv[at] : "");
-        status = store(found, optarg, options, error);
-        given |= 1u << found;
-    }
-    if (status == KVB_OK && optind < argc)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%.80s' is no option; every option begins with --",
-                             argv[optind]);
+    if (status == KVB_OK)
+        status = kvb_options_read(argc, argv, table, store, options, &given, error);
     if (status == KVB_OK && options->goals_only && !options->goals)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--goals-only needs --goals FILE");
     options->config.warm = given >> WARM & 1;
@@ -346,33 +330,33 @@ kvb_status kvb_bench_options_parse(int argc, char **argv, kvb_bench_options *opt
 }
 
 void kvb_bench_options_help(FILE *stream) {
-    fputs(
-        "Usage: kvbits bench [OPTION...]\n"
-        "Measures, in one run and interleaved, what this machine can do at most and how near the kernels come:\n"
-        "reading, copying and multiply-adds; rotation, encoding and decoding of rows; attention on packed pages, with\n"
-        "one query (decode) and with many (prefill); and the peers that this build has.\n"
-        "docs/benchmarking.md says how to read the table.\n\n"
-        "  --only LIST        of ceilings,fwht,encode,decode,attend,prefill (default: all; ceilings always)\n"
-        "  --shapes LIST      A: 16 query and 8 KV heads of 256 values; B: 32, 8, 128; C: 9, 3, 64 (default A,B,C)\n"
-        "  --kv-len LIST      cached tokens (default 1024,8192,32768,131072)\n"
-        "  --bits LIST        widths 1-8, 16 for halves, or pairs K/V (default 1 to 8, 16, 6/4, 8/4)\n"
-        "  --threads LIST     numbers, or all (default 1,all)\n"
-        "  --backend LIST     names of backends (default: the fastest)\n"
-        "  --precision LIST   of fast,precise (default fast)\n"
-        "  --prefill Q,N      prefill of Q queries at the end of N tokens (default 512,4096)\n"
-        "  --cold, --warm     pages from memory, as in a model of many layers (default), or from the caches\n"
-        "  --memory MB        read between two uses of a page, at least, when cold (default 1074)\n"
-        "  --seconds S        measuring time per row (default 0.2)\n"
-        "  --rounds N         samples per row (default 15; fewer for what takes longer than its time, at least 3)\n"
-        "  --quick            0.02 seconds and 5 rounds per row; 4, 8 and 16 bits, lengths 1024 and 8192, 1 thread,\n"
-        "                     prefill 128,1024: what is not said otherwise\n"
-        "  --no-peers         leaves the peers out\n"
-        "  --json FILE        JSON lines; - is standard output, instead of the table\n"
-        "  --chart FILE       decode attention as an SVG (needs gnuplot)\n"
-        "  --goals FILE       compares with a list of goals, such as bench/goals.json\n"
-        "  --goals-only       measures only what the goals need, and the ceilings\n"
-        "  --quiet            no table, no progress\n"
-        "  --help             this text\n\n"
-        "Exit codes: 0 done, 1 a goal was missed or not measured, 2 bad input, 3 input/output error.\n",
-        stream);
+    fputs("Usage: kvbits bench [OPTION...]\n"
+          "Measures, in one run and interleaved, what this machine can do at most and how near the kernels come:\n"
+          "reading, copying and multiply-adds; rotation, encoding and decoding of rows; appending to a cache; "
+          "attention on\n"
+          "packed pages, with one query (decode) and with many (prefill); and the peers that this build has.\n"
+          "docs/benchmarking.md says how to read the table.\n\n"
+          "  --only LIST        of ceilings,fwht,encode,decode,attend,prefill,append (default: all; ceilings always)\n"
+          "  --shapes LIST      A: 16 query and 8 KV heads of 256 values; B: 32, 8, 128; C: 9, 3, 64 (default A,B,C)\n"
+          "  --kv-len LIST      cached tokens (default 1024,8192,32768,131072)\n"
+          "  --bits LIST        widths 1-8, 16 for halves, or pairs K/V (default 1 to 8, 16, 6/4, 8/4)\n"
+          "  --threads LIST     numbers, or all (default 1,all)\n"
+          "  --backend LIST     names of backends (default: the fastest)\n"
+          "  --precision LIST   of fast,precise (default fast)\n"
+          "  --prefill Q,N      prefill of Q queries at the end of N tokens (default 512,4096)\n"
+          "  --cold, --warm     pages from memory, as in a model of many layers (default), or from the caches\n"
+          "  --memory MB        read between two uses of a page, at least, when cold (default 1074)\n"
+          "  --seconds S        measuring time per row (default 0.2)\n"
+          "  --rounds N         samples per row (default 15; fewer for what takes longer than its time, at least 3)\n"
+          "  --quick            0.02 seconds and 5 rounds per row; 4, 8 and 16 bits, lengths 1024 and 8192, 1 thread,\n"
+          "                     prefill 128,1024: what is not said otherwise\n"
+          "  --no-peers         leaves the peers out\n"
+          "  --json FILE        JSON lines; - is standard output, instead of the table\n"
+          "  --chart FILE       decode attention as an SVG (needs gnuplot)\n"
+          "  --goals FILE       compares with a list of goals, such as bench/goals.json\n"
+          "  --goals-only       measures only what the goals need, and the ceilings\n"
+          "  --quiet            no table, no progress\n"
+          "  --help             this text\n\n"
+          "Exit codes: 0 done, 1 a goal was missed or not measured, 2 bad input, 3 input/output error.\n",
+          stream);
 }

@@ -1,8 +1,8 @@
 #include "codebook_options.h"
 
-#include <getopt.h>
 #include <string.h>
 
+#include "option_loop.h"
 #include "parse.h"
 
 enum { BITS = 1, CODEBOOK, DIM, CDF, STOP, ROUND_LIMIT, FACTOR, FORMAT, CHECK, TOLERANCE, HELP };
@@ -66,7 +66,8 @@ static kvb_status parse_count(const char *option, const char *text, int least, i
     return status;
 }
 
-static kvb_status store(int option, const char *text, kvb_codebook_options *options, kvb_error *error) {
+static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
+    kvb_codebook_options *options = context;
     int choice = 0;
     kvb_status status = KVB_OK;
     switch (option) {
@@ -127,29 +128,11 @@ static kvb_status check_combination(const kvb_codebook_options *options, unsigne
 }
 
 kvb_status kvb_codebook_options_parse(int argc, char **argv, kvb_codebook_options *options, kvb_error *error) {
-    unsigned given = 0;
+    unsigned given;
     *options = (kvb_codebook_options){.stop = 1e-8};
-    optind = 0; /* glibc: start afresh */
-    opterr = 0;
-    for (;;) {
-        const int at = optind ? optind : 1, found = getopt_long(argc, argv, ":", table, NULL);
-        if (found == -1)
-            break;
-        if (found == ':')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%.80s needs a value; --help lists the legal ones",
-                                 argv[optind - 1]);
-        if (found == '?')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "unknown or ambiguous option '%.80s'; --help lists the legal ones",
-                                 at < argc ? argv[at] : "");
-        const kvb_status status = store(found, optarg, options, error);
-        if (status != KVB_OK)
-            return status;
-        given |= 1u << found;
-    }
-    if (optind < argc)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%.80s' is no option; every option begins with --",
-                             argv[optind]);
+    kvb_status status = kvb_options_read(argc, argv, table, store, options, &given, error);
+    if (status != KVB_OK)
+        return status;
     return options->help ? KVB_OK : check_combination(options, given, error);
 }
 

@@ -1,8 +1,8 @@
 #include "info_options.h"
 
-#include <getopt.h>
 #include <string.h>
 
+#include "option_loop.h"
 #include "parse.h"
 
 enum {
@@ -88,7 +88,8 @@ static kvb_status parse_scale_dtype(const char *text, kvb_layer_spec *layer, kvb
     return status;
 }
 
-static kvb_status store(int option, const char *text, kvb_info_options *options, kvb_error *error) {
+static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
+    kvb_info_options *options = context;
     kvb_layer_spec *layer = &options->layer;
     switch (option) {
     case LAYERS:
@@ -125,31 +126,15 @@ static kvb_status store(int option, const char *text, kvb_info_options *options,
 }
 
 kvb_status kvb_info_options_parse(int argc, char **argv, kvb_info_options *options, kvb_error *error) {
+    unsigned given;
     *options = (kvb_info_options){.n_layers = 32, .n_tokens = 131072, .page_tokens = 64};
     options->layer = kvb_layer_spec_default(8, 128, 6, 4);
     /* A rotation changes no byte count, and none takes every head_dim. */
     options->layer.k.rotation = options->layer.v.rotation = KVB_ROTATION_NONE;
     options->layer.v.head_dim = 0;
-    optind = 0; /* glibc: start afresh */
-    opterr = 0;
-    for (;;) {
-        const int at = optind ? optind : 1, found = getopt_long(argc, argv, ":", table, NULL);
-        if (found == -1)
-            break;
-        if (found == ':')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%.80s needs a value; --help lists the legal ones",
-                                 argv[optind - 1]);
-        if (found == '?')
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "unknown or ambiguous option '%.80s'; --help lists the legal ones",
-                                 at < argc ? argv[at] : "");
-        const kvb_status status = store(found, optarg, options, error);
-        if (status != KVB_OK)
-            return status;
-    }
-    if (optind < argc)
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "'%.80s' is no option; every option begins with --",
-                             argv[optind]);
+    kvb_status status = kvb_options_read(argc, argv, table, store, options, &given, error);
+    if (status != KVB_OK)
+        return status;
     if (options->layer.v.head_dim == 0)
         options->layer.v.head_dim = options->layer.k.head_dim;
     return KVB_OK;

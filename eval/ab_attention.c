@@ -39,7 +39,7 @@ static void score_all_lengths(const kvb_attention_run *r, size_t row, size_t n, 
 }
 
 /* A sequence's first key, where it is special, has its own row for the kv_lens that begin a sequence there. */
-static void score_first_rows(kvb_attention_run *r, kvb_attention_bench *b, size_t row, size_t n, const float *raw) {
+static void score_first_rows(kvb_attention_run *r, size_t row, size_t n, const float *raw) {
     float first[KVB_MAX_HEAD_DIM], stored[KVB_MAX_HEAD_DIM];
     kvb_error error;
     for (size_t i = 0; i < n; i++) {
@@ -49,8 +49,7 @@ static void score_first_rows(kvb_attention_run *r, kvb_attention_bench *b, size_
                 continue;
             kvb_row_make_first(&r->k_source, raw + i * r->k_source.raw, first);
             for (size_t k = 0; k < r->n_k; k++) {
-                kvb_status status =
-                    kvb_variant_round_trip(&r->comparison->k, (int)k, first, 1, stored, b->scratch, &error);
+                kvb_status status = kvb_variant_round_trip(&r->comparison->k, (int)k, first, 1, stored, &error);
                 if (status != KVB_OK)
                     kvb_failure_note(&r->failure, status, &error);
                 else
@@ -67,7 +66,7 @@ static kvb_status use_block(kvb_attention_run *r, kvb_attention_bench *b, size_t
         kvb_row_make(&r->k_source, raw + i * r->k_source.raw, b->rows + i * r->d);
     score_all_lengths(r, row, n, b->rows, 0);
     for (size_t k = 1; k < r->n_k; k++) {
-        kvb_status status = kvb_variant_round_trip(&r->comparison->k, (int)k, b->rows, n, b->stored, b->scratch, error);
+        kvb_status status = kvb_variant_round_trip(&r->comparison->k, (int)k, b->rows, n, b->stored, error);
         if (status != KVB_OK)
             return status;
         score_all_lengths(r, row, n, b->stored, k);
@@ -89,7 +88,7 @@ static void use_keys(void *context, size_t first, size_t n, float *raw, int work
         }
     }
     if (kvb_row_first_differs(&r->k_source))
-        score_first_rows(r, b, row, n, raw);
+        score_first_rows(r, row, n, raw);
 }
 
 /* ---- Units: scores to errors ---- */
@@ -116,8 +115,7 @@ static kvb_status add_values(kvb_attention_run *r, kvb_attention_bench *b, size_
     for (int k = 0; k < v->n; k++) {
         values[k] = b->values + (size_t)k * rows;
         kvb_status status =
-            k == 0 ? KVB_OK
-                   : kvb_variant_round_trip(v, k, b->values, n, b->values + (size_t)k * rows, b->scratch, error);
+            k == 0 ? KVB_OK : kvb_variant_round_trip(v, k, b->values, n, b->values + (size_t)k * rows, error);
         if (status != KVB_OK)
             return status;
     }

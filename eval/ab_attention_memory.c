@@ -13,8 +13,6 @@ static void *reserve(size_t count, size_t bytes, int *short_of_memory) {
 static int make_bench(kvb_attention_run *r, kvb_attention_bench *b) {
     size_t block = KVB_ATTENTION_BLOCK_ROWS,
            raw = r->k_source.raw > r->v_source.raw ? r->k_source.raw : r->v_source.raw;
-    size_t k_scratch = kvb_variants_scratch_bytes(&r->comparison->k, block);
-    size_t v_scratch = kvb_variants_scratch_bytes(&r->comparison->v, KVB_STREAM_LANES);
     kvb_attend_shape shape = {.arithmetic = r->arithmetic,
                               .n_q = (int)r->group,
                               .n_k = (int)r->n_k,
@@ -32,7 +30,6 @@ static int make_bench(kvb_attention_run *r, kvb_attention_bench *b) {
     b->rows = reserve(block * r->d, sizeof(float), &lacking);
     b->stored = reserve(block * r->d, sizeof(float), &lacking);
     b->values = reserve((size_t)r->comparison->v.n * KVB_STREAM_LANES * r->d, sizeof(float), &lacking);
-    b->scratch = reserve(k_scratch > v_scratch ? k_scratch : v_scratch, 1, &lacking);
     b->memory = reserve(kvb_attend_bytes(&shape), 1, &lacking);
     if (!lacking)
         kvb_attend_init(&b->attend, &shape, b->memory);
@@ -77,7 +74,6 @@ void kvb_attention_release(kvb_attention_run *r) {
         free(b->rows);
         free(b->stored);
         free(b->values);
-        free(b->scratch);
         free(b->memory);
     }
     for (int i = 0; r->lengths && i < r->n_lengths; i++)

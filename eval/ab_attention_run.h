@@ -25,8 +25,7 @@ typedef struct kvb_attention_bench {
     float *rows;   /* a block of rows made of them */
     float *stored; /* the same rows as a variant gives them back */
     float *values; /* [n_v][KVB_STREAM_LANES] rows */
-    void *scratch;
-    void *memory; /* of `attend` */
+    void *memory;  /* of `attend` */
     kvb_attend_variants attend;
 } kvb_attention_bench;
 

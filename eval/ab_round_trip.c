@@ -21,7 +21,7 @@ typedef struct dimension {
     double *nrmse;                      /* [n_bits][CASES][n] */
     kvb_store *stores[KVB_MAX_BITS][2]; /* by place in config->bits: A, B */
     kvb_codec *transform;               /* case C */
-    float **scratch;                    /* per worker: 2 * CHUNK rows, then the stores' scratch */
+    float **stored;                     /* per worker: CHUNK rows */
     kvb_failure failure;
 } dimension;
 
@@ -46,13 +46,13 @@ static void plain_round_trip(const dimension *dim, size_t b, int kind, const flo
 }
 
 static kvb_status round_trip(const dimension *dim, size_t b, int kind, const float *rows, size_t n, float *out,
-                             void *scratch, kvb_error *error) {
+                             kvb_error *error) {
     if (dim->config->sums == KVB_SUMS_INDEX_ORDER) {
         plain_round_trip(dim, b, kind, rows, n, out);
         return KVB_OK;
     }
     if (kind < 2)
-        return kvb_store_round_trip(dim->stores[b][kind], rows, n, out, scratch, error);
+        return kvb_store_round_trip(dim->stores[b][kind], rows, n, out, error);
     memcpy(out, rows, n * dim->d * sizeof *out);
     kvb_rotate(dim->transform, out, dim->d, n);
     kvb_unrotate(dim->transform, out, dim->d, n);
@@ -63,11 +63,11 @@ static void run_chunk(void *argument, size_t index, int worker) {
     dimension *dim = argument;
     size_t first = index * CHUNK, n = dim->n - first < CHUNK ? dim->n - first : CHUNK;
     const float *rows = dim->vectors + first * dim->d;
-    float *out = dim->scratch[worker];
+    float *out = dim->stored[worker];
     for (size_t b = 0; b < (size_t)dim->config->n_bits; b++) {
         for (int kind = 0; kind < CASES; kind++) {
             kvb_error error;
-            kvb_status status = round_trip(dim, b, kind, rows, n, out, out + CHUNK * dim->d, &error);
+            kvb_status status = round_trip(dim, b, kind, rows, n, out, &error);
             if (status != KVB_OK) {
                 kvb_failure_note(&dim->failure, status, &error);
                 return;
@@ -81,7 +81,7 @@ static void run_chunk(void *argument, size_t index, int worker) {
     }
 }
 
-static kvb_status make_stores(dimension *dim, size_t *scratch_bytes, kvb_error *error) {
+static kvb_status make_stores(dimension *dim, kvb_error *error) {
     const kvb_ab_config *config = dim->config;
     kvb_codec_spec spec = {.head_dim = (int)dim->d,
                            .bits = config->bits[0],
@@ -89,7 +89,6 @@ static kvb_status make_stores(dimension *dim, size_t *scratch_bytes, kvb_error *
                            .scale = config->scale_kind,
                            .scale_dtype = config->scale_dtype};
     kvb_status status = kvb_codec_create(&spec, NULL, NULL, &dim->transform, error);
-    *scratch_bytes = 0;
     for (int b = 0; b < config->n_bits && status == KVB_OK; b++) {
         for (int kind = 0; kind < 2 && status == KVB_OK; kind++) {
             spec.bits = config->bits[b];
@@ -97,10 +96,6 @@ static kvb_status make_stores(dimension *dim, size_t *scratch_bytes, kvb_error *
             spec.centroids = dim->tables->width[spec.bits].centroids;
             kvb_scheme scheme = {.kind = KVB_SCHEME_CODEC, .spec = spec};
             status = kvb_store_create(&scheme, &dim->stores[b][kind], error);
-            if (status == KVB_OK) {
-                size_t bytes = kvb_store_scratch_bytes(dim->stores[b][kind], CHUNK);
-                *scratch_bytes = bytes > *scratch_bytes ? bytes : *scratch_bytes;
-            }
         }
     }
     return status;
@@ -129,21 +124,20 @@ static kvb_status make_vectors(dimension *dim, const kvb_parallel *parallel, kvb
     return status;
 }
 
-static kvb_status allocate(dimension *dim, int workers, size_t scratch_bytes, kvb_error *error) {
-    size_t bytes = CHUNK * dim->d * sizeof(float) + scratch_bytes;
+static kvb_status allocate(dimension *dim, int workers, kvb_error *error) {
     dim->vectors = malloc(dim->n * dim->d * sizeof *dim->vectors);
     dim->nrmse = malloc((size_t)dim->config->n_bits * CASES * dim->n * sizeof *dim->nrmse);
-    dim->scratch = calloc((size_t)workers, sizeof *dim->scratch);
-    int lacking = !dim->vectors || !dim->nrmse || !dim->scratch;
-    for (int i = 0; dim->scratch && i < workers; i++)
-        lacking |= (dim->scratch[i] = malloc(bytes)) == NULL;
+    dim->stored = calloc((size_t)workers, sizeof *dim->stored);
+    int lacking = !dim->vectors || !dim->nrmse || !dim->stored;
+    for (int i = 0; dim->stored && i < workers; i++)
+        lacking |= (dim->stored[i] = malloc(CHUNK * dim->d * sizeof(float))) == NULL;
     return lacking ? kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %zu vectors", dim->n) : KVB_OK;
 }
 
 static void release(dimension *dim, int workers) {
-    for (int i = 0; dim->scratch && i < workers; i++)
-        free(dim->scratch[i]);
-    free(dim->scratch);
+    for (int i = 0; dim->stored && i < workers; i++)
+        free(dim->stored[i]);
+    free(dim->stored);
     free(dim->vectors);
     free(dim->nrmse);
     for (int b = 0; b < KVB_MAX_BITS; b++)
@@ -153,10 +147,9 @@ static void release(dimension *dim, int workers) {
 }
 
 static kvb_status run_dimension(dimension *dim, const kvb_parallel *parallel, kvb_error *error) {
-    size_t scratch_bytes;
-    kvb_status status = make_stores(dim, &scratch_bytes, error);
+    kvb_status status = make_stores(dim, error);
     if (status == KVB_OK)
-        status = allocate(dim, kvb_parallel_workers(parallel), scratch_bytes, error);
+        status = allocate(dim, kvb_parallel_workers(parallel), error);
     if (status == KVB_OK)
         status = make_vectors(dim, parallel, error);
     if (status != KVB_OK)

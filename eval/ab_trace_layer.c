@@ -17,7 +17,6 @@ typedef struct layer_run {
     size_t tokens, group, queries, head; /* head: the KV head at work */
     float *q, *k, *v;                    /* as read: [heads][tokens][dim] */
     float *k_rows, *v_rows;              /* every variant of one KV head: [variant][tokens][dim] */
-    void **scratch;                      /* per worker */
     kvb_attend_variants *attends;        /* per worker */
     void *memory;                        /* of the attends */
     int workers;
@@ -44,6 +43,7 @@ static size_t query_position(const layer_run *r, size_t index) {
 /* ---- Every variant of one KV head's rows ---- */
 
 static void store_chunk(void *argument, size_t index, int worker) {
+    (void)worker;
     layer_run *r = argument;
     size_t chunks = (r->tokens + CHUNK - 1) / CHUNK, variant = index / chunks, first = index % chunks * CHUNK;
     size_t n = r->tokens - first < CHUNK ? r->tokens - first : CHUNK, n_k = (size_t)r->comparison->k.n;
@@ -53,7 +53,7 @@ static void store_chunk(void *argument, size_t index, int worker) {
     const float *rows = (keys ? r->k : r->v) + (r->head * r->tokens + first) * d;
     float *out = (keys ? r->k_rows : r->v_rows) + (at * r->tokens + first) * d;
     kvb_error error;
-    kvb_status status = kvb_variant_round_trip(variants, (int)at, rows, n, out, r->scratch[worker], &error);
+    kvb_status status = kvb_variant_round_trip(variants, (int)at, rows, n, out, &error);
     kvb_failure_note(&r->failure, status, &error);
 }
 
@@ -131,9 +131,7 @@ static float *floats(size_t count, size_t more, size_t still_more) {
 
 static kvb_status allocate(layer_run *r, const kvb_ab_config *config, kvb_error *error) {
     const kvb_trace_layer *l = r->layer;
-    size_t k_dim = (size_t)l->head_dim, v_dim = (size_t)l->v_head_dim, scratch_bytes, attend_bytes;
-    size_t k_scratch = kvb_variants_scratch_bytes(&r->comparison->k, CHUNK);
-    size_t v_scratch = kvb_variants_scratch_bytes(&r->comparison->v, CHUNK);
+    size_t k_dim = (size_t)l->head_dim, v_dim = (size_t)l->v_head_dim, attend_bytes;
     kvb_attend_shape shape = {.arithmetic = r->arithmetic,
                               .n_q = (int)r->group,
                               .n_k = r->comparison->k.n,
@@ -144,24 +142,19 @@ static kvb_status allocate(layer_run *r, const kvb_ab_config *config, kvb_error 
                               .scale = (float)r->attention.scale,
                               .softcap = (float)r->attention.softcap,
                               .skip = config->skip};
-    scratch_bytes = ((k_scratch > v_scratch ? k_scratch : v_scratch) / 64 + 1) * 64; /* every worker's stays aligned */
     attend_bytes = kvb_attend_bytes(&shape);
     r->q = floats((size_t)l->n_heads, r->tokens, k_dim);
     r->k = floats((size_t)l->n_kv_heads, r->tokens, k_dim);
     r->v = floats((size_t)l->n_kv_heads, r->tokens, v_dim);
     r->k_rows = floats((size_t)r->comparison->k.n, r->tokens, k_dim);
     r->v_rows = floats((size_t)r->comparison->v.n, r->tokens, v_dim);
-    r->scratch = calloc((size_t)r->workers, sizeof *r->scratch);
     r->attends = calloc((size_t)r->workers, sizeof *r->attends);
-    if (attend_bytes > 0 && attend_bytes <= SIZE_MAX / (size_t)r->workers - scratch_bytes)
-        r->memory = malloc((size_t)r->workers * (attend_bytes + scratch_bytes));
-    if (!r->q || !r->k || !r->v || !r->k_rows || !r->v_rows || !r->scratch || !r->attends || !r->memory)
+    if (attend_bytes > 0 && attend_bytes <= SIZE_MAX / (size_t)r->workers)
+        r->memory = malloc((size_t)r->workers * attend_bytes);
+    if (!r->q || !r->k || !r->v || !r->k_rows || !r->v_rows || !r->attends || !r->memory)
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for layer %d of %zu tokens", l->index, r->tokens);
-    char *attend_memory = r->memory, *scratch = attend_memory + (size_t)r->workers * attend_bytes;
-    for (int i = 0; i < r->workers; i++) {
-        kvb_attend_init(&r->attends[i], &shape, attend_memory + (size_t)i * attend_bytes);
-        r->scratch[i] = scratch + (size_t)i * scratch_bytes;
-    }
+    for (int i = 0; i < r->workers; i++)
+        kvb_attend_init(&r->attends[i], &shape, (char *)r->memory + (size_t)i * attend_bytes);
     return kvb_measured_make(r->measured, r->queries, (size_t)l->n_kv_heads, r->comparison, error);
 }
 
@@ -215,7 +208,6 @@ kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trac
     free(r.v);
     free(r.k_rows);
     free(r.v_rows);
-    free(r.scratch);
     free(r.attends);
     free(r.memory);
     return status;

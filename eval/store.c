@@ -80,18 +80,6 @@ void kvb_store_destroy(kvb_store *store) {
     }
 }
 
-size_t kvb_store_scratch_bytes(const kvb_store *store, size_t n_rows) {
-    return store->kind == KVB_SCHEME_CODEC ? kvb_codec_block_bytes(store->codec, n_rows) : 0;
-}
-
-static kvb_status round_trip_codec(const kvb_store *store, const float *rows, size_t n_rows, float *out, void *scratch,
-                                   kvb_error *error) {
-    const size_t d = (size_t)store->head_dim;
-    const kvb_packed packed = kvb_packed_view(store->codec, scratch, n_rows);
-    const kvb_status status = kvb_encode(store->codec, rows, KVB_F32, d, n_rows, &packed, 0, NULL, error);
-    return status ? status : kvb_decode(store->codec, &packed, 0, n_rows, KVB_DOMAIN_INPUT, out, d, error);
-}
-
 static kvb_status round_trip_baseline(const kvb_store *store, float *rows, size_t n_rows, kvb_error *error) {
     const size_t d = (size_t)store->head_dim;
     kvb_rotate(store->codec, rows, d, n_rows);
@@ -110,10 +98,11 @@ static kvb_status round_trip_baseline(const kvb_store *store, float *rows, size_
     return KVB_OK;
 }
 
-kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_t n_rows, float *out, void *scratch,
+kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_t n_rows, float *out,
                                 kvb_error *error) {
     if (store->kind == KVB_SCHEME_CODEC) {
-        return round_trip_codec(store, rows, n_rows, out, scratch, error);
+        const size_t d = (size_t)store->head_dim;
+        return kvb_round_trip(store->codec, rows, d, n_rows, out, d, error);
     }
     memmove(out, rows, n_rows * (size_t)store->head_dim * sizeof *rows);
     return store->kind == KVB_SCHEME_EXACT ? KVB_OK : round_trip_baseline(store, out, n_rows, error);

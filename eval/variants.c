@@ -149,21 +149,12 @@ void kvb_comparison_free(kvb_comparison *comparison) {
     free(comparison);
 }
 
-size_t kvb_variants_scratch_bytes(const kvb_variants *variants, size_t n_rows) {
-    size_t most = 0;
-    for (int i = 1; i < variants->n; i++) {
-        size_t bytes = variants->at[i].store ? kvb_store_scratch_bytes(variants->at[i].store, n_rows) : 0;
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}
-
 kvb_status kvb_variant_round_trip(const kvb_variants *variants, int index, const float *rows, size_t n_rows, float *out,
-                                  void *scratch, kvb_error *error) {
+                                  kvb_error *error) {
     const kvb_variant *variant = &variants->at[index];
     size_t d = (size_t)variants->head_dim;
     if (variant->store)
-        return kvb_store_round_trip(variant->store, rows, n_rows, out, scratch, error);
+        return kvb_store_round_trip(variant->store, rows, n_rows, out, error);
     for (size_t r = 0; r < n_rows; r++) {
         if (variant->plain)
             kvb_plain_round_trip(variant->plain->centroids, variant->plain->levels, rows + r * d, d, out + r * d);

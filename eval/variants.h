@@ -43,9 +43,7 @@ KVB_CHECKED kvb_status kvb_comparison_make(const kvb_ab_config *config, int k_di
                                            kvb_error *error);
 void kvb_comparison_free(kvb_comparison *comparison);
 
-/* Scratch for kvb_variant_round_trip of any of these variants, up to n_rows rows. */
-size_t kvb_variants_scratch_bytes(const kvb_variants *variants, size_t n_rows);
 KVB_CHECKED kvb_status kvb_variant_round_trip(const kvb_variants *variants, int index, const float *rows, size_t n_rows,
-                                              float *out, void *scratch, kvb_error *error);
+                                              float *out, kvb_error *error);
 
 #endif

@@ -111,9 +111,11 @@ static inline void store_pairs(const vd *cosines, const vd *sines, size_t pairs,
 }
 #endif
 
+/* One step after another over a block of pairs: what waits for a logarithm and its root is then not in the way of the
+ * next pair. */
 static unsigned normals_group(generator *g, size_t n, float *const *out) {
     vu redraw = (vu){0};
-    vd cosines[PAIR_BLOCK], sines[PAIR_BLOCK];
+    vd radii[PAIR_BLOCK], angles[PAIR_BLOCK], cosines[PAIR_BLOCK], sines[PAIR_BLOCK];
     size_t pairs = (n + 1) / 2;
     for (size_t first = 0; first < pairs; first += PAIR_BLOCK) {
         size_t count = pairs - first < PAIR_BLOCK ? pairs - first : PAIR_BLOCK;
@@ -123,10 +125,17 @@ static unsigned normals_group(generator *g, size_t n, float *const *out) {
             vu u2 = output(g) >> 11;
             advance(g);
             redraw |= is_zero(u1);
-            vd radius = vd_sqrt(vd_log(to_double(u1) * 0x1p-53) * -2.0);
-            vd_sincos(to_double(u2) * (0x1p-53 * 6.283185307179586477), &sines[p], &cosines[p]);
-            cosines[p] *= radius;
-            sines[p] *= radius;
+            radii[p] = to_double(u1) * 0x1p-53;
+            angles[p] = to_double(u2) * (0x1p-53 * 6.283185307179586477);
+        }
+        for (size_t p = 0; p < count; p++)
+            radii[p] = vd_log(radii[p]) * -2.0;
+        for (size_t p = 0; p < count; p++)
+            radii[p] = vd_sqrt(radii[p]);
+        for (size_t p = 0; p < count; p++) {
+            vd_sincos(angles[p], &sines[p], &cosines[p]);
+            cosines[p] *= radii[p];
+            sines[p] *= radii[p];
         }
         size_t whole = 2 * (first + count) <= n ? count : count - 1;
         store_pairs(cosines, sines, whole, out, 2 * first);

@@ -39,7 +39,7 @@ fused() { # ARCHIVE
         /\t(vfn?m(add|sub)|fn?m(add|sub)|fml[as])/ {print object, name}'
 }
 # They would make the bits depend on the instruction set, so that only attention, which is held to a bound, has them.
-attention='[a-z0-9]+_(floats|keys|values|prefill[a-z_]*)\.c\.o'
+attention='[a-z0-9]+_((packed_)?floats|keys|values|prefill[a-z_]*)\.c\.o'
 has_none_fused() { # ARCHIVE EXCEPT
     complain "$1 contains fused multiply-adds" "$(fused "$build/$1" | grep -vE "^$2 " | sort | uniq -c)"
 }

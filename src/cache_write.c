@@ -34,6 +34,13 @@ static void round_row(const uint8_t *row, kvb_dtype dtype, kvb_dtype dense, int 
         memcpy(halves, row, (size_t)dim * sizeof *halves);
         return;
     }
+    if (dtype == KVB_F32 && dense == KVB_F16) { /* what compilers make vectors of */
+        const float *floats = (const void *)row;
+        for (int i = 0; i < dim; i++) {
+            halves[i] = kvb_float_to_half(floats[i]);
+        }
+        return;
+    }
     for (int i = 0; i < dim; i++) {
         float value = kvb_value_at(row + (size_t)i * kvb_dtype_bytes(dtype), dtype);
         halves[i] = dense == KVB_F16 ? kvb_float_to_half(value) : kvb_float_to_bfloat(value);

@@ -119,6 +119,10 @@ static int fill_buckets(kvb_codec_tables *tables, int n) {
 static void fill_quantizer(kvb_codec_tables *tables, const float *centroids) {
     int levels = tables->levels;
     memcpy(tables->centroids, centroids, (size_t)levels * sizeof *centroids);
+    tables->is_odd = 1;
+    for (int i = 0; i < levels; i++) {
+        tables->is_odd &= centroids[levels - 1 - i] == -centroids[i];
+    }
     for (int i = 0; i + 1 < levels; i++) {
         tables->midpoints[i] = 0.5f * (centroids[i] + centroids[i + 1]);
     }

@@ -1,6 +1,6 @@
-/* binary16 and bfloat16, inline: one definition for the public functions and for every kernel. Widening is masks
- * without branches so that compilers vectorize the loops around them, and without subnormal operands, so that they do
- * not depend on the processor's flush-to-zero mode. A NaN becomes a quiet NaN. */
+/* binary16 and bfloat16, inline: one definition for the public functions and for every kernel. Conversions are masks
+ * without branches so that compilers vectorize the loops around them, and widening has no subnormal operands, so that
+ * it does not depend on the processor's flush-to-zero mode. A NaN becomes a quiet NaN. */
 #ifndef KVB_HALF_H
 #define KVB_HALF_H
 
@@ -39,19 +39,16 @@ static inline float kvb_half_to_float(uint16_t half) {
 
 static inline uint16_t kvb_float_to_half(float value) {
     uint32_t bits = kvb_bits_of(value);
-    uint32_t magnitude = bits & 0x7fffffffu;
-    uint32_t sign = (bits >> 16) & 0x8000u;
-    uint32_t half;
-    if (magnitude > 0x7f800000u) {
-        half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
-    } else if (magnitude >= 0x477ff000u) { /* 65520 is halfway to 2^16 and rounds to the even side, Inf */
-        half = 0x7c00u;
-    } else if (magnitude < 0x38800000u) { /* below 2^-14: the addition rounds at the last bit of a subnormal half */
-        half = kvb_bits_of(kvb_float_of(magnitude) + 0.5f) - 0x3f000000u;
-    } else {
-        half = (magnitude - ((127u - 15u) << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
-    }
-    return (uint16_t)(half | sign);
+    int32_t magnitude = (int32_t)(bits & 0x7fffffffu);
+    uint32_t is_nan = 0u - (magnitude > 0x7f800000), is_subnormal = 0u - (magnitude < 0x38800000);
+    uint32_t is_large = 0u - (magnitude >= 0x477ff000); /* 65520 is halfway to 2^16 and rounds to the even side, Inf */
+    uint32_t m = (uint32_t)magnitude;
+    uint32_t nan = 0x7e00u | ((m >> 13) & 0x3ffu);
+    /* Below 2^-14 the addition rounds at the last bit of a subnormal half. */
+    uint32_t subnormal = kvb_bits_of(kvb_float_of(m & is_subnormal) + 0.5f) - 0x3f000000u;
+    uint32_t normal = (m - ((127u - 15u) << 23) + 0xfffu + ((m >> 13) & 1u)) >> 13;
+    uint32_t half = (normal & ~(is_large | is_subnormal)) | (subnormal & is_subnormal) | (0x7c00u & is_large);
+    return (uint16_t)(half | (nan & is_nan) | ((bits >> 16) & 0x8000u));
 }
 
 static inline float kvb_bfloat_to_float(uint16_t bfloat) {

@@ -41,6 +41,7 @@ typedef struct kvb_codec_tables {
     /* Quantization: midpoints[i] separates codes i and i+1; midpoints[levels-1] is +Inf, a sentinel. A value falls into
      * the bucket of kvb_bucket_of (codec_tables.h); most_in_bucket midpoints lie in the fullest. */
     float centroids[KVB_MAX_LEVELS];
+    int is_odd; /* centroids[levels-1-i] == -centroids[i]; the midpoint in the middle is then 0 */
     float midpoints[KVB_MAX_LEVELS];
     float bucket_origin;
     float buckets_per_unit;
@@ -91,6 +92,13 @@ typedef struct kvb_encode_job {
     size_t first_row;
     kvb_encode_stats *stats; /* never NULL */
 } kvb_encode_job;
+
+/* Rows to what decoding gives of them, without packing: of `encode`, `packed` and `first_row` are not used. */
+typedef struct kvb_round_trip_job {
+    kvb_encode_job encode;
+    float *out; /* row by row the input's own place, or apart from it */
+    size_t out_stride;
+} kvb_round_trip_job;
 
 typedef struct kvb_decode_job {
     const kvb_codec_tables *tables;

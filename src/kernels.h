@@ -14,6 +14,7 @@ struct kvb_backend {
     size_t (*check)(const kvb_check_job *job); /* index of the first illegal row, n_rows when there is none */
     void (*encode)(const kvb_encode_job *job);
     void (*decode)(const kvb_decode_job *job);
+    void (*round_trip)(const kvb_round_trip_job *job);
     void (*rotate)(const kvb_rotate_job *job);
     void (*unpack)(const kvb_unpack_job *job);
     size_t (*attend_scratch)(const kvb_attend_job *job); /* bytes, 0 when they overflow size_t; job->scratch is NULL */

@@ -138,6 +138,37 @@ kvb_status kvb_decode(const kvb_codec *codec, const kvb_packed *packed, size_t f
     return KVB_OK;
 }
 
+kvb_status kvb_round_trip(const kvb_codec *codec, const float *rows, size_t row_stride, size_t n_rows, float *out,
+                          size_t out_stride, kvb_error *error) {
+    if (!codec) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "codec is NULL");
+    }
+    if (n_rows == 0) {
+        return KVB_OK;
+    }
+    kvb_status status;
+    if ((status = check_rows(codec, "rows", rows, sizeof *rows, row_stride, n_rows, error)) ||
+        (status = check_rows(codec, "out", out, sizeof *out, out_stride, n_rows, error))) {
+        return status;
+    }
+    kvb_check_job check = {rows, KVB_F32, codec->spec.head_dim, row_stride, n_rows};
+    size_t illegal = codec->backend->check(&check);
+    if (illegal < n_rows) {
+        return report_illegal(&check, illegal, error);
+    }
+    kvb_encode_stats ignored = {0};
+    kvb_round_trip_job job = {.encode = {.tables = &codec->tables,
+                                         .rows = rows,
+                                         .dtype = KVB_F32,
+                                         .row_stride = row_stride,
+                                         .n_rows = n_rows,
+                                         .stats = &ignored},
+                              .out = out,
+                              .out_stride = out_stride};
+    codec->backend->round_trip(&job);
+    return KVB_OK;
+}
+
 void kvb_rotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows) {
     kvb_rotate_job job = {&codec->tables, rows, row_stride, n_rows, 0};
     codec->backend->rotate(&job);

@@ -22,7 +22,10 @@ typedef struct kvb_ggml_strides {
     size_t token, head;
 } kvb_ggml_strides;
 
-/* Is it attention on rows that lie like this? `result` is a FLASH_ATTN_EXT that was computed. */
+/* The relative L2 error of a FLASH_ATTN_EXT that was computed, against double precision on the rows that it read. */
+KVB_CHECKED kvb_status kvb_ggml_attention_error(const struct ggml_tensor *result, const kvb_ggml_strides *strides,
+                                                double *relative, kvb_error *error);
+/* Is it attention on rows that lie like this? */
 KVB_CHECKED kvb_status kvb_ggml_check_attention(const struct ggml_tensor *result, const kvb_ggml_strides *strides,
                                                 kvb_error *error);
 

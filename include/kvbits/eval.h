@@ -192,13 +192,11 @@ typedef struct kvb_store kvb_store; /* a scheme made ready to use */
 
 KVB_API KVB_CHECKED kvb_status kvb_store_create(const kvb_scheme *scheme, kvb_store **out, kvb_error *error);
 KVB_API void kvb_store_destroy(kvb_store *store);
-/* Bytes of scratch, aligned to 4, that kvb_store_round_trip needs for up to n_rows rows. */
-KVB_API size_t kvb_store_scratch_bytes(const kvb_store *store, size_t n_rows);
 /* What reading back gives: n_rows rows of head_dim floats, encoded and decoded (back in the input's domain). `out` may
- * be `rows`. Thread-safe with its own scratch. KVB_ERROR_NOT_FINITE for input that kvb_encode refuses, and where a
+ * be `rows`. Thread-safe. KVB_ERROR_NOT_FINITE for input that kvb_encode refuses, and where a
  * baseline's scale or zero point overflows binary16. */
 KVB_API KVB_CHECKED kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_t n_rows,
-                                                    float *out, void *scratch, kvb_error *error);
+                                                    float *out, kvb_error *error);
 
 /* ---- The A/B ---------------------------------------------------------------------------------------------------- */
 

@@ -1,12 +1,10 @@
 /* kvbits: dense packed KV-cache rows at 1-8 bits, bit-exact on every backend.
  *
- * The whole public API of libkvbits, read top to bottom: status, memory, parallel work, backends, codebooks, codec,
- * packed rows, pages, attention, cache, files.
- * docs/format.md specifies every byte; docs/math.md says why. A row is one head vector: one token of one KV head.
+ * The whole public API of libkvbits, read top to bottom. docs/format.md specifies every byte; docs/math.md says why. A
+ * row is one head vector: one token of one KV head.
  *
  *     kvb_codec_spec spec = kvb_codec_spec_default(128, 4);            // head_dim, bits
- *     kvb_codec *codec;
- *     if (kvb_codec_create(&spec, NULL, NULL, &codec, &error)) ...
+ *     kvb_codec *codec;  if (kvb_codec_create(&spec, NULL, NULL, &codec, &error)) ...
  *     void *block = malloc(kvb_codec_block_bytes(codec, n_rows));      // dense: bits * head_dim / 8 + scale per row
  *     kvb_packed packed = kvb_packed_view(codec, block, n_rows);
  *     kvb_encode(codec, rows, KVB_F32, 128, n_rows, &packed, 0, NULL, &error);
@@ -225,15 +223,17 @@ typedef enum kvb_domain {
 KVB_API KVB_CHECKED kvb_status kvb_decode(const kvb_codec *codec, const kvb_packed *packed, size_t first_row,
                                           size_t n_rows, kvb_domain domain, float *out, size_t row_stride,
                                           kvb_error *error);
+/* The same of rows that kvb_encode would write first, to the bit, without packing: to the input's domain. `out` is
+ * `rows` itself, with its stride, or does not overlap it. Errors as in both. */
+KVB_API KVB_CHECKED kvb_status kvb_round_trip(const kvb_codec *codec, const float *rows, size_t row_stride,
+                                              size_t n_rows, float *out, size_t out_stride, kvb_error *error);
 
 /* The codec's rotation (signs, then transform) and its inverse, in place on n_rows rows, row_stride values apart;
- * identity for NONE. Nothing is checked. For attention on rotated keys the queries are rotated too, and a sum of
- * rotated values is rotated back once. */
+ * identity for NONE. Nothing is checked. Rotated keys take rotated queries; a sum of rotated values is rotated back. */
 KVB_API void kvb_rotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
 KVB_API void kvb_unrotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
 
-/* Codes of one packed row, a byte each (head_dim of them), and its scale as a float: for inspection and tests. Nothing
- * is checked. */
+/* Codes of one packed row, a byte each (head_dim of them), and its scale as a float. Nothing is checked. */
 KVB_API void kvb_packed_row_codes(const kvb_codec *codec, const kvb_packed *packed, size_t row, uint8_t *codes,
                                   float *scale);
 

@@ -60,6 +60,14 @@ static int takes_halves(const kvb_attend_tile *tile, const kvb_attend_side *side
     return !is_packed && ops->dot_halves && tile->n_q * tile->group <= KVB_FEW_ROWS;
 }
 
+/* 1 when packed rows become floats as they are multiplied. */
+static int takes_packed(const kvb_attend_tile *tile, const kvb_attend_side *side, const kvb_token_run *run,
+                        const kvb_cpu_ops *ops) {
+    int is_packed = run->source == KVB_SOURCE_PAGE && side->tables;
+    return is_packed && side->tables->bits <= ops->packed_floats_bits && side->tables->fixed_is_exact &&
+           tile->n_q * tile->group <= KVB_FEW_ROWS;
+}
+
 /* The run's rows of one side as floats, side->dim apart: rotated when they lie packed in a page, else as they came. */
 static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int n, float *out,
                       const kvb_cpu_ops *ops) {
@@ -95,15 +103,18 @@ static int find_visible(const kvb_attend_tile *tile, int64_t first, int n, uint3
 static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_token_run *next,
                 const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
+    const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
     if (is_page && tile->k_is_fast) {
         kvb_packed_run keys = packed_run(&tile->k, run, n, next);
         ops->dot_packed(&keys, tile->fixed_q, tile->fixed_factors, n_rows, work->fixed, work->weights);
     } else if (takes_halves(tile, &tile->k, run, ops)) {
         kvb_half_run keys = half_run(&tile->k, run, n, next);
         ops->dot_halves(tile->q, n_rows, &keys, work->weights);
+    } else if (takes_packed(tile, &tile->k, run, ops)) {
+        kvb_packed_run keys = packed_run(&tile->k, run, n, next);
+        ops->dot_packed_floats(&keys, q, n_rows, work->fixed, work->weights);
     } else {
         read_rows(&tile->k, run, n, work->k, ops);
-        const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
         ops->dot_rows(q, n_rows, work->k, n, tile->k.dim, work->weights);
     }
 }
@@ -188,6 +199,12 @@ static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, co
             return;
         }
         ops->add_packed(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums, (size_t)tile->accumulator_dim);
+        return;
+    }
+    if (takes_packed(tile, side, run, ops)) {
+        kvb_packed_run values = packed_run(side, run, n, next);
+        ops->add_packed_floats(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums,
+                               (size_t)tile->accumulator_dim);
         return;
     }
     float *values = tile->v_is_k ? work->k : work->v;

@@ -30,6 +30,9 @@ static const kvb_cpu_ops ops = {
     .add_rows = kvb_avx2_add_rows,
     .dot_halves = kvb_avx2_dot_halves,
     .add_halves = kvb_avx2_add_halves,
+    .packed_floats_bits = 8,
+    .dot_packed_floats = kvb_avx2_dot_packed_floats,
+    .add_packed_floats = kvb_avx2_add_packed_floats,
     .fix_queries = kvb_avx2_fix_queries,
     .dot_packed = kvb_avx2_dot_packed,
     .add_packed = kvb_avx2_add_packed,
@@ -38,6 +41,7 @@ static const kvb_cpu_ops ops = {
 };
 
 #include "cpu/backend_table.h"
+KVB_CPU_JOBS_BY(ops, avx2)
 
-const kvb_backend kvb_backend_avx2 = {.name = "avx2", .supported = kvb_x86_has_avx2, KVB_CPU_JOBS};
+const kvb_backend kvb_backend_avx2 = {.name = "avx2", .supported = kvb_x86_has_avx2, KVB_CPU_JOBS(avx2)};
 #endif

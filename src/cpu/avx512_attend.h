@@ -1,5 +1,5 @@
 /* The steps of attention in AVX-512 with fused multiply-add, which encoding must not have: avx512_floats.c,
- * avx512_keys.c, avx512_values.c, avx512_prefill_*.c. */
+ * avx512_keys.c, avx512_values.c, avx512_packed_floats.c, avx512_prefill_*.c. */
 #ifndef KVB_CPU_AVX512_ATTEND_H
 #define KVB_CPU_AVX512_ATTEND_H
 
@@ -12,6 +12,10 @@ void kvb_avx512_add_rows(const float *weights, int n_rows, const float *values, 
 void kvb_avx512_dot_halves(const float *q, int n_rows, const kvb_half_run *keys, float *dots);
 void kvb_avx512_add_halves(const float *weights, int n_rows, const kvb_half_run *values, float *sums,
                            size_t sums_stride);
+
+void kvb_avx512_dot_packed_floats(const kvb_packed_run *keys, const float *q, int n_rows, void *scratch, float *dots);
+void kvb_avx512_add_packed_floats(const kvb_packed_run *values, int dim, const float *weights, int n_rows,
+                                  void *scratch, float *sums, size_t sums_stride);
 
 void kvb_avx512_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
 

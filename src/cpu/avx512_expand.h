@@ -31,14 +31,6 @@ INLINE void store_at(float *row, int n, int at, vf x) {
     }
 }
 
-/* The 16 lanes by halves (docs/format.md). */
-INLINE float fold_lanes(vf x) {
-    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
-}
-
 /* What a width needs of these. */
 typedef struct centroids {
     vf floats[2];
@@ -131,8 +123,8 @@ INLINE void project_codes(const kvb_codec_tables *tables, const float *row, cons
             squares = vf_add(squares, vf_mul(y, y));
         }
     }
-    *row_c = fold_lanes(rows);
-    *c_c = fold_lanes(squares);
+    *row_c = vf_fold(&rows);
+    *c_c = vf_fold(&squares);
 }
 
 #endif

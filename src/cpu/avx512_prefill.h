@@ -5,6 +5,7 @@
 
 #include "cpu/avx512_attend.h"
 #include "cpu/avx512_lanes.h"
+#include "cpu/each_width.h"
 #include "half.h"
 
 #include <string.h>
@@ -131,34 +132,6 @@ INLINE __m512i combine(const __m512i *chunks, int step, int bits, int field) {
     }
     return codes;
 }
-
-/* Runs DO(width) with the constant that `bits` is. */
-#define EACH_WIDTH(bits, DO)                                                                                           \
-    switch (bits) {                                                                                                    \
-    case 1:                                                                                                            \
-        DO(1);                                                                                                         \
-        break;                                                                                                         \
-    case 2:                                                                                                            \
-        DO(2);                                                                                                         \
-        break;                                                                                                         \
-    case 3:                                                                                                            \
-        DO(3);                                                                                                         \
-        break;                                                                                                         \
-    case 4:                                                                                                            \
-        DO(4);                                                                                                         \
-        break;                                                                                                         \
-    case 5:                                                                                                            \
-        DO(5);                                                                                                         \
-        break;                                                                                                         \
-    case 6:                                                                                                            \
-        DO(6);                                                                                                         \
-        break;                                                                                                         \
-    case 7:                                                                                                            \
-        DO(7);                                                                                                         \
-        break;                                                                                                         \
-    default:                                                                                                           \
-        DO(8);                                                                                                         \
-    }
 
 /* ---- Scales ---- */
 

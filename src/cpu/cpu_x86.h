@@ -7,8 +7,7 @@ int kvb_x86_has_avx2(void);
 /* That, and AVX-512 F, BW, DQ, VL and VNNI, and the system saves its registers. */
 int kvb_x86_has_avx512(void);
 
-/* AVX-512 VBMI, where kvb_x86_has_avx512: cheap enough to be asked inside a job, which CPUID is not (it leaves a
- * virtual machine). */
+/* AVX-512 VBMI, where kvb_x86_has_avx512. */
 static inline int kvb_x86_has_vbmi(void) {
     return __builtin_cpu_supports("avx512vbmi") != 0;
 }

@@ -2,9 +2,9 @@
 #ifndef KVB_CPU_EACH_WIDTH_H
 #define KVB_CPU_EACH_WIDTH_H
 
-/* Runs DO(bits) with the constant that tables->bits is. */
-#define LUT_EACH_WIDTH(DO)                                                                                             \
-    switch (tables->bits) {                                                                                            \
+/* Runs DO(width) with the constant that `bits` is. */
+#define EACH_WIDTH(bits, DO)                                                                                           \
+    switch (bits) {                                                                                                    \
     case 1:                                                                                                            \
         DO(1);                                                                                                         \
         break;                                                                                                         \
@@ -29,5 +29,8 @@
     default:                                                                                                           \
         DO(8);                                                                                                         \
     }
+
+/* Where a codec's tables are at hand. */
+#define LUT_EACH_WIDTH(DO) EACH_WIDTH(tables->bits, DO)
 
 #endif

@@ -28,6 +28,28 @@ static inline __attribute__((always_inline)) vcodes vcodes_shift(vcodes bytes, i
     return up ? _mm256_slli_epi16(bytes, up) : bytes;
 }
 
+/* Each eight bytes by a number of bits of their own; what crosses from byte to byte is up to the caller. */
+static inline vcodes vcodes_shifts(const uint8_t down[4]) {
+    return _mm256_setr_epi64x(down[0], down[1], down[2], down[3]);
+}
+
+static inline vcodes vcodes_down(vcodes bytes, vcodes shifts) {
+    return _mm256_srlv_epi64(bytes, shifts);
+}
+
+static inline vcodes vcodes_load_twice(const uint8_t *from) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)from));
+}
+
+static inline vcodes vcodes_load_pieces(const uint8_t *const from[4], size_t at) {
+    __m128i both[2];
+    for (int i = 0; i < 2; i++) {
+        __m128i low = _mm_loadl_epi64((const __m128i *)(from[2 * i] + at));
+        both[i] = _mm_unpacklo_epi64(low, _mm_loadl_epi64((const __m128i *)(from[2 * i + 1] + at)));
+    }
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(both[0]), both[1], 1);
+}
+
 static inline void vcodes_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES],
                                  uint8_t *codes) {
     kvb_avx2_unpack(tables, planes, codes);
@@ -87,6 +109,26 @@ static inline __attribute__((always_inline)) void vwords_read_pair(const lut *l,
 static inline int lut_pair_word(int i, int is_odd, int *word) {
     *word = (i / 16 * 4 + i % 4) * 2 + is_odd;
     return i % 16 / 4;
+}
+
+/* The words of even or odd places as floats, 2^16 times as large. */
+#define VWORDS_WORTH 0x1p-16f
+
+static inline __attribute__((always_inline)) vf vwords_float(vwords x, int is_odd) {
+    return _mm256_cvtepi32_ps(is_odd ? _mm256_and_si256(x, _mm256_set1_epi32(-65536)) : _mm256_slli_epi32(x, 16));
+}
+
+/* Half a block of floats, from the order of coordinates to that of vwords_float(lut_read) and back. */
+static inline void vwords_order(vf x[2]) {
+    vf low = _mm256_permute2f128_ps(x[0], x[1], 0x20), high = _mm256_permute2f128_ps(x[0], x[1], 0x31);
+    x[0] = _mm256_shuffle_ps(low, high, 0x88);
+    x[1] = _mm256_shuffle_ps(low, high, 0xdd);
+}
+
+static inline void vwords_reorder(vf x[2]) {
+    vf low = _mm256_unpacklo_ps(x[0], x[1]), high = _mm256_unpackhi_ps(x[0], x[1]);
+    x[0] = _mm256_permute2f128_ps(low, high, 0x20);
+    x[1] = _mm256_permute2f128_ps(low, high, 0x31);
 }
 
 /* ---- Sums ---- */

@@ -8,7 +8,7 @@
 
 /* Blocks whose products are summed as integers: so few that 16 bits are the limit of a query's precision, and not these
  * sums. */
-enum { span = 4, tokens_at_once = 2, words = LUT_CODES / 2 };
+enum { span = 4, tokens_at_once = 2 };
 
 /* ---- Queries ---- */
 
@@ -19,7 +19,7 @@ static float measure_query(const kvb_codec_tables *keys, const float *q, float *
     for (int first = 0; first < n; first += span) {
         vf sums = vf_all(0.0f);
         for (int block = first; block < first + span && block < n; block++) {
-            const float *at = q + block_at(dim, keys->bits, block);
+            const float *at = q + block * LUT_CODES;
             for (int i = 0; i < LUT_CODES; i += lanes) {
                 largest = vf_max(vf_abs(vf_load(at + i)), largest);
             }
@@ -47,7 +47,7 @@ static void fix_query(const kvb_codec_tables *keys, const float *q, int16_t *fix
     for (int block = 0; block < n_blocks(keys->head_dim); block++) {
         vf x[4];
         for (int i = 0; i < 4; i++) {
-            x[i] = vf_load(q + block_at(keys->head_dim, keys->bits, block) + i * lanes);
+            x[i] = vf_load(q + block * LUT_CODES + i * lanes);
             x[i] = vf_mul(vf_mul(x[i], raises), scales);
         }
         vwords_round(fixed + block * LUT_CODES, x);
@@ -64,100 +64,7 @@ void KVB_STEP(fix_queries)(const kvb_codec_tables *keys, const float *q, int n_r
     }
 }
 
-/* ---- Few rows: look up and multiply at once ---- */
-
-/* Lane sums of one key with n_rows queries; n_rows is a constant. */
-INLINE void dot_codes(const lut *l, int bits, const uint8_t *const *planes, int dim, const int16_t *q, int n_rows,
-                      vf *sums) {
-    int n = n_blocks(dim), direct = is_direct(dim, bits), step = fields(bits) > span ? fields(bits) : span;
-    size_t stride = KVB_FIXED_DIM(dim);
-    vsums s[rows_at_once];
-    for (int r = 0; r < n_rows; r++) {
-        sums[r * lanes] = vf_all(0.0f);
-        s[r] = vsums_zero();
-    }
-    for (int first = 0; first < n; first += step) {
-#pragma GCC unroll 8
-        for (int k = 0; k < step; k++) {
-            vwords low, high;
-            if (first + k >= n) {
-                break;
-            }
-            lut_read(l, bits, read_block(planes, dim, bits, k % fields(bits), first + k, direct), &low, &high);
-            for (int r = 0; r < n_rows; r++) {
-                const vwords *at = (const vwords *)(q + (size_t)r * stride + (first + k) * LUT_CODES);
-                s[r] = vsums_add_block(s[r], low, at[0], high, at[1]);
-            }
-            if (k % span == span - 1) {
-                for (int r = 0; r < n_rows; r++) {
-                    sums[r * lanes] = vf_add(sums[r * lanes], vsums_floats(s[r]));
-                    s[r] = vsums_zero();
-                }
-            }
-        }
-    }
-    for (int r = 0; r < n_rows && n % span != 0; r++) {
-        sums[r * lanes] = vf_add(sums[r * lanes], vsums_floats(s[r]));
-    }
-}
-
-/* Sums of lanes, of `lanes` tokens for each row, times what they are worth. */
-INLINE void store_dots(const vf *sums, const float *factors, int n_rows, const float *scales, float *dots) {
-    for (int r = 0; r < n_rows; r++) {
-        float *out = dots + r * KVB_TILE_TOKENS;
-        vf_store_sums(out, sums + r * lanes);
-        vf_store(out, vf_mul(vf_load(out), vf_mul(vf_all(factors[r]), vf_load(scales))));
-    }
-}
-
-INLINE void dot_few(const kvb_packed_run *run, int bits, const int16_t *q, const float *factors, int n_rows,
-                    const float *scales, uint8_t *codes, float *dots) {
-    lut l = lut_open(run->tables, bits);
-    vf sums[rows_at_once * lanes];
-    for (int first = 0; first < run->n_rows; first += lanes) {
-        for (int t = 0; t < lanes; t++) {
-            const uint8_t *planes[KVB_MAX_PLANES];
-            int token = first + t < run->n_rows ? first + t : run->n_rows - 1;
-            open_row(run, bits, token, codes, planes);
-            dot_codes(&l, bits, planes, run->tables->head_dim, q, n_rows, &sums[t]);
-        }
-        store_dots(sums, factors, n_rows, scales + first, dots + first);
-    }
-}
-
-/* ---- Many rows: look up once, then multiply ---- */
-
-/* Rows of KVB_FIXED_DIM words in the order of blocks; behind the last coordinate lies anything, which the query's zeros
- * meet. */
-INLINE void fix_keys(const kvb_packed_run *run, int bits, int16_t *out, uint8_t *codes) {
-    int dim = run->tables->head_dim, n = n_blocks(dim), step = fields(bits), direct = is_direct(dim, bits);
-    lut l = lut_open(run->tables, bits);
-    for (int row = 0; row < run->n_rows; row++, out += KVB_FIXED_DIM(dim)) {
-        const uint8_t *planes[KVB_MAX_PLANES];
-        open_row(run, bits, row, codes, planes);
-        for (int first = 0; first < n; first += step) {
-            for (int field = 0; field < step && first + field < n; field++) {
-                vwords *to = (vwords *)(out + (first + field) * LUT_CODES);
-                lut_read(&l, bits, read_block(planes, dim, bits, field, first + field, direct), to, to + 1);
-            }
-        }
-    }
-}
-
-/* Codebooks that lut_read does not serve: word by word. */
-static void fix_keys_slowly(const kvb_packed_run *run, int16_t *out, uint8_t *codes) {
-    const kvb_codec_tables *tables = run->tables;
-    int dim = tables->head_dim;
-    for (int row = 0; row < run->n_rows; row++, out += KVB_FIXED_DIM(dim)) {
-        unpack_row(run, row, codes);
-        for (int block = 0; block < n_blocks(dim); block++) {
-            const uint8_t *from = codes + block_at(dim, tables->bits, block);
-            for (int i = 0; i < LUT_CODES; i++) {
-                out[block * LUT_CODES + lut_word(i)] = tables->fixed[from[i]];
-            }
-        }
-    }
-}
+/* ---- Dots ---- */
 
 /* Adds the lane sums over n vectors of n_rows x n_tokens dots; counts are constants. */
 INLINE void dot_span(const int16_t *q, int n_rows, const int16_t *k, int n_tokens, size_t stride, int n, vf *sums) {
@@ -169,6 +76,7 @@ INLINE void dot_span(const int16_t *q, int n_rows, const int16_t *k, int n_token
     }
     for (int i = 0; i < n; i++) {
         vwords keys[tokens_at_once];
+        KEEP_ORDER;
         for (int t = 0; t < n_tokens; t++) {
             keys[t] = ((const vwords *)(k + (size_t)t * stride))[i];
         }
@@ -196,18 +104,28 @@ INLINE void dot_block(const int16_t *q, int n_rows, const int16_t *k, int n_toke
         }
     }
     for (; i + span_words <= dim; i += span_words) {
-        dot_span(q + i, n_rows, k + i, n_tokens, stride, span_words / words, sums);
+        dot_span(q + i, n_rows, k + i, n_tokens, stride, span_words / block_words, sums);
     }
     if (i < dim) {
-        dot_span(q + i, n_rows, k + i, n_tokens, stride, (int)(dim - i) / words, sums);
+        dot_span(q + i, n_rows, k + i, n_tokens, stride, (int)(dim - i) / block_words, sums);
+    }
+}
+
+/* Sums of lanes, of `lanes` tokens for each row, times what they are worth. */
+INLINE void store_dots(const vf *sums, const float *factors, int n_rows, const float *scales, float *dots) {
+    for (int r = 0; r < n_rows; r++) {
+        float *out = dots + r * KVB_TILE_TOKENS;
+        vf_store_sums(out, sums + r * lanes);
+        vf_store(out, vf_mul(vf_load(out), vf_mul(vf_all(factors[r]), vf_load(scales))));
     }
 }
 
 /* All tokens in steps of `lanes`: dots behind the last token are of whatever lies there. */
 INLINE void dot_tile(const int16_t *q, const float *factors, int n_rows, const int16_t *k, int n_tokens, size_t dim,
-                     const float *scales, float *dots) {
+                     const float *scales, const kvb_packed_run *fetched, float *dots) {
     for (int first = 0; first < n_tokens; first += lanes) {
         vf sums[rows_at_once][lanes];
+        fetch_share(fetched, first / lanes, KVB_TILE_TOKENS / lanes);
         for (int t = 0; t < lanes; t += tokens_at_once) {
             dot_block(q, n_rows, k + (size_t)(first + t) * KVB_FIXED_DIM(dim), tokens_at_once, dim, &sums[0][t]);
         }
@@ -215,70 +133,111 @@ INLINE void dot_tile(const int16_t *q, const float *factors, int n_rows, const i
     }
 }
 
-INLINE void read_keys(const kvb_packed_run *run, int16_t *out, uint8_t *codes) {
-    const kvb_codec_tables *tables = run->tables;
-    if (!lut_is_possible(tables)) {
-        fix_keys_slowly(run, out, codes);
-        return;
-    }
-#define FIX(bits) fix_keys(run, bits, out, codes)
-    LUT_EACH_WIDTH(FIX)
-#undef FIX
-}
+/* ---- A few rows: look up and multiply at once ---- */
 
-static void dot_many(const kvb_packed_run *run, const int16_t *q, const float *factors, int n_rows, const float *scales,
-                     void *scratch, uint8_t *codes, float *dots) {
-    size_t dim = (size_t)n_blocks(run->tables->head_dim) * LUT_CODES, stride = KVB_FIXED_DIM(dim);
-    int16_t *fixed = scratch;
-    read_keys(run, fixed, codes);
-    for (; n_rows > 0; n_rows -= rows_at_once) {
-        switch (n_rows) {
-        case 1:
-            dot_tile(q, factors, 1, fixed, run->n_rows, dim, scales, dots);
-            break;
-        case 2:
-            dot_tile(q, factors, 2, fixed, run->n_rows, dim, scales, dots);
-            break;
-        case 3:
-            dot_tile(q, factors, 3, fixed, run->n_rows, dim, scales, dots);
-            break;
-        default:
-            dot_tile(q, factors, rows_at_once, fixed, run->n_rows, dim, scales, dots);
+/* Lane sums of one key with n_rows queries; n_rows is a constant. */
+INLINE void dot_codes(const lut *l, int bits, block_kind kind, const block_parts *blocks, int n, size_t row,
+                      const int16_t *q, size_t stride, int n_rows, vf *sums) {
+    for (int r = 0; r < n_rows; r++) {
+        sums[r * lanes] = vf_all(0.0f);
+    }
+    for (int first = 0; first < n; first += span) {
+        vsums s[rows_at_once];
+        for (int r = 0; r < n_rows; r++) {
+            s[r] = vsums_zero();
         }
-        q += rows_at_once * stride;
-        factors += rows_at_once;
-        dots += rows_at_once * KVB_TILE_TOKENS;
+        for (int block = first; block < first + span && block < n; block++) {
+            vwords low, high;
+            KEEP_ORDER;
+            lut_read(l, bits, read_codes(blocks[block], bits, row, kind), &low, &high);
+            for (int r = 0; r < n_rows; r++) {
+                const vwords *at = (const vwords *)(q + (size_t)r * stride + block * LUT_CODES);
+                s[r] = vsums_add_block(s[r], low, at[0], high, at[1]);
+            }
+        }
+        for (int r = 0; r < n_rows; r++) {
+            sums[r * lanes] = vf_add(sums[r * lanes], vsums_floats(s[r]));
+        }
     }
 }
 
-/* n_rows is a constant. */
-INLINE void dot_few_of(const kvb_packed_run *run, const int16_t *q, const float *factors, int n_rows,
-                       const float *scales, uint8_t *codes, float *dots) {
-    const kvb_codec_tables *tables = run->tables;
-#define DOT(bits) dot_few(run, bits, q, factors, n_rows, scales, codes, dots)
-    LUT_EACH_WIDTH(DOT)
-#undef DOT
+INLINE void dot_few_rows(const kvb_packed_run *run, int bits, block_kind kind, const uint8_t *codes, const int16_t *q,
+                         const float *factors, int n_rows, const float *scales, float *dots) {
+    lut l = lut_open(run->tables, bits);
+    int dim = run->tables->head_dim;
+    block_parts blocks[KVB_MAX_HEAD_DIM / LUT_CODES];
+    plane_walk walks[KVB_MAX_PLANES];
+    open_walks(run, bits, kind, codes, walks);
+    for (int block = 0; block < n_blocks(dim); block++) {
+        for (int p = 0; p < n_parts(bits, kind); p++) {
+            next_block(&walks[p], dim, block, kind, &blocks[block][p]);
+        }
+    }
+    for (int first = 0; first < run->n_rows; first += lanes) {
+        vf sums[rows_at_once * lanes];
+        fetch_share(run, first / lanes, KVB_TILE_TOKENS / lanes);
+        for (int t = 0; t < lanes; t++) {
+            int row = first + t < run->n_rows ? first + t : run->n_rows - 1;
+            dot_codes(&l, bits, kind, blocks, n_blocks(dim), (size_t)row, q, KVB_FIXED_DIM(dim), n_rows, &sums[t]);
+        }
+        store_dots(sums, factors, n_rows, scales + first, dots + first);
+    }
+}
+
+/* Up to 4 bits: tables of more entries leave no room for the sums. */
+#define DOT(bits, kind, n_rows)                                                                                        \
+    static void dot_##bits##_##kind##_##n_rows(const kvb_packed_run *run, const uint8_t *codes, const int16_t *q,      \
+                                               const float *factors, const float *scales, float *dots) {               \
+        dot_few_rows(run, bits, kind, codes, q, factors, n_rows, scales, dots);                                        \
+    }
+#define DOT_KIND(bits, kind) DOT(bits, kind, 1) DOT(bits, kind, 2) DOT(bits, kind, 3) DOT(bits, kind, 4)
+#define DOT_BITS(bits) DOT_KIND(bits, WHOLE) DOT_KIND(bits, IN_PIECES) DOT_KIND(bits, AS_BYTES)
+DOT_BITS(1)
+DOT_BITS(2)
+DOT_BITS(3)
+DOT_BITS(4)
+
+#define OF_KIND(bits, kind)                                                                                            \
+    { dot_##bits##_##kind##_1, dot_##bits##_##kind##_2, dot_##bits##_##kind##_3, dot_##bits##_##kind##_4 }
+#define OF_BITS(bits)                                                                                                  \
+    { OF_KIND(bits, WHOLE), OF_KIND(bits, IN_PIECES), OF_KIND(bits, AS_BYTES) }
+typedef void few_dots(const kvb_packed_run *run, const uint8_t *codes, const int16_t *q, const float *factors,
+                      const float *scales, float *dots);
+static few_dots *const dots_of_few[4][3][rows_at_once] = {OF_BITS(1), OF_BITS(2), OF_BITS(3), OF_BITS(4)};
+
+static void dot_few(const kvb_packed_run *run, const int16_t *q, const float *factors, int n_rows, const float *scales,
+                    uint8_t *codes, float *dots) {
+    block_kind kind = prepare_rows(run, codes);
+    dots_of_few[run->tables->bits - 1][kind][n_rows - 1](run, codes, q, factors, scales, dots);
 }
 
 void KVB_STEP(dot_packed)(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
                           float *dots) {
-    uint8_t *codes = (uint8_t *)scratch + KVB_TILE_TOKENS * KVB_FIXED_DIM(keys->tables->head_dim) * sizeof(int16_t);
+    size_t dim = (size_t)n_blocks(keys->tables->head_dim) * LUT_CODES, stride = KVB_FIXED_DIM(dim);
     float scales[KVB_TILE_TOKENS];
     read_scales(keys, scales);
-    switch (lut_is_possible(keys->tables) ? n_rows : 0) {
-    case 1:
-        dot_few_of(keys, q, factors, 1, scales, codes, dots);
-        break;
-    case 2:
-        dot_few_of(keys, q, factors, 2, scales, codes, dots);
-        break;
-    case 3:
-        dot_few_of(keys, q, factors, 3, scales, codes, dots);
-        break;
-    case 4:
-        dot_few_of(keys, q, factors, 4, scales, codes, dots);
-        break;
-    default:
-        dot_many(keys, q, factors, n_rows, scales, scratch, codes, dots);
+    if (keys->tables->bits <= 4 && n_rows <= rows_at_once) {
+        dot_few(keys, q, factors, n_rows, scales, codes_of(keys, scratch), dots);
+        return;
+    }
+    const int16_t *words = read_words(keys, keys->tables->head_dim, scratch);
+    const kvb_packed_run *fetched = keys;
+    for (; n_rows > 0; n_rows -= rows_at_once, fetched = NULL) {
+        switch (n_rows) {
+        case 1:
+            dot_tile(q, factors, 1, words, keys->n_rows, dim, scales, fetched, dots);
+            break;
+        case 2:
+            dot_tile(q, factors, 2, words, keys->n_rows, dim, scales, fetched, dots);
+            break;
+        case 3:
+            dot_tile(q, factors, 3, words, keys->n_rows, dim, scales, fetched, dots);
+            break;
+        default:
+            dot_tile(q, factors, rows_at_once, words, keys->n_rows, dim, scales, fetched, dots);
+        }
+        q += rows_at_once * stride;
+        factors += rows_at_once;
+        dots += rows_at_once * KVB_TILE_TOKENS;
     }
 }

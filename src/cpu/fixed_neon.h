@@ -26,6 +26,24 @@ static inline __attribute__((always_inline)) vcodes vcodes_shift(vcodes bytes, i
     return up ? vshlq_u8(bytes, vdupq_n_s8((int8_t)up)) : bytes;
 }
 
+/* Each eight bytes by a number of bits of their own; what crosses from byte to byte is up to the caller. */
+static inline vcodes vcodes_shifts(const uint8_t down[2]) {
+    return vreinterpretq_u8_s64(vcombine_s64(vcreate_s64((uint64_t)-down[0]), vcreate_s64((uint64_t)-down[1])));
+}
+
+static inline vcodes vcodes_down(vcodes bytes, vcodes shifts) {
+    return vreinterpretq_u8_u64(vshlq_u64(vreinterpretq_u64_u8(bytes), vreinterpretq_s64_u8(shifts)));
+}
+
+static inline vcodes vcodes_load_twice(const uint8_t *from) {
+    uint8x8_t once = vld1_u8(from);
+    return vcombine_u8(once, once);
+}
+
+static inline vcodes vcodes_load_pieces(const uint8_t *const from[2], size_t at) {
+    return vcombine_u8(vld1_u8(from[0] + at), vld1_u8(from[1] + at));
+}
+
 static inline void vcodes_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES],
                                  uint8_t *codes) {
     kvb_scalar_unpack(tables, planes, codes);
@@ -77,6 +95,22 @@ static inline __attribute__((always_inline)) void vwords_read_pair(const lut *l,
 static inline int lut_pair_word(int i, int is_odd, int *word) {
     *word = i % 8;
     return i / 8 * 2 + is_odd;
+}
+
+/* The words of the lower or upper half as floats. */
+#define VWORDS_WORTH 1.0f
+
+static inline vf vwords_float(vwords x, int is_upper) {
+    return vcvtq_f32_s32(is_upper ? vmovl_high_s16(x) : vmovl_s16(vget_low_s16(x)));
+}
+
+/* Half a block of floats, from the order of coordinates to that of vwords_float(lut_read) and back: the same. */
+static inline void vwords_order(vf x[2]) {
+    (void)x;
+}
+
+static inline void vwords_reorder(vf x[2]) {
+    (void)x;
 }
 
 /* ---- Sums ---- */

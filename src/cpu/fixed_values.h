@@ -1,54 +1,11 @@
 /* Weighted sums of packed values in fixed point: weights times scales become 16-bit integers, scaled so that
  * their sum over the tile times the largest centroid stays below 2^31; products are summed over pairs of tokens, and
  * tiles in floats. */
+#define WORDS_IN_PAIRS
 #include "cpu/fixed_codes.h"
 #include "cpu/step.h"
 
 #include <math.h>
-
-enum { pairs = KVB_TILE_TOKENS / 2 };
-
-/* Four vectors of words for every block and pair of rows (vwords_read_pair): vector 4b + k of pair p is at
- * (4b + k) * pairs + p. */
-INLINE void fix_values(const kvb_packed_run *run, int bits, vwords *out, uint8_t *codes) {
-    int dim = run->tables->head_dim, n = n_blocks(dim), step = fields(bits), direct = is_direct(dim, bits);
-    lut l = lut_open(run->tables, bits);
-    for (int row = 0; row < run->n_rows; row += 2) {
-        const uint8_t *even[KVB_MAX_PLANES], *odd[KVB_MAX_PLANES];
-        open_row(run, bits, row, codes, even);
-        /* Behind the last row its like, with weight 0. */
-        open_row(run, bits, row + 1 < run->n_rows ? row + 1 : row, codes + KVB_MAX_HEAD_DIM, odd);
-        for (int first = 0; first < n; first += step) {
-            for (int field = 0; field < step && first + field < n; field++) {
-                int block = block_at(dim, bits, first + field) / LUT_CODES;
-                vwords_read_pair(&l, bits, read_block(even, dim, bits, field, first + field, direct),
-                                 read_block(odd, dim, bits, field, first + field, direct),
-                                 out + (size_t)block * 4 * pairs + row / 2, pairs);
-            }
-        }
-    }
-}
-
-static void fix_values_slowly(const kvb_packed_run *run, int dim, int16_t *out, uint8_t *codes) {
-    for (int row = 0; row < run->n_rows + run->n_rows % 2; row++) {
-        unpack_row(run, row < run->n_rows ? row : row - 1, codes);
-        for (int i = 0; i < dim; i++) {
-            int word, vector = i / LUT_CODES * 4 + lut_pair_word(i % LUT_CODES, row % 2, &word);
-            out[(vector * pairs + row / 2) * (LUT_CODES / 2) + word] = run->tables->fixed[codes[i]];
-        }
-    }
-}
-
-static void read_values(const kvb_packed_run *run, int dim, void *out, uint8_t *codes) {
-    const kvb_codec_tables *tables = run->tables;
-    if (!lut_is_possible(tables)) {
-        fix_values_slowly(run, dim, out, codes);
-        return;
-    }
-#define FIX(bits) fix_values(run, bits, out, codes)
-    LUT_EACH_WIDTH(FIX)
-#undef FIX
-}
 
 /* Weights times scales as integers, and what one is worth; returns 0 when all are 0. */
 static int fix_weights(const float *weights, const float *scales, const kvb_codec_tables *tables, int16_t *fixed,
@@ -90,7 +47,7 @@ INLINE void add_block(const int16_t *weights, const float *worth, int n_rows, co
         s[r][0] = s[r][1] = vsums_zero();
     }
     for (int p = 0; p < n_pairs; p++) {
-        vwords first = values[p], second = values[pairs + p];
+        vwords first = values[p], second = values[run_pairs + p];
         for (int r = 0; r < n_rows; r++) {
             vsums_add_pair(s[r], weights + r * KVB_TILE_TOKENS + 2 * p, first, second);
         }
@@ -106,52 +63,51 @@ INLINE void add_block(const int16_t *weights, const float *worth, int n_rows, co
 }
 
 INLINE void add_tile(const int16_t *weights, const float *worth, int n_rows, const vwords *values, int n_pairs, int dim,
-                     float *sums, size_t sums_stride) {
+                     const kvb_packed_run *fetched, float *sums, size_t sums_stride) {
     for (int block = 0; block < dim; block += LUT_CODES) {
+        fetch_share(fetched, block / LUT_CODES, n_blocks(dim));
         for (int half = 0; half < 2 && block + 8 * half < dim; half++) {
-            add_block(weights, worth, n_rows, values + (size_t)(block / LUT_CODES * 4 + 2 * half) * pairs, n_pairs,
+            add_block(weights, worth, n_rows, values + (size_t)(block / LUT_CODES * 4 + 2 * half) * run_pairs, n_pairs,
                       sums + block + 8 * half, sums_stride, block + 8 * half + VSUMS_APART < dim);
         }
     }
 }
 
 /* Up to rows_at_once rows; those without any weight come with weights 0. */
-static void add_rows(const float *weights, const float *scales, const kvb_packed_run *run, int n_rows,
-                     const vwords *values, int dim, float *sums, size_t sums_stride) {
+static void add_rows(const float *weights, const float *scales, const kvb_codec_tables *tables, int n_rows,
+                     const vwords *values, int n_pairs, int dim, const kvb_packed_run *fetched, float *sums,
+                     size_t sums_stride) {
     _Alignas(32) int16_t fixed[rows_at_once * KVB_TILE_TOKENS];
     float worth[rows_at_once];
     for (int r = 0; r < n_rows; r++) {
-        if (!fix_weights(weights + r * KVB_TILE_TOKENS, scales, run->tables, fixed + r * KVB_TILE_TOKENS, &worth[r])) {
+        if (!fix_weights(weights + r * KVB_TILE_TOKENS, scales, tables, fixed + r * KVB_TILE_TOKENS, &worth[r])) {
             memset(fixed + r * KVB_TILE_TOKENS, 0, KVB_TILE_TOKENS * sizeof *fixed);
             worth[r] = 0.0f;
         }
     }
-    int n_pairs = (run->n_rows + 1) / 2;
     switch (n_rows) {
     case 1:
-        add_tile(fixed, worth, 1, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 1, values, n_pairs, dim, fetched, sums, sums_stride);
         break;
     case 2:
-        add_tile(fixed, worth, 2, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 2, values, n_pairs, dim, fetched, sums, sums_stride);
         break;
     case 3:
-        add_tile(fixed, worth, 3, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 3, values, n_pairs, dim, fetched, sums, sums_stride);
         break;
     default:
-        add_tile(fixed, worth, 4, values, n_pairs, dim, sums, sums_stride);
+        add_tile(fixed, worth, 4, values, n_pairs, dim, fetched, sums, sums_stride);
     }
 }
 
 void KVB_STEP(add_packed)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
                           float *sums, size_t sums_stride) {
-    vwords *fixed = scratch;
-    uint8_t *codes = (uint8_t *)scratch + KVB_TILE_TOKENS * KVB_FIXED_DIM(values->tables->head_dim) * sizeof(int16_t);
-    read_values(values, dim, fixed, codes);
+    const vwords *words = read_words(values, dim, scratch);
     float scales[KVB_TILE_TOKENS];
     read_scales(values, scales);
     for (int r = 0; r < n_rows; r += rows_at_once) {
         int n = n_rows - r < rows_at_once ? n_rows - r : rows_at_once;
-        add_rows(weights + r * KVB_TILE_TOKENS, scales, values, n, fixed, dim, sums + (size_t)r * sums_stride,
-                 sums_stride);
+        add_rows(weights + r * KVB_TILE_TOKENS, scales, values->tables, n, words, (values->n_rows + 1) / 2, dim,
+                 r == 0 ? values : NULL, sums + (size_t)r * sums_stride, sums_stride);
     }
 }

@@ -25,6 +25,9 @@ static const kvb_cpu_ops ops = {
     .dot_rows = kvb_neon_dot_rows,
     .weigh = kvb_neon_weigh,
     .add_rows = kvb_neon_add_rows,
+    .packed_floats_bits = 8,
+    .dot_packed_floats = kvb_neon_dot_packed_floats,
+    .add_packed_floats = kvb_neon_add_packed_floats,
     .fix_queries = kvb_neon_fix_queries,
     .dot_packed = kvb_neon_dot_packed,
     .add_packed = kvb_neon_add_packed,
@@ -33,6 +36,7 @@ static const kvb_cpu_ops ops = {
 };
 
 #include "cpu/backend_table.h"
+KVB_CPU_JOBS_BY(ops, neon)
 
-const kvb_backend kvb_backend_neon = {.name = "neon", .supported = NULL, KVB_CPU_JOBS};
+const kvb_backend kvb_backend_neon = {.name = "neon", .supported = NULL, KVB_CPU_JOBS(neon)};
 #endif

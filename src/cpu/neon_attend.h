@@ -14,5 +14,8 @@ void kvb_neon_dot_packed(const kvb_packed_run *keys, const int16_t *q, const flo
                          float *dots);
 void kvb_neon_add_packed(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
                          float *sums, size_t sums_stride);
+void kvb_neon_dot_packed_floats(const kvb_packed_run *keys, const float *q, int n_rows, void *scratch, float *dots);
+void kvb_neon_add_packed_floats(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
+                                float *sums, size_t sums_stride);
 
 #endif

@@ -73,6 +73,12 @@ typedef struct kvb_cpu_ops {
     /* Both on rows of halves, for up to KVB_FEW_ROWS query rows; NULL where an instruction set has none. */
     void (*dot_halves)(const float *q, int n_rows, const kvb_half_run *keys, float *dots);
     void (*add_halves)(const float *weights, int n_rows, const kvb_half_run *values, float *sums, size_t sums_stride);
+    /* Both on packed rows of up to packed_floats_bits, 0 where an instruction set has none, for up to KVB_FEW_ROWS
+     * query rows and codebooks whose fixed_is_exact. A weight of 0 adds nothing, whatever the row's scale. */
+    int packed_floats_bits;
+    void (*dot_packed_floats)(const kvb_packed_run *keys, const float *q, int n_rows, void *scratch, float *dots);
+    void (*add_packed_floats)(const kvb_packed_run *values, int dim, const float *weights, int n_rows, void *scratch,
+                              float *sums, size_t sums_stride);
     /* Attention on packed rows in fixed point; all NULL where an instruction set has none. Queries as integers, padded
      * to KVB_FIXED_DIM(dim) each in an order of the instruction set's own, and what an integer is worth. */
     void (*fix_queries)(const kvb_codec_tables *keys, const float *q, int n_rows, int16_t *fixed, float *factors);
@@ -95,6 +101,7 @@ typedef struct kvb_cpu_ops {
 size_t kvb_cpu_check(const kvb_check_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_decode(const kvb_decode_job *job, const kvb_cpu_ops *ops);
+void kvb_cpu_round_trip(const kvb_round_trip_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_rotate(const kvb_rotate_job *job, const kvb_cpu_ops *ops);
 void kvb_cpu_unpack(const kvb_unpack_job *job, const kvb_cpu_ops *ops);
 /* attend_run.c */

@@ -117,36 +117,66 @@ static const float *read_row(const kvb_encode_job *job, const kvb_cpu_ops *ops, 
 }
 
 /* A few rows at a time go through each step, because a row's scale takes long to come and its codes wait for it. */
+enum { rows_at_once = 4 };
+
+typedef struct few_rows {
+    _Alignas(buffer_alignment) float buffers[rows_at_once][KVB_MAX_HEAD_DIM];
+    _Alignas(buffer_alignment) uint8_t codes[rows_at_once][KVB_MAX_HEAD_DIM];
+    row_state states[rows_at_once];
+} few_rows;
+
+static void encode_few(const kvb_encode_job *job, const kvb_cpu_ops *ops, size_t first, size_t n, few_rows *few) {
+    row_state *states = few->states;
+    for (size_t i = 0; i < n; i++) {
+        states[i].row = read_row(job, ops, first + i, few->buffers[i]);
+        states[i].sum = ops->sum_squares(states[i].row, job->tables->head_dim);
+    }
+    for (size_t i = 0; i < n; i++) {
+        find_scale(job, &states[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        choose_codes(job, ops, &states[i], few->codes[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        finish_scale(job, ops, &states[i], few->codes[i]);
+    }
+}
+
+static size_t at_most(size_t n, size_t most) {
+    return n < most ? n : most;
+}
+
 void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops) {
-    enum { most = 4 };
     const kvb_codec_tables *tables = job->tables;
-    _Alignas(buffer_alignment) float buffers[most][KVB_MAX_HEAD_DIM];
-    _Alignas(buffer_alignment) uint8_t codes[most][KVB_MAX_HEAD_DIM];
-    row_state states[most];
-    for (size_t first = 0; first < job->n_rows; first += most) {
-        size_t n = job->n_rows - first < most ? job->n_rows - first : most;
-        for (size_t i = 0; i < n; i++) {
-            states[i].row = read_row(job, ops, first + i, buffers[i]);
-            states[i].sum = ops->sum_squares(states[i].row, tables->head_dim);
-        }
-        for (size_t i = 0; i < n; i++) {
-            find_scale(job, &states[i]);
-        }
-        for (size_t i = 0; i < n; i++) {
-            choose_codes(job, ops, &states[i], codes[i]);
-        }
-        for (size_t i = 0; i < n; i++) {
-            finish_scale(job, ops, &states[i], codes[i]);
-        }
+    few_rows few;
+    for (size_t first = 0; first < job->n_rows; first += rows_at_once) {
+        size_t n = at_most(job->n_rows - first, rows_at_once);
+        encode_few(job, ops, first, n, &few);
         for (size_t i = 0; i < n; i++) {
             uint8_t *planes[KVB_MAX_PLANES];
             size_t at = job->first_row + first + i;
             locate_planes(tables, &job->packed, at, planes);
-            ops->pack(tables, codes[i], planes);
-            store_scale(tables->scale_dtype, job->packed.scales, at, states[i].scale);
+            ops->pack(tables, few.codes[i], planes);
+            store_scale(tables->scale_dtype, job->packed.scales, at, few.states[i].scale);
         }
     }
     job->stats->rows += job->n_rows;
+}
+
+/* Scales are rounded to what is stored before they come here. */
+void kvb_cpu_round_trip(const kvb_round_trip_job *job, const kvb_cpu_ops *ops) {
+    const kvb_encode_job *encode = &job->encode;
+    few_rows few;
+    for (size_t first = 0; first < encode->n_rows; first += rows_at_once) {
+        size_t n = at_most(encode->n_rows - first, rows_at_once);
+        encode_few(encode, ops, first, n, &few);
+        for (size_t i = 0; i < n; i++) {
+            float *out = job->out + (first + i) * job->out_stride;
+            ops->expand(encode->tables, few.codes[i], few.states[i].scale, out);
+            ops->unrotate(encode->tables, out);
+        }
+    }
+    encode->stats->rows += encode->n_rows;
 }
 
 static float unpack_row(const kvb_codec_tables *tables, const kvb_packed *packed, size_t row, const kvb_cpu_ops *ops,

@@ -21,5 +21,6 @@ static const kvb_cpu_ops ops = {
 };
 
 #include "cpu/backend_table.h"
+KVB_CPU_JOBS_BY(ops, scalar)
 
-const kvb_backend kvb_backend_scalar = {.name = "scalar", .supported = NULL, KVB_CPU_JOBS};
+const kvb_backend kvb_backend_scalar = {.name = "scalar", .supported = NULL, KVB_CPU_JOBS(scalar)};

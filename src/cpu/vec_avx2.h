@@ -105,6 +105,52 @@ static inline vi vi_descend(vi at, vf x, vf level) {
     return _mm256_sub_epi32(_mm256_add_epi32(at, at), above);
 }
 
+/* ---- The same in the upper half of an odd codebook ---- */
+
+#define VEC_HALF_TREES
+
+/* What compares with midpoints above 0 as x does with those of its side: patterns rise with the magnitude, and below 0
+ * a value that equals its midpoint is beyond it. `lower`: -1 where x is in the lower half, which takes 0 and NaN. */
+static inline vi vf_fold_key(vf x, vi *lower) {
+    *lower = _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_NGT_UQ));
+    vi magnitude = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+    return _mm256_sub_epi32(magnitude, *lower);
+}
+
+/* 2 * at + (key > level) */
+static inline vi vi_descend_key(vi at, vi key, vf level) {
+    return _mm256_sub_epi32(_mm256_add_epi32(at, at), _mm256_cmpgt_epi32(key, _mm256_castps_si256(level)));
+}
+
+/* half + at, or half - 1 - at where `lower` is -1 */
+static inline vi vi_unfold(vi at, vi lower, int half) {
+    return _mm256_add_epi32(_mm256_xor_si256(at, lower), _mm256_set1_epi32(half));
+}
+
+/* The inverse: at, and the sign of the half. */
+static inline vi vi_fold(vi code, int half, vf *sign) {
+    vi from_middle = _mm256_sub_epi32(code, _mm256_set1_epi32(half));
+    *sign = _mm256_castsi256_ps(_mm256_and_si256(from_middle, _mm256_set1_epi32(INT32_MIN)));
+    return _mm256_xor_si256(from_middle, _mm256_srai_epi32(from_middle, 31));
+}
+
+static inline vf vf_xor(vf a, vf b) {
+    return _mm256_xor_ps(a, b);
+}
+
+static inline vi vi_load_bytes(const uint8_t *from) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
+}
+
+/* ---- Codes as bytes ---- */
+
+/* 4 * VEC_FLOATS values 0 .. 255 as bytes. */
+static inline void vi_store_four(uint8_t *to, const vi x[4]) {
+    vi words = _mm256_packus_epi16(_mm256_packs_epi32(x[0], x[1]), _mm256_packs_epi32(x[2], x[3]));
+    words = _mm256_permutevar8x32_epi32(words, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)to, words);
+}
+
 /* Values 0 .. 255 as bytes. */
 static inline void vi_store_bytes(uint8_t *to, vi x) {
     __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));

@@ -72,6 +72,14 @@ static inline __attribute__((always_inline)) vf vf_butterflies(vf x, int run) {
     return x;
 }
 
+/* Folds the 16 lanes of the fixed summation tree by halves. */
+static inline float vf_fold(const vf lanes[1]) {
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes[0]), _mm512_extractf32x8_ps(lanes[0], 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
 /* Sums of four rows from their 16 lanes: lane l + l+8, then +4, +2, +1. */
 static inline void vf_fold_four(vf lanes[4][1], float sums[4]) {
     vf a = lanes[0][0], b = lanes[1][0], c = lanes[2][0], d = lanes[3][0];

@@ -1,10 +1,12 @@
 /* Products of a few query rows with rows of halves, and weighted sums of them: widened in registers, on their way. */
-#ifdef VEC_HALVES
-enum { line = 64 /* bytes of a cache line */ };
+#include "cpu/keep.h"
 
-/* Four vectors of sums in flight, as a sum waits for itself. */
+#ifdef VEC_HALVES
+enum { line_halves = 64 / sizeof(uint16_t) /* of a cache line */ };
+
+/* Up to eight vectors of sums in flight, as a sum waits for itself. */
 static inline int tokens_with(int n_rows) {
-    return n_rows == 1 ? 4 : 2;
+    return n_rows <= 2 ? 4 : 2;
 }
 
 /* `dtype` is a constant. */
@@ -13,33 +15,44 @@ static inline __attribute__((always_inline)) vf load_half(const uint8_t *row, kv
     return dtype == KVB_F16 ? vf_load_halves(from) : vf_load_bfloats(from);
 }
 
-/* Asks for row t of those that come next. */
-static inline void fetch_half_row(const kvb_half_run *run, int t) {
+/* Asks for coordinates i to i + n - 1 of row t of those that come next: a line at a time, so that no load waits behind
+ * many. */
+static inline __attribute__((always_inline)) void fetch_halves(const kvb_half_run *run, int t, int i, int n) {
     const char *row = (const char *)(run->next ? run->next : run->rows) + (size_t)t * run->stride;
-    for (int at = 0; at < run->dim * 2; at += line) {
-        _mm_prefetch(row + at, _MM_HINT_T1);
+    for (int end = i + n; i < end; i += line_halves) {
+        if (i % line_halves == 0) {
+            _mm_prefetch(row + (size_t)i * sizeof(uint16_t), _MM_HINT_T0);
+        }
     }
 }
 
 /* Lane sums of n_rows rows with n_tokens keys; counts are constants. */
 static inline __attribute__((always_inline)) void dot_half_block(const float *q, int n_rows, const kvb_half_run *keys,
-                                                                 kvb_dtype dtype, const uint8_t *const *k, int n_tokens,
-                                                                 vf *sums) {
+                                                                 kvb_dtype dtype, const uint8_t *const *k, int token,
+                                                                 int n_tokens, int is_first, vf *sums) {
     vf s[rows_at_once][rows_at_once];
     for (int r = 0; r < n_rows; r++) {
         for (int t = 0; t < n_tokens; t++) {
             s[r][t] = vf_all(0.0f);
         }
     }
-    for (int i = 0; i < keys->dim; i += VEC_FLOATS) {
-        vf key[rows_at_once];
-        for (int t = 0; t < n_tokens; t++) {
-            key[t] = load_half(k[t], dtype, i);
+    for (int first = 0; first < keys->dim; first += line_halves) {
+        int end = first + line_halves < keys->dim ? first + line_halves : keys->dim;
+        for (int t = 0; is_first && t < n_tokens; t++) {
+            fetch_halves(keys, token + t, first, 1);
         }
-        for (int r = 0; r < n_rows; r++) {
-            vf query = vf_load(q + r * keys->dim + i);
+        for (int i = first; i < end; i += VEC_FLOATS) {
+            vf query[rows_at_once];
+            KEEP_ORDER;
+            for (int r = 0; r < n_rows; r++) {
+                query[r] = vf_load(q + r * keys->dim + i);
+                KEEP(query[r]);
+            }
             for (int t = 0; t < n_tokens; t++) {
-                s[r][t] = vf_fma(query, key[t], s[r][t]);
+                vf key = load_half(k[t], dtype, i);
+                for (int r = 0; r < n_rows; r++) {
+                    s[r][t] = vf_fma(query[r], key, s[r][t]);
+                }
             }
         }
     }
@@ -52,7 +65,7 @@ static inline __attribute__((always_inline)) void dot_half_block(const float *q,
 
 /* Tokens beyond the last are repeats of it. */
 static inline __attribute__((always_inline)) void dot_half_tile(const float *q, int n_rows, const kvb_half_run *keys,
-                                                                kvb_dtype dtype, float *dots) {
+                                                                kvb_dtype dtype, int is_first, float *dots) {
     const int n_tokens = tokens_with(n_rows);
     for (int first = 0; first < keys->n_rows; first += VEC_FLOATS) {
         vf sums[rows_at_once][VEC_FLOATS];
@@ -61,9 +74,8 @@ static inline __attribute__((always_inline)) void dot_half_tile(const float *q, 
             for (int j = 0; j < n_tokens; j++) {
                 int token = first + t + j < keys->n_rows ? first + t + j : keys->n_rows - 1;
                 k[j] = keys->rows + (size_t)token * keys->stride;
-                fetch_half_row(keys, token);
             }
-            dot_half_block(q, n_rows, keys, dtype, k, n_tokens, &sums[0][t]);
+            dot_half_block(q, n_rows, keys, dtype, k, first + t, n_tokens, is_first, &sums[0][t]);
         }
         for (int r = 0; r < n_rows; r++) {
             vf_store_sums(dots + r * KVB_TILE_TOKENS + first, sums[r]);
@@ -73,19 +85,19 @@ static inline __attribute__((always_inline)) void dot_half_tile(const float *q, 
 
 static inline __attribute__((always_inline)) void dot_halves_of(const float *q, int n_rows, const kvb_half_run *keys,
                                                                 kvb_dtype dtype, float *dots) {
-    for (; n_rows > 0; n_rows -= rows_at_once) {
+    for (int is_first = 1; n_rows > 0; n_rows -= rows_at_once, is_first = 0) {
         switch (n_rows) {
         case 1:
-            dot_half_tile(q, 1, keys, dtype, dots);
+            dot_half_tile(q, 1, keys, dtype, is_first, dots);
             break;
         case 2:
-            dot_half_tile(q, 2, keys, dtype, dots);
+            dot_half_tile(q, 2, keys, dtype, is_first, dots);
             break;
         case 3:
-            dot_half_tile(q, 3, keys, dtype, dots);
+            dot_half_tile(q, 3, keys, dtype, is_first, dots);
             break;
         default:
-            dot_half_tile(q, rows_at_once, keys, dtype, dots);
+            dot_half_tile(q, rows_at_once, keys, dtype, is_first, dots);
         }
         q += rows_at_once * keys->dim;
         dots += rows_at_once * KVB_TILE_TOKENS;
@@ -109,7 +121,8 @@ void KVB_STEP(dot_halves)(const float *q, int n_rows, const kvb_half_run *keys, 
 /* n_rows x n_vectors sums over all tokens, from coordinate i on; counts are constants. */
 static inline __attribute__((always_inline)) void add_half_block(const float *weights, int n_rows,
                                                                  const kvb_half_run *values, kvb_dtype dtype, int i,
-                                                                 int n_vectors, float *sums, size_t sums_stride) {
+                                                                 int n_vectors, int is_first, float *sums,
+                                                                 size_t sums_stride) {
     vf s[rows_at_once][rows_at_once];
     for (int r = 0; r < n_rows; r++) {
         for (int v = 0; v < n_vectors; v++) {
@@ -119,6 +132,9 @@ static inline __attribute__((always_inline)) void add_half_block(const float *we
     for (int t = 0; t < values->n_rows; t++) {
         const uint8_t *row = values->rows + (size_t)t * values->stride;
         vf value[rows_at_once];
+        if (is_first) {
+            fetch_halves(values, t, i, n_vectors * VEC_FLOATS);
+        }
         for (int v = 0; v < n_vectors; v++) {
             value[v] = load_half(row, dtype, i + v * VEC_FLOATS);
         }
@@ -138,33 +154,33 @@ static inline __attribute__((always_inline)) void add_half_block(const float *we
 
 static inline __attribute__((always_inline)) void add_half_tile(const float *weights, int n_rows,
                                                                 const kvb_half_run *values, kvb_dtype dtype,
-                                                                float *sums, size_t sums_stride) {
+                                                                int is_first, float *sums, size_t sums_stride) {
     const int most = VEC_FLOATS == 16 || n_rows <= 2 ? 4 : 2; /* sums stay in registers */
     int i = 0;
     for (; i + most * VEC_FLOATS <= values->dim; i += most * VEC_FLOATS) {
-        add_half_block(weights, n_rows, values, dtype, i, most, sums, sums_stride);
+        add_half_block(weights, n_rows, values, dtype, i, most, is_first, sums, sums_stride);
     }
     for (; i + VEC_FLOATS <= values->dim; i += VEC_FLOATS) {
-        add_half_block(weights, n_rows, values, dtype, i, 1, sums, sums_stride);
+        add_half_block(weights, n_rows, values, dtype, i, 1, is_first, sums, sums_stride);
     }
 }
 
 static inline __attribute__((always_inline)) void add_halves_of(const float *weights, int n_rows,
                                                                 const kvb_half_run *values, kvb_dtype dtype,
                                                                 float *sums, size_t sums_stride) {
-    for (; n_rows > 0; n_rows -= rows_at_once) {
+    for (int is_first = 1; n_rows > 0; n_rows -= rows_at_once, is_first = 0) {
         switch (n_rows) {
         case 1:
-            add_half_tile(weights, 1, values, dtype, sums, sums_stride);
+            add_half_tile(weights, 1, values, dtype, is_first, sums, sums_stride);
             break;
         case 2:
-            add_half_tile(weights, 2, values, dtype, sums, sums_stride);
+            add_half_tile(weights, 2, values, dtype, is_first, sums, sums_stride);
             break;
         case 3:
-            add_half_tile(weights, 3, values, dtype, sums, sums_stride);
+            add_half_tile(weights, 3, values, dtype, is_first, sums, sums_stride);
             break;
         default:
-            add_half_tile(weights, rows_at_once, values, dtype, sums, sums_stride);
+            add_half_tile(weights, rows_at_once, values, dtype, is_first, sums, sums_stride);
         }
         weights += rows_at_once * KVB_TILE_TOKENS;
         sums += rows_at_once * sums_stride;
@@ -179,9 +195,6 @@ void KVB_STEP(add_halves)(const float *weights, int n_rows, const kvb_half_run *
         return;
     }
 #endif
-    for (int t = 0; t < values->n_rows; t++) {
-        fetch_half_row(values, t);
-    }
     if (values->dtype == KVB_F16) {
         add_halves_of(weights, n_rows, values, KVB_F16, sums, sums_stride);
     } else {

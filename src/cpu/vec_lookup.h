@@ -55,9 +55,42 @@ static int is_served(const kvb_codec_tables *tables) {
     return tables->fixed_is_exact && lut_is_possible(tables);
 }
 
+#ifdef VEC_HALF_TREES
+static inline __attribute__((always_inline)) void expand_half(const kvb_codec_tables *tables, const uint8_t *codes,
+                                                              float scale, float *out, int bits) {
+    int half = 1 << (bits - 1);
+    const float *upper = tables->centroids + half;
+    vf factor = vf_all(scale);
+    for (int i = 0; i < tables->head_dim; i += VEC_FLOATS) {
+        vf sign;
+        vi at = vi_fold(vi_load_bytes(codes + i), half, &sign);
+        vf magnitude = half <= 8 ? vf_pick8(upper, at) : half <= 16 ? vf_pick16(upper, at) : vf_pick32(upper, at);
+        vf_store(out + i, vf_mul(vf_xor(magnitude, sign), factor));
+    }
+}
+
+/* Odd codebooks of up to 6 bits whose centroids are any floats. */
+static inline int expand_by_half(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out) {
+    if (!tables->is_odd || tables->bits > 6 || tables->head_dim % VEC_FLOATS != 0) {
+        return 0;
+    }
+#define EXPAND_HALF(bits) expand_half(tables, codes, scale, out, bits)
+    LUT_EACH_WIDTH(EXPAND_HALF)
+#undef EXPAND_HALF
+    return 1;
+}
+#else
+static inline int expand_by_half(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out) {
+    (void)tables, (void)codes, (void)scale, (void)out;
+    return 0;
+}
+#endif
+
 static void KVB_STEP(expand)(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out) {
     if (!is_served(tables)) {
-        KVB_STEP(expand_by_lookup)(tables, codes, scale, out);
+        if (!expand_by_half(tables, codes, scale, out)) {
+            KVB_STEP(expand_by_lookup)(tables, codes, scale, out);
+        }
         return;
     }
 #define EXPAND(bits) expand(tables, codes, scale, out, bits)

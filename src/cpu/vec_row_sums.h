@@ -41,16 +41,32 @@ static inline __attribute__((always_inline)) void dot_four(const float *const ro
     vf_fold_four(lanes, dots);
 }
 
+static float dot_one(const float *row, const float *query, int dim) {
+    vf lanes[row_vectors];
+    int i = 0;
+    for (int v = 0; v < row_vectors; v++) {
+        lanes[v] = vf_all(0.0f);
+    }
+    for (; i + KVB_SUM_LANES <= dim; i += KVB_SUM_LANES) {
+        dot_lanes(row + i, query + i, lanes);
+    }
+    if (i < dim) {
+        dot_half(row + i, query + i, lanes);
+    }
+    return vf_fold(lanes);
+}
+
 static void KVB_STEP(dot_each)(const kvb_dot_job *job) {
-    for (size_t first = 0; first < job->n_rows; first += rows_folded) {
-        size_t n = job->n_rows - first < rows_folded ? job->n_rows - first : rows_folded;
+    size_t first = 0;
+    for (; first + rows_folded <= job->n_rows; first += rows_folded) {
         const float *rows[rows_folded];
-        float dots[rows_folded];
         for (size_t r = 0; r < rows_folded; r++) {
-            rows[r] = job->rows + (first + (r < n ? r : 0)) * job->row_stride;
+            rows[r] = job->rows + (first + r) * job->row_stride;
         }
-        dot_four(rows, job->query, job->dim, dots);
-        memcpy(job->dots + first, dots, n * sizeof *dots);
+        dot_four(rows, job->query, job->dim, job->dots + first);
+    }
+    for (; first < job->n_rows; first++) {
+        job->dots[first] = dot_one(job->rows + first * job->row_stride, job->query, job->dim);
     }
 }
 

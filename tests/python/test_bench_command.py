@@ -58,6 +58,27 @@ class Rows(unittest.TestCase):
             self.assertEqual([(row["k"], row["head_dim"]) for row in of_work(self.rows, work)],
                              [("3", 64), ("4", 64), ("6", 64)], work)
 
+    def test_appending_stands_for_one_token_and_for_many(self):
+        self.assertEqual([(row["k"], row["v"], row["kv_len"]) for row in of_work(self.rows, "append")],
+                         [(k, v, n) for k, v in (("4", "4"), ("6", "3"), ("16", "16")) for n in (1, 256)])
+
+    def test_bytes_and_operations_of_an_appended_token(self):
+        for row in of_work(self.rows, "append"):
+            if row["k"] == "16":
+                self.assertEqual((row["bytes_per_unit"], row["slots_per_unit"]), (64 * (8 + 4), 64 * 2))
+            else: # rotation 6 + 1, norm and scale 3, a comparison per bit
+                bits = int(row["k"]) + int(row["v"])
+                self.assertEqual(row["bytes_per_unit"], 64 * 8 + 64 * bits / 8 + 4)
+                self.assertEqual(row["slots_per_unit"], 64 * (2 * (7 + 3) + bits))
+
+    def test_floors_hold_appending_to_the_rate_of_copying(self):
+        ceiling = {row["threads"]: row["value"] for row in of_work(self.rows, "fma")}
+        copying = [row["value"] for row in of_work(self.rows, "copy") if row["threads"] == 1]
+        for row in of_work(self.rows, "append"):
+            of_operations = 2.0 * row["slots_per_unit"] / ceiling[1]
+            floors = [max(row["bytes_per_unit"] / rate, of_operations) for rate in copying]
+            self.assertTrue(any(abs(row["floor"] / floor - 1.0) < 1e-3 for floor in floors), row)
+
     def test_decode_attention_stands_for_every_combination(self):
         found = [(row["k"], row["v"], row["kv_len"], row["threads"], row["from"], row["precision"])
                  for row in of_work(self.rows, "attend")]
@@ -102,7 +123,8 @@ class Rows(unittest.TestCase):
 class Choices(unittest.TestCase):
     def test_only_measures_what_it_names_and_the_ceilings(self):
         for name, works in (("ceilings", set()), ("fwht", {"rotate"}), ("encode", {"encode", "encode-unchecked"}),
-                            ("decode", {"decode", "decode-rotated"}), ("attend", {"attend"}), ("prefill", {"prefill"})):
+                            ("decode", {"decode", "decode-rotated"}), ("attend", {"attend"}), ("prefill", {"prefill"}),
+                            ("append", {"append"})):
             _, rows = rows_of("--only", name)
             self.assertEqual({row["work"] for row in rows} - {"read", "copy", "fma"}, works, name)
 

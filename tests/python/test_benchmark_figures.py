@@ -42,6 +42,21 @@ class Figures(unittest.TestCase):
         document.write_text(text.replace("| 4 ", "| 5 ", 1))
         self.assertEqual(script("summarize.py", "--into", document, "--check").returncode, 1)
 
+    def test_a_text_is_shown_as_it_is(self):
+        text = self.folder / "goals.txt"
+        text.write_text("met  decode A\n1 goals met\n")
+        self.assertIn("```\nmet  decode A\n1 goals met\n```", script("summarize.py", text).stdout)
+
+    def test_errors_become_a_table_by_deviation(self):
+        errors = self.folder / "accuracy.json"
+        line = {"kind": "error", "by": "kvbits", "shape": "A", "kv_len": 8192, "format": "4", "kernel": "avx2 fast"}
+        errors.write_text("\n".join(json.dumps(each) for each in (
+            {"kind": "accuracy", "kvbits": "1", "compiler": "cc", "processor": "P", "family": 1, "model": 2, "peers": "ggml"},
+            {**line, "deviation": 1, "error": 4.62e-05}, {**line, "deviation": 6, "error": 7.01e-05})))
+        text = script("summarize.py", errors).stdout
+        self.assertIn("| cache, kernel | deviation 1 | deviation 6 |", text)
+        self.assertIn("| kvbits 4, avx2 fast | 4.6e-05 | 7.0e-05 |", text)
+
     def test_the_tables_have_every_row(self):
         text = script("summarize.py", self.run).stdout
         rows = [json.loads(line) for line in self.run.read_text().splitlines()[1:]]

@@ -264,6 +264,36 @@ static void halves_have_the_bits_of_scalar(void **state) {
     for_each_spec(check_halves, 0);
 }
 
+/* Of legal rows: what encoding and decoding give, apart from the rows and in their place. */
+static void compare_round_trips(const pair *p, const float *rows, size_t n_rows) {
+    size_t bytes = n_rows * p->d * sizeof *rows;
+    for (int k = 0; k < 2; k++) {
+        kvb_error error;
+        const kvb_codec *codec = p->codecs[k];
+        kvb_packed packed = kvb_packed_view(codec, before(blocks_end[k], kvb_codec_block_bytes(codec, n_rows)), n_rows);
+        float *decoded = before(floats_end[0], bytes), *out = before(floats_end[1], bytes);
+        assert_ok(kvb_encode(codec, rows, KVB_F32, p->d, n_rows, &packed, 0, NULL, &error), error);
+        assert_ok(kvb_decode(codec, &packed, 0, n_rows, KVB_DOMAIN_INPUT, decoded, p->d, &error), error);
+        assert_ok(kvb_round_trip(codec, rows, p->d, n_rows, out, p->d, &error), error);
+        compare_bytes(p, "round trips", decoded, out, bytes);
+        memcpy(out, rows, bytes);
+        assert_ok(kvb_round_trip(codec, out, p->d, n_rows, out, p->d, &error), error);
+        compare_bytes(p, "round trips in place", decoded, out, bytes);
+    }
+}
+
+static void check_round_trips(const pair *p, oracle_random *random) {
+    size_t n_rows;
+    float *rows = fill_rows(p->d, 5, random, &n_rows);
+    compare_round_trips(p, rows, n_kinds);
+    compare_round_trips(p, rows + n_special * p->d, n_rows - n_special);
+}
+
+static void round_trips_are_what_decoding_gives(void **state) {
+    (void)state;
+    for_each_spec(check_round_trips, 1);
+}
+
 /* The same row is refused, in the same words. */
 static void check_illegal(const pair *p, oracle_random *random) {
     static const float values[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -0x1.000002p58f, 0x1p58f, 0x1p-149f};
@@ -281,6 +311,9 @@ static void check_illegal(const pair *p, oracle_random *random) {
             kvb_packed packed = kvb_packed_view(p->codecs[k], before(blocks_end[k], bytes), n_rows);
             status[k] = kvb_encode(p->codecs[k], rows, KVB_F32, p->d, n_rows, &packed, 0, NULL, &errors[k]);
         }
+        kvb_error other;
+        assert_int_equal(kvb_round_trip(p->codecs[1], rows, p->d, n_rows, rows, p->d, &other), status[0]);
+        assert_true(status[0] == KVB_OK || strcmp(other.text, errors[0].text) == 0);
         assert_int_equal(status[0], status[1]);
         assert_string_equal(errors[0].text, errors[1].text);
         assert_int_equal(status[0] != KVB_OK, v < 5);
@@ -301,6 +334,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(floats_have_the_bits_of_scalar),
         cmocka_unit_test(halves_have_the_bits_of_scalar),
+        cmocka_unit_test(round_trips_are_what_decoding_gives),
         cmocka_unit_test(the_same_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
