@@ -119,6 +119,10 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
             "cuda scratch: %zu bytes at %p, this batch needs %zu (kvb_cuda_scratch_bytes), aligned to 256", bytes,
             memory, s.bytes);
     }
+    status = kvb_cuda_current_check(layer, error);
+    if (status != KVB_OK) {
+        return status;
+    }
     uint8_t *base = memory;
     *job = (kvb_cuda_attend_job){.k = side_of(layer, pages, KVB_CUDA_K),
                                  .v = side_of(layer, pages, KVB_CUDA_V),

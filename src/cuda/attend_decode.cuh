@@ -463,9 +463,16 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             }
             __syncwarp();
             bool one = lane == 0;
+#if defined(KVB_V) && KVB_V == 4
+            if (D::SHARE > 1) {
+                asm volatile("bar.sync %0, %1;" ::"r"(1 + ring_index), "n"(D::SHARE * 32) : "memory");
+                one = one && part == 0;
+            }
+#else
             if (D::SHARE > 1 && one) { // who read last refills
                 one = arrives_last(&empty[stage]);
             }
+#endif
             producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, ring_index, one);
             if (++stage == STAGES) {
                 stage = 0;

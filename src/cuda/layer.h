@@ -17,8 +17,10 @@ struct kvb_cuda_layer {
 
 /* A cudaError_t as a status: `what` failed. KVB_OK for cudaSuccess. */
 kvb_status kvb_cuda_status(int code, const char *what, kvb_error *error);
-/* The layer's device is the current one, and the pages are possible. */
+/* The pages are possible: asks no device. */
 kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_error *error);
+/* The layer's device is the current one. The last check, behind all that need no GPU. */
+kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error);
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side);
 
 #endif

@@ -5,7 +5,6 @@
 #include <limits.h>
 
 kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_error *error) {
-    int current = -1;
     if (!layer || !pages) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda: %s is NULL", layer ? "pages" : "layer");
     }
@@ -26,6 +25,11 @@ kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_page
     if (pages->table_stride < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: table_stride is 0, legal are 1 and more");
     }
+    return KVB_OK;
+}
+
+kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error) {
+    int current = -1;
     kvb_status status = kvb_cuda_status((int)cudaGetDevice(&current), "cuda", error);
     if (status == KVB_OK && current != layer->device) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda: the current device is cuda:%d, the layer is on cuda:%d",
@@ -79,6 +83,10 @@ kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
                                .most_rows = rows->most_rows,
                                .row_begin = rows->row_begin,
                                .lengths = pages->lengths};
+    status = kvb_cuda_current_check(layer, error);
+    if (status != KVB_OK) {
+        return status;
+    }
     for (int side = 0; side < 2; side++) {
         job.formats[side] = layer->formats[side];
         job.places[side] = kvb_cuda_place_of(layer, pages, side);
@@ -141,7 +149,8 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: scales of packed are at %p, legal are multiples of %d",
                              what, job.scales, job.format.scale_bytes);
     }
-    return kvb_cuda_status(launch(&job, stream), what, error);
+    status = kvb_cuda_current_check(layer, error);
+    return status != KVB_OK ? status : kvb_cuda_status(launch(&job, stream), what, error);
 }
 
 kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
