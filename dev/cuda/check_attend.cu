@@ -1,5 +1,5 @@
-// The product's attention kernels on synthetic pages against double precision, with everything that the job struct can ask
-// for. Links with src/cuda's instances:
+// The product's attention kernels on synthetic pages against double precision, with everything that the job struct can
+// ask for. Links with src/cuda's instances:
 //     check_attend            every tuned kernel, and every feature at a few widths
 //     check_attend general    the general kernel: every feature, and every two widths
 //     check_attend quick|few  what was built; what sanitizers have time for
@@ -28,8 +28,8 @@ struct Case {
     int type = KVB_F32;
     float v_magnitude = 1, q_magnitude = 1;
     bool poison_unseen = false;
-    int scale_bytes[2] = {2, 2};  // of K and V; 0 for 16 bits
-    bool other_codebook = false;  // V's centroids are K's times 1.25
+    int scale_bytes[2] = {2, 2}; // of K and V; 0 for 16 bits
+    bool other_codebook = false; // V's centroids are K's times 1.25
 };
 
 // A code's value before its scale.
@@ -102,7 +102,8 @@ template <class F> void in_parallel(int n, F f) {
 }
 
 void check(const Case &c) {
-    const kvb_cuda_attend_kernel *kernel = general ? &kvb_cuda_attend_general : kvb_cuda_attend_find(c.k_bits, c.v_bits, c.k_dim, c.v_dim, c.precise);
+    const kvb_cuda_attend_kernel *kernel =
+        general ? &kvb_cuda_attend_general : kvb_cuda_attend_find(c.k_bits, c.v_bits, c.k_dim, c.v_dim, c.precise);
     if (!kernel && quick) {
         return;
     }
@@ -154,9 +155,12 @@ void check(const Case &c) {
             for (size_t row = (size_t)page * P; row < (size_t)(page + 1) * P; row++) {
                 uint8_t *block = pages.data() + row / P * s.head_bytes + row % P / 16 * block_bytes;
                 __half scale = __float2half((0.5f + (float)(mine() % 1024) / 1024.0f) * (i ? c.v_magnitude : 1.0f));
-                s.scales[row] = scale_bytes == 0 ? 1.0f : scale_bytes == 4 ? __half2float(scale) * 1.0001f : __half2float(scale);
+                s.scales[row] = scale_bytes == 0   ? 1.0f
+                                : scale_bytes == 4 ? __half2float(scale) * 1.0001f
+                                                   : __half2float(scale);
                 const void *stored = scale_bytes == 4 ? (const void *)&s.scales[row] : &scale;
-                std::memcpy(block + kvb_fragment_scale_offset(s.dim, s.bits, scale_bytes, row % 16), stored, scale_bytes);
+                std::memcpy(block + kvb_fragment_scale_offset(s.dim, s.bits, scale_bytes, row % 16), stored,
+                            scale_bytes);
                 for (int j = 0; j < s.dim; j++) {
                     int code = (int)(mine() % (1u << s.bits));
                     if (s.bits == 16) { // a half of magnitude 0.25 to 2
@@ -177,7 +181,8 @@ void check(const Case &c) {
                         for (int h = 0; h < c.kv_heads; h++) {
                             size_t row = ((size_t)table[(size_t)q * stride + t / P] * c.kv_heads + h) * P + t % P;
                             uint8_t *block = pages.data() + row / P * s.head_bytes + row % P / 16 * block_bytes;
-                            std::memset(block + kvb_fragment_scale_offset(s.dim, s.bits, scale_bytes, row % 16), 0xff, scale_bytes);
+                            std::memset(block + kvb_fragment_scale_offset(s.dim, s.bits, scale_bytes, row % 16), 0xff,
+                                        scale_bytes);
                         }
                     }
                 }
@@ -188,7 +193,8 @@ void check(const Case &c) {
             __half h = __float2half(level_of(c, i, s.bits, j));
             std::memcpy(&centroids[j], &h, 2);
         }
-        s.first.resize((size_t)n_seq * most_exact * c.kv_heads * s.dim), s.last.resize((size_t)n_seq * last_rows * c.kv_heads * s.dim);
+        s.first.resize((size_t)n_seq * most_exact * c.kv_heads * s.dim),
+            s.last.resize((size_t)n_seq * last_rows * c.kv_heads * s.dim);
         for (auto *v : {&s.first, &s.last}) {
             for (__half &h : *v) {
                 h = __float2half(normal(random) * (i ? c.v_magnitude : 1.0f));
@@ -204,7 +210,8 @@ void check(const Case &c) {
             d.hadamard = upload(s.hadamard);
         }
         d.exact_first = upload(s.first), d.exact_last = upload(s.last);
-        d.exact_first_sequence_stride = (size_t)most_exact * c.kv_heads * s.dim, d.exact_last_sequence_stride = (size_t)last_rows * c.kv_heads * s.dim;
+        d.exact_first_sequence_stride = (size_t)most_exact * c.kv_heads * s.dim,
+        d.exact_last_sequence_stride = (size_t)last_rows * c.kv_heads * s.dim;
         d.exact_token_stride = (size_t)c.kv_heads * s.dim, d.exact_head_stride = s.dim;
     }
     std::vector<int32_t> q_begin(n_seq + 1, 0);
@@ -233,22 +240,28 @@ void check(const Case &c) {
         }
     }
     p.n_sequences = n_seq, p.n_kv_heads = c.kv_heads, p.group = c.group;
-    p.table = upload(table), p.table_stride = stride, p.lengths = upload(c.lengths), p.first_page = c.kv_heads % 2 ? upload(first_page) : nullptr;
-    p.q_begin = c.ragged_q ? upload(q_begin) : nullptr, p.max_n_q = c.n_q, p.tree_mask = c.tree ? upload(tree) : nullptr;
+    p.table = upload(table), p.table_stride = stride, p.lengths = upload(c.lengths),
+    p.first_page = c.kv_heads % 2 ? upload(first_page) : nullptr;
+    p.q_begin = c.ragged_q ? upload(q_begin) : nullptr, p.max_n_q = c.n_q,
+    p.tree_mask = c.tree ? upload(tree) : nullptr;
     p.q = c.type == KVB_F16 ? (void *)upload(q_half) : c.type == KVB_BF16 ? (void *)upload(q_bf) : (void *)upload(q);
     p.q_type = c.type, p.q_row_stride = (size_t)heads * c.k_dim, p.q_head_stride = c.k_dim;
     const size_t n_out = (size_t)rows * heads * c.v_dim;
     const int out_bytes = c.type == KVB_F32 ? 4 : 2;
-    p.out = allocate<float>(n_out), p.out_type = c.type, p.out_row_stride = (size_t)heads * c.v_dim, p.out_head_stride = c.v_dim;
+    p.out = allocate<float>(n_out), p.out_type = c.type, p.out_row_stride = (size_t)heads * c.v_dim,
+    p.out_head_stride = c.v_dim;
     p.lse = allocate<float>((size_t)rows * heads);
     p.exact_type = KVB_F16;
-    p.scale = 1.0f / std::sqrt((float)c.k_dim), p.softcap = c.softcap, p.sinks = c.sinks ? upload(sinks) : nullptr, p.window = c.window;
+    p.scale = 1.0f / std::sqrt((float)c.k_dim), p.softcap = c.softcap, p.sinks = c.sinks ? upload(sinks) : nullptr,
+    p.window = c.window;
     p.n_exact_first = c.exact_first, p.n_exact_last = c.exact_last, p.exact_last_slots = c.slots;
     const int items = n_seq * c.kv_heads * ((c.n_q * c.group + 7) / 8);
-    p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, c.v_dim)), p.counters = allocate<uint32_t>(items);
+    p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, c.v_dim)),
+    p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
     p.n_blocks = multiprocessors;
-    p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
+    p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks),
+    p.unit_begin = allocate<int32_t>(n_seq + 1);
     OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     std::vector<uint8_t> raw(n_out * out_bytes), again(raw.size());
@@ -269,8 +282,10 @@ void check(const Case &c) {
         while (r >= q_begin[s + 1]) {
             s++;
         }
-        const int n = c.lengths[s], n_q = q_begin[s + 1] - q_begin[s], i = r - q_begin[s], kv = h / c.group, position = n - n_q + i;
-        std::vector<double> x(c.k_dim), rotated, o(c.v_dim, 0.0), exact(c.v_dim, 0.0), logits(std::max(n, 1), -INFINITY);
+        const int n = c.lengths[s], n_q = q_begin[s + 1] - q_begin[s], i = r - q_begin[s], kv = h / c.group,
+                  position = n - n_q + i;
+        std::vector<double> x(c.k_dim), rotated, o(c.v_dim, 0.0), exact(c.v_dim, 0.0),
+            logits(std::max(n, 1), -INFINITY);
         for (int j = 0; j < c.k_dim; j++) {
             x[j] = q[((size_t)r * heads + h) * c.k_dim + j];
         }
@@ -319,7 +334,8 @@ void check(const Case &c) {
                 if (e) {
                     exact[j] += w * __half2float(e[j]);
                 } else {
-                    o[j] += w * level_of(c, 1, c.v_bits, sides[1].codes[row_of(t) * c.v_dim + j]) * sides[1].scales[row_of(t)];
+                    o[j] += w * level_of(c, 1, c.v_bits, sides[1].codes[row_of(t) * c.v_dim + j]) *
+                            sides[1].scales[row_of(t)];
                 }
             }
         }
@@ -350,25 +366,40 @@ void check(const Case &c) {
         lse_error = lse_errors[i] > lse_error || lse_errors[i] != lse_errors[i] ? lse_errors[i] : lse_error;
     }
     error = norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
-    const double bound = (general ? 1e-5 : c.precise ? 3e-4 : 1.5e-3) + (c.type == KVB_BF16 ? 3e-3 : c.type == KVB_F16 ? 4e-4 : 0);
-    const bool equal = raw == again, ok = error <= bound && lse_error <= (general ? 1e-4 : c.precise ? 1e-3 : 5e-3) * std::max(1.0f, c.q_magnitude) && equal;
+    const double bound = (general     ? 1e-5
+                          : c.precise ? 3e-4
+                                      : 1.5e-3) +
+                         (c.type == KVB_BF16  ? 3e-3
+                          : c.type == KVB_F16 ? 4e-4
+                                              : 0);
+    const bool equal = raw == again, ok = error <= bound &&
+                                          lse_error <= (general     ? 1e-4
+                                                        : c.precise ? 1e-3
+                                                                    : 5e-3) *
+                                                           std::max(1.0f, c.q_magnitude) &&
+                                          equal;
     failures += !ok;
-    std::printf("%s %-22s %d/%d d %d/%d %d:%d seqs %d n_q %d%s: error %.2e, lse %.1e%s\n", ok ? "ok    " : "FAILED", c.what, c.k_bits, c.v_bits,
-                c.k_dim, c.v_dim, heads, c.kv_heads, n_seq, c.n_q, c.precise ? " precise" : "", error, lse_error, equal ? "" : ", two runs differ");
+    std::printf("%s %-22s %d/%d d %d/%d %d:%d seqs %d n_q %d%s: error %.2e, lse %.1e%s\n", ok ? "ok    " : "FAILED",
+                c.what, c.k_bits, c.v_bits, c.k_dim, c.v_dim, heads, c.kv_heads, n_seq, c.n_q,
+                c.precise ? " precise" : "", error, lse_error, equal ? "" : ", two runs differ");
     free_all();
 }
 
 // Any two widths, any two head_dims, any scales: what no tuned kernel serves.
 void check_pairs() {
-    const int dims[] = {32, 40, 64, 72, 80, 96, 112, 128, 160, 192, 256, 288, 320, 576}, widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
+    const int dims[] = {32, 40, 64, 72, 80, 96, 112, 128, 160, 192, 256, 288, 320, 576},
+              widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
     int n = 0;
     for (int k : widths) {
         for (int v : widths) {
-            Case c = {"any pair", k, v, dims[n % 14], dims[(n * 5 + 3) % 14], 1 + n % 3, 1 + n % 9, {403, 64 + n, 1, 1200}};
+            Case c = {
+                "any pair", k, v, dims[n % 14], dims[(n * 5 + 3) % 14], 1 + n % 3, 1 + n % 9, {403, 64 + n, 1, 1200}};
             c.scale_bytes[0] = k == 16 ? 0 : n % 2 ? 2 : 4, c.scale_bytes[1] = v == 16 ? 0 : n % 3 ? 4 : 2;
-            c.other_codebook = n % 4 == 0, c.n_q = 1 + n % 4, c.window = n % 5 ? 0 : 90, c.softcap = n % 6 ? 0 : 5, c.sinks = n % 7 == 0;
+            c.other_codebook = n % 4 == 0, c.n_q = 1 + n % 4, c.window = n % 5 ? 0 : 90, c.softcap = n % 6 ? 0 : 5,
+            c.sinks = n % 7 == 0;
             c.rotates = order_of(c.k_dim) && order_of(c.v_dim) && n % 8;
-            c.exact_first = n % 3, c.exact_last = n % 11 == 0 ? 20 : 0, c.lengths[2] = std::max(c.lengths[2], c.n_q + 25);
+            c.exact_first = n % 3, c.exact_last = n % 11 == 0 ? 20 : 0,
+            c.lengths[2] = std::max(c.lengths[2], c.n_q + 25);
             check(c);
             n++;
         }
@@ -409,7 +440,10 @@ void check_all() {
             with("ragged queries", [](Case &c) { c.n_q = 7, c.ragged_q = true, c.lengths = {1003, 77, 300, 4000}; });
             with("tree", [](Case &c) { c.n_q = 6, c.tree = true, c.lengths = {1003, 77, 300}; });
             with("exact", [](Case &c) { c.exact_first = 4, c.exact_last = 77, c.lengths = {1003, 200, 85, 2000}; });
-            with("exact ring", [](Case &c) { c.exact_first = 5, c.exact_last = 100, c.slots = 128, c.sinks = true, c.window = 90, c.lengths = {1003, 500}; });
+            with("exact ring", [](Case &c) {
+                c.exact_first = 5, c.exact_last = 100, c.slots = 128, c.sinks = true, c.window = 90,
+                c.lengths = {1003, 500};
+            });
             with("half", [](Case &c) { c.type = KVB_F16; });
             with("bfloat", [](Case &c) { c.type = KVB_BF16; });
             with("small values", [](Case &c) { c.v_magnitude = 1e-4f; });

@@ -1,5 +1,5 @@
-// The product's attention kernels timed against a plain read of the same bytes: median and quartiles of 25 launches by events,
-// the L2 filled with foreign lines before each. Links with src/cuda's instances:
+// The product's attention kernels timed against a plain read of the same bytes: median and quartiles of 25 launches by
+// events, the L2 filled with foreign lines before each. Links with src/cuda's instances:
 //     time_attend [quick]
 #include "attend_common.cuh"
 
@@ -13,7 +13,8 @@ __global__ void read_all(const uint4 *data, size_t n, uint32_t *out) {
     uint32_t x = 0;
     size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x, stride = (size_t)gridDim.x * blockDim.x;
     for (; i + 3 * stride < n; i += 4 * stride) {
-        uint4 a = __ldcs(data + i), b = __ldcs(data + i + stride), c = __ldcs(data + i + 2 * stride), d = __ldcs(data + i + 3 * stride);
+        uint4 a = __ldcs(data + i), b = __ldcs(data + i + stride), c = __ldcs(data + i + 2 * stride),
+              d = __ldcs(data + i + 3 * stride);
         x ^= a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
     }
     for (; i < n; i += stride) {
@@ -64,10 +65,15 @@ struct Timing {
     int window = 0, exact_last = 0;
 };
 
-void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int group, std::vector<int> lengths, Timing o) {
+void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int group, std::vector<int> lengths,
+              Timing o) {
     const kvb_cuda_attend_kernel *kernel = kvb_cuda_attend_find(k_bits, v_bits, k_dim, v_dim, o.precise);
+    if (!kernel && quick) {
+        return;
+    }
     if (!kernel) {
         kernel = &kvb_cuda_attend_general;
+        o.what = "general";
     }
     const int P = KVB_CUDA_PAGE_TOKENS, n_seq = (int)lengths.size(), heads = kv_heads * group;
     std::mt19937_64 random(1);
@@ -98,7 +104,8 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
         d.bits = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = 2;
         const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.bits, 2), side_bytes = P / 16 * block_bytes;
         if (o.apart || !i) { // else a page is [KV head][K, V]
-            const size_t both = P / 16 * (kvb_fragment_block_bytes(k_dim, k_bits, 2) + kvb_fragment_block_bytes(v_dim, v_bits, 2));
+            const size_t both =
+                P / 16 * (kvb_fragment_block_bytes(k_dim, k_bits, 2) + kvb_fragment_block_bytes(v_dim, v_bits, 2));
             d.head_stride = o.apart ? side_bytes : both, d.page_stride = kv_heads * d.head_stride;
             uint8_t *pages = allocate<uint8_t>(n_pages * d.page_stride);
             fill<<<1024, 256>>>((uint32_t *)pages, n_pages * d.page_stride / 4, block_bytes / 4, block_bytes / 4 - 8);
@@ -119,9 +126,10 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
         if (d.hadamard_order > 1) {
             d.hadamard = upload(hadamard_of(d.hadamard_order));
         }
-        d.exact_last = upload(std::vector<__half>((size_t)n_seq * std::max(o.exact_last, 1) * kv_heads * d.head_dim, __float2half(0.3f)));
-        d.exact_last_sequence_stride = (size_t)o.exact_last * kv_heads * d.head_dim, d.exact_token_stride = (size_t)kv_heads * d.head_dim,
-        d.exact_head_stride = d.head_dim;
+        d.exact_last = upload(
+            std::vector<__half>((size_t)n_seq * std::max(o.exact_last, 1) * kv_heads * d.head_dim, __float2half(0.3f)));
+        d.exact_last_sequence_stride = (size_t)o.exact_last * kv_heads * d.head_dim,
+        d.exact_token_stride = (size_t)kv_heads * d.head_dim, d.exact_head_stride = d.head_dim;
     }
     std::vector<float> q((size_t)n_seq * heads * k_dim);
     for (float &x : q) {
@@ -130,14 +138,17 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     p.n_sequences = n_seq, p.n_kv_heads = kv_heads, p.group = group, p.max_n_q = 1;
     p.table = upload(table), p.table_stride = stride, p.lengths = upload(lengths);
     p.q = upload(q), p.q_row_stride = (size_t)heads * k_dim, p.q_head_stride = k_dim;
-    p.out = allocate<float>((size_t)n_seq * heads * v_dim), p.out_row_stride = (size_t)heads * v_dim, p.out_head_stride = v_dim;
-    p.exact_type = KVB_F16, p.n_exact_last = o.exact_last, p.window = o.window, p.scale = 1.0f / std::sqrt((float)k_dim);
+    p.out = allocate<float>((size_t)n_seq * heads * v_dim), p.out_row_stride = (size_t)heads * v_dim,
+    p.out_head_stride = v_dim;
+    p.exact_type = KVB_F16, p.n_exact_last = o.exact_last, p.window = o.window,
+    p.scale = 1.0f / std::sqrt((float)k_dim);
     p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, v_dim));
     const int items = n_seq * kv_heads * ((group + 7) / 8);
     p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
     p.n_blocks = multiprocessors;
-    p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks), p.unit_begin = allocate<int32_t>(n_seq + 1);
+    p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks),
+    p.unit_begin = allocate<int32_t>(n_seq + 1);
     OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     double median, low, high, read, r_low, r_high;
@@ -146,9 +157,11 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     time_it([&] { OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr)); }, &plan, &p_low, &p_high);
     uint8_t *other = allocate<uint8_t>(bytes + 16);
     time_it([&] { read_all<<<1056, 256>>>((const uint4 *)other, bytes / 16, sink); }, &read, &r_low, &r_high);
-    std::printf("time %d/%d%s d %d/%d %d:%d seqs %d kv %d %s%s: %.1f us (%.1f-%.1f), %.0f GB/s, %.1f %% of 3.0 TB/s; plain read %.1f us, %.1f %%; plan %.1f us\n",
-                k_bits, v_bits, o.precise ? " precise" : "", k_dim, v_dim, heads, kv_heads, n_seq, lengths[0], o.scattered ? "scattered " : "",
-                o.what, median, low, high, bytes / median / 1e3, bytes / median / 3e4, read, 100 * read / median, plan);
+    std::printf("time %d/%d%s d %d/%d %d:%d seqs %d kv %d %s%s: %.1f us (%.1f-%.1f), %.0f GB/s, %.1f %% of 3.0 TB/s; "
+                "plain read %.1f us, %.1f %%; plan %.1f us\n",
+                k_bits, v_bits, o.precise ? " precise" : "", k_dim, v_dim, heads, kv_heads, n_seq, lengths[0],
+                o.scattered ? "scattered " : "", o.what, median, low, high, bytes / median / 1e3, bytes / median / 3e4,
+                read, 100 * read / median, plan);
     std::fflush(stdout);
     free_all();
 }
@@ -161,7 +174,18 @@ void time_all() {
     windowed.window = 20011, windowed.what = "window 20011";
     exact.exact_last = 100, exact.what = "exact 100";
     precise.precise = true, precise.scattered = quick ? false : true;
-    for (auto pair : {std::pair<int, int>{4, 4}, {8, 8}, {6, 6}, {5, 5}, {6, 4}, {3, 3}, {2, 2}, {7, 7}, {1, 1}, {8, 4}, {5, 4}, {4, 3}}) {
+    for (auto pair : {std::pair<int, int>{4, 4},
+                      {8, 8},
+                      {6, 6},
+                      {5, 5},
+                      {6, 4},
+                      {3, 3},
+                      {2, 2},
+                      {7, 7},
+                      {1, 1},
+                      {8, 4},
+                      {5, 4},
+                      {4, 3}}) {
         int k = pair.first, v = pair.second;
         time_one(k, v, 128, 128, 8, 4, large, ordered);
         time_one(k, v, 128, 128, 8, 4, large, plain);
@@ -204,6 +228,9 @@ void time_all() {
     }
     time_one(4, 4, 192, 128, 8, 4, large, ordered);
     time_one(4, 4, 128, 128, 8, 4, std::vector<int>(16, 65536), ordered);
+    for (auto pair : {std::pair<int, int>{4, 7}, {7, 4}, {2, 8}}) {
+        time_one(pair.first, pair.second, 128, 128, 8, 4, large, ordered);
+    }
 }
 
 } // namespace

@@ -1,10 +1,13 @@
-// Attention of few queries on packed pages: every warp on its own ring of bulk copies, one merge per block, one per item.
+// Attention of few queries on packed pages: every warp on its own ring of bulk copies, one merge per block, one per
+// item.
 //
-// An item is up to 8 columns (queries x heads of a group) of one KV head of one sequence. Scores and outputs are transposed
-// (tokens x columns, dims x columns), so that a column's running maximum belongs to a lane and rescaling needs no shuffle.
+// An item is up to 8 columns (queries x heads of a group) of one KV head of one sequence. Scores and outputs are
+// transposed (tokens x columns, dims x columns), so that a column's running maximum belongs to a lane and rescaling
+// needs no shuffle.
 #pragma once
 #include "attend_copies.cuh"
 #include "attend_exact.cuh"
+#include "attend_producer.cuh"
 #include "attend_streams.cuh"
 
 #include <type_traits>
@@ -14,7 +17,8 @@ namespace kvb {
 // A tile is a page. SHARE warps share a tile and its place in a ring, a few blocks of 16 tokens each.
 // SPLIT: queries and weights as two halves each, so that what is left of the error is float's.
 template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int STAGES_, bool SPLIT_> struct Decode {
-    static constexpr int KBITS = KBITS_, VBITS = VBITS_, DK = DK_, DV = DV_, SHARE = SHARE_, WARPS = WARPS_, STAGES = STAGES_;
+    static constexpr int KBITS = KBITS_, VBITS = VBITS_, DK = DK_, DV = DV_, SHARE = SHARE_, WARPS = WARPS_,
+                         STAGES = STAGES_;
     static constexpr int TOKENS = KVB_CUDA_PAGE_TOKENS, RINGS = WARPS / SHARE;
     static constexpr bool SPLIT = SPLIT_;
     using K = Block<KBITS, DK>;
@@ -24,78 +28,26 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
     static constexpr bool small_pairs = !one_table && large_tables > 98304;
     using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, Stream<KBITS>>;
     using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, Stream<VBITS>>;
-    static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = DK / 16, v_steps = DV / 16;
-    static constexpr int k_bytes = tile_blocks * K::bytes, v_bytes = tile_blocks * V::bytes, stage_bytes = (k_bytes + v_bytes + 127) / 128 * 128;
+    static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = DK / 16,
+                         v_steps = DV / 16;
+    static constexpr int k_bytes = tile_blocks * K::bytes, v_bytes = tile_blocks * V::bytes,
+                         stage_bytes = (k_bytes + v_bytes + 127) / 128 * 128;
     static constexpr int tables = KS::table_bytes + (one_table ? 0 : VS::table_bytes);
     static constexpr int ring = RINGS * STAGES * stage_bytes;
-    static constexpr int pass_steps = DK > 128 || DV > 128 ? 2 : v_steps < 4 ? v_steps : 4, pass_dims = pass_steps * 16, pass_stride = pass_dims + 4;
+    static constexpr int pass_steps = DK > 128 || DV > 128 ? 2
+                                      : v_steps < 4        ? v_steps
+                                                           : 4,
+                         pass_dims = pass_steps * 16, pass_stride = pass_dims + 4;
     static constexpr int row = DK > DV ? DK : DV;
     static constexpr int chunk = 64; // of exact tokens
-    static constexpr int merge_floats = WARPS * columns * pass_stride > columns * (chunk + 1) ? WARPS * columns * pass_stride : columns * (chunk + 1);
+    static constexpr int merge_floats = WARPS * columns * pass_stride > columns *(chunk + 1)
+                                            ? WARPS *columns *pass_stride
+                                            : columns *(chunk + 1);
     static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
     static constexpr int states = (WARPS + 2) * columns * 2 * 4;
-    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + RINGS * STAGES * 16 + 16;
+    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + RINGS * STAGES * 8;
     static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
-};
-
-__device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend_job &p, int index) {
-    kvb_cuda_segment s;
-    const int4 *from = (const int4 *)(p.segments + index);
-    *(int4 *)&s.sequence = __ldg(from);
-    *(int4 *)&s.begin = __ldg(from + 1);
-    *(int4 *)&s.n_q = __ldg(from + 2);
-    s.next = __ldg(&p.segments[index].next);
-    return s;
-}
-
-// A warp's copies, several tiles before they are used, through all segments of the block's share. All lanes keep the books,
-// one issues. Where values lie behind keys, a tile is one copy: copies of 8 KB, some 64 to 100 KB of them in flight, come
-// nearest to the memory's full speed.
-template <class D> struct Producer {
-    int segment;         // that `next` is of; -1: no more
-    int next, end, page; // tiles; the page that the next one lies in, read ahead
-    const int32_t *table; // entry of tile 0's page
-    const uint8_t *k_pages, *v_pages;
-    bool together;
-
-    __device__ __forceinline__ void look_up() {
-        page = __ldg(table + next);
-    }
-    __device__ __forceinline__ void take(const kvb_cuda_attend_job &p, const kvb_cuda_segment &s, int ring) {
-        segment = s.next;
-        next = s.begin / D::TOKENS + ring;
-        end = s.end > s.begin ? (s.end + D::TOKENS - 1) / D::TOKENS : 0;
-        table = p.table + s.sequence * p.table_stride - (p.first_page ? __ldg(p.first_page + s.sequence) : 0);
-        k_pages = p.k.pages + (uint64_t)(uint32_t)s.kv_head * p.k.head_stride;
-        v_pages = p.v.pages + (uint64_t)(uint32_t)s.kv_head * p.v.head_stride;
-    }
-    // next is a tile, or there is none.
-    __device__ __forceinline__ void settle(const kvb_cuda_attend_job &p, int ring) {
-        while (next >= end && segment >= 0) {
-            take(p, load_segment(p, segment), ring);
-        }
-        if (next < end) {
-            look_up();
-        }
-    }
-    __device__ __forceinline__ void issue(const kvb_cuda_attend_job &p, uint8_t *stage, uint64_t *full, uint64_t policy, int ring, bool one) {
-        if (next >= end) {
-            return;
-        }
-        const uint8_t *keys = k_pages + (uint64_t)(uint32_t)page * (uint32_t)p.k.page_stride;
-        if (one) {
-            barrier_expect(full, D::k_bytes + D::v_bytes);
-            bulk_copy(stage, keys, together ? D::k_bytes + D::v_bytes : D::k_bytes, full, policy);
-        }
-        if (!together) {
-            const uint8_t *values = v_pages + (uint64_t)(uint32_t)page * (uint32_t)p.v.page_stride;
-            if (one) {
-                bulk_copy(stage + D::k_bytes, values, D::v_bytes, full, policy);
-            }
-        }
-        next += D::RINGS;
-        settle(p, ring);
-    }
+    static_assert(SHARE == 1 || RINGS < 16, "a barrier for each ring, of sixteen");
 };
 
 // What a lane's columns 2t and 2t + 1 see of the packed tokens, and what all columns of the warp see.
@@ -104,7 +56,8 @@ struct Columns {
     int all_begin, all_end;
 };
 
-static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int first_column, int n_columns, int lane) {
+static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int first_column, int n_columns,
+                                     int lane) {
     Columns c;
     for (int i = 0; i < 2; i++) {
         int column = lane % 4 * 2 + i;
@@ -120,7 +73,8 @@ static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequenc
 
 // Partial results of an item's blocks, in order, whoever runs this.
 template <class D>
-__device__ void add_parts(const kvb_cuda_attend_job &p, int first_part, int n_parts, int n_columns, float *rows, float *tops, float *sums) {
+__device__ void add_parts(const kvb_cuda_attend_job &p, int first_part, int n_parts, int n_columns, float *rows,
+                          float *tops, float *sums) {
     constexpr int DV = D::DV;
     for (int i = threadIdx.x; i < n_columns * DV; i += D::WARPS * 32) {
         const int column = i / DV;
@@ -161,7 +115,8 @@ __device__ void add_parts(const kvb_cuda_attend_job &p, int first_part, int n_pa
 
 // Sink, division, log-sum-exp, the rotation back, by one warp.
 template <int DV>
-__device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, float top, float sum, float *values, float *temporary, int lane) {
+__device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, float top, float sum, float *values,
+                              float *temporary, int lane) {
     float factor = 1.0f;
     if (p.sinks) {
         const float sink = p.sinks[head] * 1.4426950408889634f, higher = fmaxf(top, sink);
@@ -179,13 +134,15 @@ __device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, f
         store_value(p.out, row * p.out_row_stride + head * p.out_head_stride + i, p.out_type, values[i]);
     }
     if (p.lse && lane == 0) {
-        p.lse[(size_t)row * p.n_kv_heads * p.group + head] = sum == 0.0f ? -INFINITY : (top + log2f(sum)) * 0.6931471805599453f;
+        p.lse[(size_t)row * p.n_kv_heads * p.group + head] =
+            sum == 0.0f ? -INFINITY : (top + log2f(sum)) * 0.6931471805599453f;
     }
 }
 
 // Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
 template <int BLOCKS>
-__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const Sequence &s, int query0, int query1, int first) {
+__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const Sequence &s, int query0, int query1,
+                                           int first) {
     uint32_t bits = 0;
     for (int j = 0; j < BLOCKS * 4; j++) {
         const int token = first + j / 4 * 16 + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
@@ -195,7 +152,8 @@ __device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const S
     return bits;
 }
 
-template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ kvb_cuda_attend_job p) {
+template <class D>
+__global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ kvb_cuda_attend_job p) {
     extern __shared__ __align__(1024) uint8_t shared[];
     static_assert(D::shared_bytes <= 232448, "fits the shared memory of a multiprocessor");
     constexpr int DK = D::DK, DV = D::DV, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, BLOCKS = D::blocks;
@@ -207,8 +165,8 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
     uint8_t *rings = shared + D::tables;
     float *merge = (float *)(rings + D::ring);
     float *tops = (float *)((uint8_t *)merge + D::merge), *sums = tops + (WARPS + 2) * 8; // [warps, exact, all][column]
-    float *rows = sums + (WARPS + 2) * 8;                                                  // [column][DK], later [column][DV]
-    float *exact = rows + 8 * D::row;                                                     // [column][DV]
+    float *rows = sums + (WARPS + 2) * 8; // [column][DK], later [column][DV]
+    float *exact = rows + 8 * D::row;     // [column][DV]
     uint64_t *barriers = (uint64_t *)(exact + 8 * D::row);
     __shared__ bool is_last;
 
@@ -222,19 +180,18 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
     const int ring_index = warp / D::SHARE, part = warp % D::SHARE;
     uint8_t *ring = rings + ring_index * STAGES * D::stage_bytes;
     uint64_t *full = barriers + ring_index * STAGES;
-    uint64_t *empty = barriers + (D::RINGS + ring_index) * STAGES; // where the warps that share a stage have read it
     const uint64_t policy = read_once_policy();
     Producer<D> producer;
     if (lane == 0 && part == 0) {
         for (int s = 0; s < STAGES; s++) {
-            barrier_init(&full[s], 1);
-            barrier_init(&empty[s], D::SHARE);
+            barrier_init(&full[s]);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     }
     __syncwarp();
-    producer.together = p.v.pages == p.k.pages + D::k_bytes && p.v.page_stride == p.k.page_stride && p.v.head_stride == p.k.head_stride;
+    producer.together =
+        p.v.pages == p.k.pages + D::k_bytes && p.v.page_stride == p.k.page_stride && p.v.head_stride == p.k.head_stride;
     producer.take(p, work, ring_index);
     producer.settle(p, ring_index);
 #pragma unroll 1
@@ -247,7 +204,8 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
 #pragma unroll
         for (int i = 0; i < own; i++) {
             const int c = min(warp + i * WARPS, 7), column = min(work.first_column + c, max(work.n_q * p.group - 1, 0));
-            const size_t at = (size_t)(work.first_row + column / p.group) * p.q_row_stride + (work.kv_head * p.group + column % p.group) * p.q_head_stride;
+            const size_t at = (size_t)(work.first_row + column / p.group) * p.q_row_stride +
+                              (work.kv_head * p.group + column % p.group) * p.q_head_stride;
             if (work.n_q > 0) {
                 load_row_of<DK>(queries[i], p.q, at, p.q_type, lane);
             }
@@ -265,7 +223,8 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
 #pragma unroll 1
     while (true) {
         // ---- Queries, a column a warp ----
-        Sequence sequence = {work.n_tokens, work.first_row, work.n_q, p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
+        Sequence sequence = {work.n_tokens, work.first_row, work.n_q,
+                             p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
         const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins;
 #pragma unroll
@@ -282,9 +241,13 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
         if (has_exact) {
             __syncthreads();
             if (p.exact_type == KVB_F32) {
-                exact_partial<DK, DV, D::chunk, true>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
+                exact_partial<DK, DV, D::chunk, true>(p, sequence, work.sequence, work.kv_head, work.first_column,
+                                                      n_columns, rows, merge, exact, tops + WARPS * 8,
+                                                      sums + WARPS * 8);
             } else {
-                exact_partial<DK, DV, D::chunk, false>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns, rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
+                exact_partial<DK, DV, D::chunk, false>(p, sequence, work.sequence, work.kv_head, work.first_column,
+                                                       n_columns, rows, merge, exact, tops + WARPS * 8,
+                                                       sums + WARPS * 8);
             }
             for (int c = warp; c < n_columns; c += WARPS) {
                 rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, lane, false);
@@ -303,12 +266,15 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             float most = 0.0f;
 #pragma unroll
             for (int s = 0; s < D::k_steps; s++) {
-                most = fmaxf(fmaxf(fmaxf(fabsf(row[s * 16]), fabsf(row[s * 16 + 1])), fmaxf(fabsf(row[s * 16 + 8]), fabsf(row[s * 16 + 9]))), most);
+                most = fmaxf(fmaxf(fmaxf(fabsf(row[s * 16]), fabsf(row[s * 16 + 1])),
+                                   fmaxf(fabsf(row[s * 16 + 8]), fabsf(row[s * 16 + 9]))),
+                             most);
             }
             most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
             most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
             const int exponent = min(max((int)(__float_as_uint(most) >> 23), 27), 227) - 127; // of column g
-            const float up = __uint_as_float((uint32_t)(127 - exponent) << 23), down = __uint_as_float((uint32_t)(127 + exponent) << 23);
+            const float up = __uint_as_float((uint32_t)(127 - exponent) << 23),
+                        down = __uint_as_float((uint32_t)(127 + exponent) << 23);
 #pragma unroll
             for (int s = 0; s < D::k_steps; s++) {
 #pragma unroll
@@ -329,7 +295,8 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
 
         // ---- Tiles ----
         float top[2] = {-1e30f, -1e30f}, sum[2] = {0.0f, 0.0f}, o[D::v_steps][4];
-        float v_unit = 1.0f, v_down = 1.0f, v_limit = -1.0f; // weights times scales times v_unit fit halves while scales are at most v_limit
+        float v_unit = 1.0f, v_down = 1.0f,
+              v_limit = -1.0f; // weights times scales times v_unit fit halves while scales are at most v_limit
 #pragma unroll
         for (int s = 0; s < D::v_steps; s++) {
             o[s][0] = o[s][1] = o[s][2] = o[s][3] = 0.0f;
@@ -382,18 +349,22 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             }
             const bool edge = first_token < columns.all_begin || first_token + BLOCKS * 16 > columns.all_end;
             if (edge) {
-                const uint32_t tree = p.tree_mask ? tree_bits<BLOCKS>(p, sequence, columns.query[0], columns.query[1], first_token + g) : 0;
+                const uint32_t tree =
+                    p.tree_mask ? tree_bits<BLOCKS>(p, sequence, columns.query[0], columns.query[1], first_token + g)
+                                : 0;
 #pragma unroll
                 for (int b = 0; b < BLOCKS; b++) {
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
                         const int token = first_token + b * 16 + g + i / 2 * 8;
-                        const bool sees = (token >= columns.begin[i % 2] && token < columns.end[i % 2]) || tree >> (b * 4 + i) & 1;
+                        const bool sees =
+                            (token >= columns.begin[i % 2] && token < columns.end[i % 2]) || tree >> (b * 4 + i) & 1;
                         c[b][i] = sees ? c[b][i] : -INFINITY;
                     }
 #pragma unroll
                     for (int i = 0; i < 2; i++) { // what nobody sees may be NaN
-                        v_scales[b][i] = c[b][2 * i] == -INFINITY && c[b][2 * i + 1] == -INFINITY ? 0.0f : v_scales[b][i];
+                        v_scales[b][i] =
+                            c[b][2 * i] == -INFINITY && c[b][2 * i + 1] == -INFINITY ? 0.0f : v_scales[b][i];
                     }
                 }
             }
@@ -461,19 +432,12 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
                     }
                 });
             }
-            __syncwarp();
-            bool one = lane == 0;
-#if defined(KVB_V) && KVB_V == 4
-            if (D::SHARE > 1) {
-                asm volatile("bar.sync %0, %1;" ::"r"(1 + ring_index), "n"(D::SHARE * 32) : "memory");
-                one = one && part == 0;
+            if (D::SHARE > 1) { // all have read what the next copy overwrites
+                meet<D::SHARE * 32>(1 + ring_index);
+            } else {
+                __syncwarp();
             }
-#else
-            if (D::SHARE > 1 && one) { // who read last refills
-                one = arrives_last(&empty[stage]);
-            }
-#endif
-            producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, ring_index, one);
+            producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, ring_index, lane == 0 && part == 0);
             if (++stage == STAGES) {
                 stage = 0;
                 parity ^= 1;
@@ -559,7 +523,8 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
             finishes = is_last;
             if (finishes) {
                 __threadfence();
-                add_parts<D>(p, work.first_part, work.n_parts, n_columns, rows, tops + (WARPS + 1) * 8, sums + (WARPS + 1) * 8);
+                add_parts<D>(p, work.first_part, work.n_parts, n_columns, rows, tops + (WARPS + 1) * 8,
+                             sums + (WARPS + 1) * 8);
                 if (threadIdx.x == 0) {
                     *counter = 0;
                 }
@@ -568,8 +533,9 @@ template <class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(co
         __syncthreads();
         if (finishes) {
             for (int c = warp; c < n_columns; c += WARPS) {
-                finish_column<DV>(p, sequence.first_row + (work.first_column + c) / p.group, work.kv_head * p.group + (work.first_column + c) % p.group,
-                                  tops[(WARPS + 1) * 8 + c], sums[(WARPS + 1) * 8 + c], rows + c * DV, merge + warp * D::row, lane);
+                finish_column<DV>(p, sequence.first_row + (work.first_column + c) / p.group,
+                                  work.kv_head * p.group + (work.first_column + c) % p.group, tops[(WARPS + 1) * 8 + c],
+                                  sums[(WARPS + 1) * 8 + c], rows + c * DV, merge + warp * D::row, lane);
             }
         }
         if (work.next < 0) {

@@ -22,8 +22,9 @@ struct Softcap {
 };
 
 // Row of an exact token of a sequence's KV head.
-__device__ __forceinline__ size_t exact_row(const kvb_cuda_attend_job &p, const kvb_cuda_attend_side &side, const Sequence &s, int sequence,
-                                            int kv_head, int token, const void **array) {
+__device__ __forceinline__ size_t exact_row(const kvb_cuda_attend_job &p, const kvb_cuda_attend_side &side,
+                                            const Sequence &s, int sequence, int kv_head, int token,
+                                            const void **array) {
     size_t head = (size_t)kv_head * side.exact_head_stride;
     if (token < p.n_exact_first) {
         *array = side.exact_first;
@@ -34,11 +35,12 @@ __device__ __forceinline__ size_t exact_row(const kvb_cuda_attend_job &p, const 
     return sequence * side.exact_last_sequence_stride + slot * side.exact_token_stride + head;
 }
 
-// q: [8][DK], not rotated. Leaves sums of weighted values in out [8][DV] and maxima and sums of weights in tops, sums [8].
-// scores: [8][CHUNK]. All threads of the block.
+// q: [8][DK], not rotated. Leaves sums of weighted values in out [8][DV] and maxima and sums of weights in tops, sums
+// [8]. scores: [8][CHUNK]. All threads of the block.
 template <int DK, int DV, int CHUNK, bool WIDE>
-__device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, const Sequence &s, int sequence, int kv_head, int first_column, int n_columns,
-                              const float *q, float *scores, float *out, float *tops, float *sums) {
+__device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, const Sequence &s, int sequence,
+                                              int kv_head, int first_column, int n_columns, const float *q,
+                                              float *scores, float *out, float *tops, float *sums) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     const Softcap softcap = Softcap::of(p.softcap);
     const int first_end = min(p.n_exact_first, s.n_tokens), last_begin = max(s.n_tokens - p.n_exact_last, first_end);
@@ -89,7 +91,8 @@ __device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, cons
                     const int query = (first_column + c) / p.group;
                     float x = dot * p.scale * 1.4426950408889634f;
                     x = p.softcap > 0.0f ? softcap(x) : x;
-                    scores[c * CHUNK + i + lane] = Visible::of(p, s, query).sees(p, s, query, token_at(i + lane)) ? x : -INFINITY;
+                    scores[c * CHUNK + i + lane] =
+                        Visible::of(p, s, query).sees(p, s, query, token_at(i + lane)) ? x : -INFINITY;
                 }
             }
         }

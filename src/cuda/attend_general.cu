@@ -1,5 +1,6 @@
-// Attention for every job that no tuned kernel serves: any two widths, head_dims and codebooks, float scales, 16 bits. Same
-// plan and same shares as the tuned kernels; floats throughout, so there is nothing to split. Simple, and many times slower.
+// Attention for every job that no tuned kernel serves: any two widths, head_dims and codebooks, float scales, 16 bits.
+// Same plan and same shares as the tuned kernels; floats throughout, so there is nothing to split. Simple, and many
+// times slower.
 #include "attend_general.cuh"
 #include "attend_launch.h"
 
@@ -59,8 +60,11 @@ __device__ float logits_of(const kvb_cuda_attend_job &p, const Shared &m, int co
     return (p.softcap > 0.0f ? p.softcap * tanhf(x / p.softcap) : x) * 1.4426950408889634f;
 }
 
-// 16 more tokens: lane t knows whether token t is seen. `load` fills the tile, keys or values, and returns lane t's scale.
-template <class Load> __device__ void take(const kvb_cuda_attend_job &p, const Shared &m, State &state, int column, int lane, bool sees, Load load) {
+// 16 more tokens: lane t knows whether token t is seen. `load` fills the tile, keys or values, and returns lane t's
+// scale.
+template <class Load>
+__device__ void take(const kvb_cuda_attend_job &p, const Shared &m, State &state, int column, int lane, bool sees,
+                     Load load) {
     float scale = load(false);
     const float logit = logits_of(p, m, column, lane, scale), x = sees ? logit : -INFINITY;
     const float higher = fmaxf(state.top, warp_most(x)), factor = exp2f(state.top - higher);
@@ -91,12 +95,14 @@ template <class Load> __device__ void take(const kvb_cuda_attend_job &p, const S
     __syncthreads();
 }
 
-__device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const Levels &levels, const kvb_cuda_segment &work, const Sequence &s,
-                            int query, State &state, int column, int lane) {
+__device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const Levels &levels,
+                            const kvb_cuda_segment &work, const Sequence &s, int query, State &state, int column,
+                            int lane) {
     const Visible visible = Visible::of(p, s, query);
     const int32_t *table = p.table + work.sequence * p.table_stride - (p.first_page ? p.first_page[work.sequence] : 0);
     for (int first = work.begin / STEP * STEP; first < work.end; first += STEP) {
-        const int page = table[first / KVB_CUDA_PAGE_TOKENS], block = first % KVB_CUDA_PAGE_TOKENS / STEP, token = first + lane;
+        const int page = table[first / KVB_CUDA_PAGE_TOKENS], block = first % KVB_CUDA_PAGE_TOKENS / STEP,
+                  token = first + lane;
         const bool sees = lane < STEP && token >= work.begin && token < work.end && token >= p.n_exact_first &&
                           token < s.n_tokens - p.n_exact_last && visible.sees(p, s, query, token);
         take(p, m, state, column, lane, sees, [&](bool is_value) {
@@ -106,8 +112,8 @@ __device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const
 }
 
 // Exact tokens are rotated as they are read, and then are tokens like others.
-__device__ void take_exact(const kvb_cuda_attend_job &p, const Shared &m, const kvb_cuda_segment &work, const Sequence &s, int query,
-                           State &state, int column, int lane) {
+__device__ void take_exact(const kvb_cuda_attend_job &p, const Shared &m, const kvb_cuda_segment &work,
+                           const Sequence &s, int query, State &state, int column, int lane) {
     const Visible visible = Visible::of(p, s, query);
     const int first_end = min(p.n_exact_first, s.n_tokens), last_begin = max(s.n_tokens - p.n_exact_last, first_end);
     const int n = first_end + s.n_tokens - last_begin;
@@ -136,7 +142,8 @@ __device__ void take_exact(const kvb_cuda_attend_job &p, const Shared &m, const 
 }
 
 // The item's parts, in order, of one column.
-__device__ void add_parts(const kvb_cuda_attend_job &p, const kvb_cuda_segment &work, State &state, int column, int lane) {
+__device__ void add_parts(const kvb_cuda_attend_job &p, const kvb_cuda_segment &work, State &state, int column,
+                          int lane) {
     const int dim = p.v.head_dim;
     for (int pass = 0; pass < 2; pass++) { // the highest first: then nothing is scaled twice
         for (int part = 0; part < work.n_parts; part++) {
@@ -175,12 +182,15 @@ __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ 
             return;
         }
         next = work.next;
-        const Sequence s = {work.n_tokens, work.first_row, work.n_q, p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
-        const int n_columns = max(min(COLUMNS, work.n_q * p.group - work.first_column), 0), at = work.first_column + min(column, max(n_columns - 1, 0));
+        const Sequence s = {work.n_tokens, work.first_row, work.n_q,
+                            p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
+        const int n_columns = max(min(COLUMNS, work.n_q * p.group - work.first_column), 0),
+                  at = work.first_column + min(column, max(n_columns - 1, 0));
         const int query = at / p.group, row = s.first_row + query, head = work.kv_head * p.group + at % p.group;
         float *q = m.queries + column * p.k.head_dim;
         for (int i = lane; i < p.k.head_dim; i += 32) {
-            q[i] = column < n_columns ? load_value(p.q, row * p.q_row_stride + head * p.q_head_stride + i, p.q_type) : 0.0f;
+            q[i] = column < n_columns ? load_value(p.q, row * p.q_row_stride + head * p.q_head_stride + i, p.q_type)
+                                      : 0.0f;
         }
         __syncwarp();
         rotate_any(q, m.temporary + column * m.row, p.k, lane, false);
@@ -220,7 +230,8 @@ __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ 
             __syncthreads();
         }
         if (finishes && column < n_columns) {
-            finish(p, row, head, state.top, state.sum, state.values, m.values + column * dim, m.temporary + column * m.row, lane);
+            finish(p, row, head, state.top, state.sum, state.values, m.values + column * dim,
+                   m.temporary + column * m.row, lane);
         }
         __syncthreads();
     }

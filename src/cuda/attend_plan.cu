@@ -1,6 +1,6 @@
-// Who does what, from lengths on the device: all items' pages in a row are cut into equal shares, one per block of threads.
-// When all sequences are of one length and fit, shares are cut so that none straddles items. An item of several shares is
-// merged in their order.
+// Who does what, from lengths on the device: all items' pages in a row are cut into equal shares, one per block of
+// threads. When all sequences are of one length and fit, shares are cut so that none straddles items. An item of
+// several shares is merged in their order.
 #include "attend_launch.h"
 #include "attend_rows.cuh"
 
@@ -96,8 +96,11 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
     const int column_tiles = (p.max_n_q * p.group + 7) / 8, per_sequence = p.n_kv_heads * column_tiles;
     const int items = p.n_sequences * per_sequence;
     const Sums sums = measure(p);
-    const int even = items <= p.n_blocks ? p.n_blocks / items : 0, enough = max((sums.most + least_share - 1) / least_share, 1);
-    const int splits = sums.least == sums.most && even && (even * items * 10 >= p.n_blocks * 9 || enough <= even) ? min(even, enough) : 0;
+    const int even = items <= p.n_blocks ? p.n_blocks / items : 0,
+              enough = max((sums.most + least_share - 1) / least_share, 1);
+    const int splits = sums.least == sums.most && even && (even * items * 10 >= p.n_blocks * 9 || enough <= even)
+                           ? min(even, enough)
+                           : 0;
     const long long total = sums.total * per_sequence;
     const long long share = max((total + p.n_blocks - 1) / p.n_blocks, (long long)(least_share + item_cost));
     for (int block = threadIdx.x; block < p.n_blocks; block += blockDim.x) {

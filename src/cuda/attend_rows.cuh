@@ -20,7 +20,8 @@ template <> struct Raw<true> {
         return x;
     }
 };
-template <bool WIDE, int DIM> __device__ __forceinline__ void load_row(float *x, const void *array, size_t at, int type, int lane) {
+template <bool WIDE, int DIM>
+__device__ __forceinline__ void load_row(float *x, const void *array, size_t at, int type, int lane) {
     constexpr int N = (DIM + 31) / 32;
     typename Raw<WIDE>::Type raw[N];
     const auto *from = (const typename Raw<WIDE>::Type *)array + at;
@@ -33,7 +34,8 @@ template <bool WIDE, int DIM> __device__ __forceinline__ void load_row(float *x,
         x[j] = Raw<WIDE>::value(raw[j], type);
     }
 }
-template <int DIM> __device__ __forceinline__ void load_row_of(float *x, const void *array, size_t at, int type, int lane) {
+template <int DIM>
+__device__ __forceinline__ void load_row_of(float *x, const void *array, size_t at, int type, int lane) {
     if (type == KVB_F32) {
         load_row<true, DIM>(x, array, at, type, lane);
     } else {
@@ -62,7 +64,8 @@ __device__ __forceinline__ void store_value(void *p, size_t i, int type, float x
 }
 
 // The matrix of order m over the m runs, by one warp; `temporary` holds a row.
-static __device__ void mix_runs(float *row, float *temporary, int dim, int order, const uint64_t *hadamard, int lane, bool inverse) {
+static __device__ void mix_runs(float *row, float *temporary, int dim, int order, const uint64_t *hadamard, int lane,
+                                bool inverse) {
     const int run = dim / order;
     for (int i = lane; i < dim; i += 32) {
         int a = i / run, c = i % run;
@@ -108,7 +111,8 @@ __device__ __forceinline__ float negated_if(float x, uint32_t signs, int lane) {
 }
 
 // Rows of any length, order 1 as well.
-static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, int dim, int order, const uint64_t *hadamard, int lane, bool inverse) {
+static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, int dim, int order,
+                                                  const uint64_t *hadamard, int lane, bool inverse) {
     if (order > 1) {
         mix_runs(row, temporary, dim, order, hadamard, lane, inverse);
     }
@@ -123,9 +127,11 @@ static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, 
     }
 }
 
-// One row in shared memory, by one warp: signs, transform, 1/sqrt(dim), or the inverse; nothing when the side has no rotation.
+// One row in shared memory, by one warp: signs, transform, 1/sqrt(dim), or the inverse; nothing when the side has no
+// rotation.
 template <int DIM>
-__device__ __forceinline__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side, int lane, bool inverse) {
+__device__ __forceinline__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side, int lane,
+                                           bool inverse) {
     if (!side.signs) {
         return;
     }

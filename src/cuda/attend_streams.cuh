@@ -7,7 +7,8 @@
 
 namespace kvb {
 
-__device__ __forceinline__ uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) { // __byte_perm masks its selector
+__device__ __forceinline__ uint32_t permute(uint32_t a, uint32_t b,
+                                            uint32_t selector) { // __byte_perm masks its selector
     uint32_t r;
     asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));
     return r;
@@ -27,8 +28,8 @@ __device__ __forceinline__ uint32_t spare_word(uint32_t a, uint32_t b, uint32_t 
 
 // ---- Tables ----
 
-// A pair of codes of `BITS` bits (first low) -> half2, copies for 32 lanes: the lower half of an entry of 256 bytes, or an
-// entry of 128.
+// A pair of codes of `BITS` bits (first low) -> half2, copies for 32 lanes: the lower half of an entry of 256 bytes, or
+// an entry of 128.
 template <int BITS, int ENTRY> __device__ void build_pairs(uint8_t *table, const __half *centroids) {
     for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) {
         int entry = i / 8, mask = (1 << BITS) - 1;
@@ -46,7 +47,8 @@ template <int BITS> __device__ void build_singles(uint8_t *table, const __half *
     }
 }
 
-// Two neighboring centroids as the lower and half the gap, so that gap / 2 * (0 or 2.0) + lower is either, rounded once.
+// Two neighboring centroids as the lower and half the gap, so that gap / 2 * (0 or 2.0) + lower is either, rounded
+// once.
 __device__ __forceinline__ void lower_and_gap(__half low, __half high, float *lower, float *gap) {
     *lower = __half2float(low);
     *gap = 0.5f * (__half2float(high) - *lower);
@@ -279,7 +281,8 @@ template <int BITS, int DIM> struct Block {
 
 // Steps 0 .. N-1 with a constant index.
 template <class S, int STEP, int N> struct Steps {
-    template <class F> __device__ static __forceinline__ void run(const uint32_t *w, const uint8_t *table, typename S::Lane l, F f) {
+    template <class F>
+    __device__ static __forceinline__ void run(const uint32_t *w, const uint8_t *table, typename S::Lane l, F f) {
         if constexpr (STEP < N) {
             uint32_t a[4];
             S::template get<STEP>(w, table, l, a);

@@ -1,4 +1,5 @@
-// Rows of pages to planes as docs/format.md stores them, and back: for files, for the CPU, and for whoever compares bytes.
+// Rows of pages to planes as docs/format.md stores them, and back: for files, for the CPU, and for whoever compares
+// bytes.
 #include "pack.cuh"
 
 namespace kvb {
@@ -6,7 +7,8 @@ namespace kvb {
 constexpr int THREADS = 256;
 extern __shared__ __align__(16) unsigned char shared[];
 
-__device__ __forceinline__ int code_at(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token, int dim) {
+__device__ __forceinline__ int code_at(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token,
+                                       int dim) {
     int code = 0;
     for (int bit = 0; bit < f.bits; bit++) {
         const kvb_place at = kvb_fragment_code_place(f.head_dim, f.bits, token, dim, bit, is_value);
@@ -45,7 +47,8 @@ __global__ void __launch_bounds__(THREADS) to_planes(const __grid_constant__ kvb
             const int token = t.begin + i / bytes, j = i % bytes;
             uint32_t byte = 0;
             for (int k = 0; k < 8 / width; k++) {
-                byte |= ((uint32_t)codes[token * f.head_dim + j + k * bytes] >> low & ((1u << width) - 1)) << (k * width);
+                byte |= ((uint32_t)codes[token * f.head_dim + j + k * bytes] >> low & ((1u << width) - 1))
+                        << (k * width);
             }
             p.planes[plane][(size_t)(row + token) * bytes + j] = (uint8_t)byte;
         }
@@ -81,7 +84,9 @@ __global__ void __launch_bounds__(THREADS) from_planes(const __grid_constant__ k
         codes[token * f.head_dim + dim] = (uint8_t)code;
     }
     for (int token = t.begin + (int)threadIdx.x; token < t.end; token += THREADS) {
-        store_scale(f, block, token, f.scale_bytes == 2 ? ((const uint16_t *)p.scales)[row + token] : ((const uint32_t *)p.scales)[row + token]);
+        store_scale(f, block, token,
+                    f.scale_bytes == 2 ? ((const uint16_t *)p.scales)[row + token]
+                                       : ((const uint32_t *)p.scales)[row + token]);
     }
     __syncthreads();
     pack_block(f, p.is_value, codes, t.begin, t.end, words, block);
@@ -89,7 +94,8 @@ __global__ void __launch_bounds__(THREADS) from_planes(const __grid_constant__ k
 
 // Codes, and on the way in the words and masks of a block: below 48 KB for every head_dim.
 static size_t shared_bytes(const kvb_cuda_format &f) {
-    return (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) + 2 * (size_t)kvb_fragment_code_bytes(f.head_dim, f.bits);
+    return (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) +
+           2 * (size_t)kvb_fragment_code_bytes(f.head_dim, f.bits);
 }
 
 static int blocks(const kvb_cuda_convert_job *job) {

@@ -1,6 +1,6 @@
-// Encoding rows into pages: signs, rotation, scale, codes and bits in one kernel, in the order and with the roundings of
-// docs/format.md. A block of threads owns 16 tokens of one side of one KV head, so that nobody else writes the words that
-// tokens share; half a warp has a row, and its lanes are the lanes of the format's summation tree.
+// Encoding rows into pages: signs, rotation, scale, codes and bits in one kernel, in the order and with the roundings
+// of docs/format.md. A block of threads owns 16 tokens of one side of one KV head, so that nobody else writes the words
+// that tokens share; half a warp has a row, and its lanes are the lanes of the format's summation tree.
 #include "kvbits/kvbits.h"
 #include "pack.cuh"
 
@@ -85,8 +85,8 @@ __device__ uint32_t round_scale(float s, int bytes, float *value) {
 }
 
 // The rotated row becomes codes; returns the bits of its scale.
-__device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const float *midpoints, const float *centroids, uint8_t *codes,
-                               int lane) {
+__device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const float *midpoints,
+                               const float *centroids, uint8_t *codes, int lane) {
     float sum = 0.0f;
     for (int i = lane; i < f.head_dim; i += LANES) {
         sum = __fadd_rn(sum, __fmul_rn(row[i], row[i]));
@@ -135,7 +135,8 @@ extern __shared__ __align__(16) unsigned char shared[];
 __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.z / 2, is_value = blockIdx.z % 2, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
-    const int before = p.lengths[sequence], row_begin = p.row_begin[sequence], n = p.row_begin[sequence + 1] - row_begin;
+    const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
+              n = p.row_begin[sequence + 1] - row_begin;
     const int first = (before / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS; // token of the block
     if (n <= 0 || first >= before + n) {
         return;
@@ -185,12 +186,14 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
 int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream) {
     const size_t k = kvb::shared_bytes(job->formats[0]), v = kvb::shared_bytes(job->formats[1]), bytes = k > v ? k : v;
     // The largest rows take 49 KB; every call asks, since the attribute belongs to the current device.
-    const cudaError_t error = cudaFuncSetAttribute(kvb::append, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    const cudaError_t error =
+        cudaFuncSetAttribute(kvb::append, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
     if (error != cudaSuccess) {
         return (int)error;
     }
     const int blocks = (job->most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1;
-    kvb::append<<<dim3(blocks, job->n_kv_heads, 2 * job->n_sequences), kvb::THREADS, bytes, (cudaStream_t)stream>>>(*job);
+    kvb::append<<<dim3(blocks, job->n_kv_heads, 2 * job->n_sequences), kvb::THREADS, bytes, (cudaStream_t)stream>>>(
+        *job);
     return (int)cudaGetLastError();
 }
 

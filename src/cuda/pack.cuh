@@ -5,17 +5,19 @@
 
 namespace kvb {
 
-__device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_format &f, int sequence, int head, int token) {
+__device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_format &f, int sequence, int head,
+                                    int token) {
     const int page_number = token / 64 - (p.first_page ? p.first_page[sequence] : 0);
     const int page = p.table[(size_t)sequence * p.table_stride + page_number];
     return p.pool + (size_t)page * p.page_bytes + (size_t)head * p.head_bytes +
            (size_t)(token % 64 / KVB_BLOCK_TOKENS) * kvb_fragment_block_bytes(f.head_dim, f.bits, f.scale_bytes);
 }
 
-// `codes` [16][head_dim] of tokens begin to end - 1 of a block, in shared memory, into the block; tokens before and behind
-// keep theirs. `words` is shared memory for twice the block's codes. All threads of the block of threads take part.
-__device__ inline void pack_block(const kvb_cuda_format &f, bool is_value, const uint8_t *codes, int begin, int end, uint32_t *words,
-                                  uint8_t *block) {
+// `codes` [16][head_dim] of tokens begin to end - 1 of a block, in shared memory, into the block; tokens before and
+// behind keep theirs. `words` is shared memory for twice the block's codes. All threads of the block of threads take
+// part.
+__device__ inline void pack_block(const kvb_cuda_format &f, bool is_value, const uint8_t *codes, int begin, int end,
+                                  uint32_t *words, uint8_t *block) {
     const int n_words = kvb_fragment_code_bytes(f.head_dim, f.bits) / 4, n = (end - begin) * f.head_dim;
     uint32_t *fresh = words + n_words;
     for (int i = threadIdx.x; i < 2 * n_words; i += blockDim.x) {

@@ -26,6 +26,12 @@ static inline void need_gpu(void) {
     }
 }
 
+/* KVB_CUDA_FEW=1: fewer and shorter cases, for sanitizers that take a thousand times longer. */
+static inline int gpu_few(void) {
+    const char *few = getenv("KVB_CUDA_FEW");
+    return few && *few && *few != '0';
+}
+
 /* Device memory full of NaNs. */
 static inline void *gpu_allocate(size_t bytes) {
     void *p = NULL;

@@ -155,6 +155,9 @@ static void exported_rows_are_those_of_the_cpu(void **state) {
     int n = 0;
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
         for (int bits = 1; bits <= 8; bits++, n++) {
+            if (gpu_few() && n % 23 != 0) {
+                continue;
+            }
             rows_case c = {.head_dim = dims[i],
                            .bits = bits,
                            .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
