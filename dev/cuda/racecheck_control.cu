@@ -1,6 +1,6 @@
-// What racecheck says of code that has no race: two pairs of warps, each with a ring of its own that a bulk copy fills,
-// read as the attention kernels read theirs, then a sum over the whole block behind __syncthreads. `rounds` of the
-// pairs differ.
+// What racecheck says of code that has no race: four pairs of warps, each with a place of its own that bulk copies
+// fill, read as the attention kernels read theirs, then an exchange in the whole block between two __syncthreads; all
+// that six times. Pairs take different numbers of rounds.
 //     compute-sanitizer --tool racecheck racecheck_control [named | arrive | whole]
 // named: the pair meets at a named barrier before a refill, as the product does. arrive: its warps arrive at an
 // mbarrier, and who finds itself last refills. whole: the whole block meets (rounds are then equal).
@@ -10,7 +10,11 @@
 #include <cstring>
 
 enum { named, arrive, whole };
-constexpr int bytes = 1024, warps = 4;
+constexpr int bytes = 1024, pairs = 4, warps = 2 * pairs, segments = 6;
+
+template <int HOW> __host__ __device__ constexpr int rounds_of(int pair, int segment) {
+    return HOW == whole ? 4 : 1 + (pair * 3 + segment * 5) % 7;
+}
 
 __device__ bool arrives_last(uint64_t *b) {
     uint64_t state;
@@ -27,11 +31,10 @@ __device__ bool arrives_last(uint64_t *b) {
 }
 
 template <int HOW> __global__ void read_rings(const uint32_t *from, uint32_t *out) {
-    __shared__ __align__(128) uint32_t ring[2][bytes / 4];
-    __shared__ uint64_t full[2], empty[2];
+    __shared__ __align__(128) uint32_t place[pairs][bytes / 4];
+    __shared__ uint64_t full[pairs], empty[pairs];
     __shared__ uint32_t sums[warps];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pair = warp / 2, part = warp % 2;
-    const int rounds = HOW == whole ? 8 : pair ? 5 : 8;
     const uint64_t policy = kvb::read_once_policy();
     if (lane == 0 && part == 0) {
         kvb::barrier_init(&full[pair]);
@@ -40,60 +43,71 @@ template <int HOW> __global__ void read_rings(const uint32_t *from, uint32_t *ou
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     }
     __syncthreads();
-    auto fill = [&](int round) {
+    auto fill = [&] {
         kvb::barrier_expect(&full[pair], bytes);
-        kvb::bulk_copy(ring[pair], from + (pair * 8 + round) * (bytes / 4), bytes, &full[pair], policy);
+        kvb::bulk_copy(place[pair], from, bytes, &full[pair], policy);
     };
     if (lane == 0 && part == 0) {
-        fill(0);
+        fill();
     }
-    uint32_t sum = 0;
-    for (int round = 0; round < rounds; round++) {
-        kvb::barrier_wait(&full[pair], round % 2);
-        for (int i = part * 128 + lane; i < part * 128 + 128; i += 32) {
-            sum += ring[pair][i];
+    uint32_t total = 0, parity = 0;
+    for (int segment = 0; segment < segments; segment++) {
+        uint32_t sum = 0;
+        const int rounds = rounds_of<HOW>(pair, segment);
+        for (int round = 0; round < rounds; round++, parity ^= 1) {
+            kvb::barrier_wait(&full[pair], parity);
+            for (int i = part * 128 + lane; i < part * 128 + 128; i += 32) {
+                sum += place[pair][i];
+            }
+            bool fills = lane == 0 && part == 0;
+            if (HOW == named) {
+                kvb::meet<64>(1 + pair);
+            } else if (HOW == whole) {
+                __syncthreads();
+            } else {
+                __syncwarp();
+                fills = lane == 0 && arrives_last(&empty[pair]);
+            }
+            if (fills && (round + 1 < rounds || segment + 1 < segments)) {
+                fill();
+            }
         }
-        bool fills = lane == 0 && part == 0;
-        if (HOW == named) {
-            kvb::meet<64>(1 + pair);
-        } else if (HOW == whole) {
-            __syncthreads();
-        } else {
-            __syncwarp();
-            fills = lane == 0 && arrives_last(&empty[pair]);
+        sum = __reduce_add_sync(0xffffffffu, sum);
+        if (lane == 0) {
+            sums[warp] = sum;
         }
-        if (fills && round + 1 < rounds) {
-            fill(round + 1);
+        __syncthreads();
+        for (int w = 0; w < warps; w++) {
+            total += sums[w];
         }
+        __syncthreads();
     }
-    sum = __reduce_add_sync(0xffffffffu, sum);
-    if (lane == 0) {
-        sums[warp] = sum;
-    }
-    __syncthreads();
     if (threadIdx.x == 0) {
-        *out = sums[0] + sums[1] + sums[2] + sums[3];
+        *out = total;
     }
+}
+
+template <int HOW> int run(const char *name, const uint32_t *from, uint32_t *out) {
+    uint32_t got = 0, expected = 0;
+    read_rings<HOW><<<1, warps * 32>>>(from, out);
+    cudaMemcpy(&got, out, 4, cudaMemcpyDeviceToHost);
+    for (int i = 0; i < pairs * segments; i++) {
+        expected += rounds_of<HOW>(i % pairs, i / pairs) * (bytes / 4);
+    }
+    std::printf("%s: %u of %u, %s\n", name, got, expected, cudaGetErrorString(cudaGetLastError()));
+    return got != expected;
 }
 
 int main(int argc, char **argv) {
     const char *how = argc > 1 ? argv[1] : "named";
-    uint32_t *from, *out, got = 0, ones[16 * bytes / 4];
+    uint32_t *from, *out, ones[bytes / 4];
     for (uint32_t &x : ones) {
         x = 1;
     }
     cudaMalloc(&from, sizeof ones);
     cudaMalloc(&out, 4);
     cudaMemcpy(from, ones, sizeof ones, cudaMemcpyHostToDevice);
-    if (!std::strcmp(how, "arrive")) {
-        read_rings<arrive><<<1, warps * 32>>>(from, out);
-    } else if (!std::strcmp(how, "whole")) {
-        read_rings<whole><<<1, warps * 32>>>(from, out);
-    } else {
-        read_rings<named><<<1, warps * 32>>>(from, out);
-    }
-    cudaMemcpy(&got, out, 4, cudaMemcpyDeviceToHost);
-    const uint32_t expected = (std::strcmp(how, "whole") ? 13 : 16) * (bytes / 4);
-    std::printf("%s: %u of %u, %s\n", how, got, expected, cudaGetErrorString(cudaGetLastError()));
-    return got != expected;
+    return !std::strcmp(how, "arrive")  ? run<arrive>(how, from, out)
+           : !std::strcmp(how, "whole") ? run<whole>(how, from, out)
+                                        : run<named>(how, from, out);
 }

@@ -1,6 +1,6 @@
 // The product's attention kernels timed against a plain read of the same bytes: median and quartiles of 25 launches by
 // events, the L2 filled with foreign lines before each. Links with src/cuda's instances:
-//     time_attend [quick]
+//     time_attend [quick | cold]       quick: what was built; cold: with other kernels' instructions in the caches
 #include "attend_common.cuh"
 
 #include <cmath>
@@ -37,6 +37,20 @@ uint4 *foreign;
 uint32_t *sink;
 const size_t foreign_bytes = 256u << 20;
 
+// Instructions of another kernel, as many as the largest instruction cache holds, in place of a model's between two
+// layers.
+__global__ void other_code(float *out) {
+    float x = *out;
+#pragma unroll
+    for (int i = 0; i < 16384; i++) {
+        x = x * 0.999f + (float)(i + 1);
+    }
+    if (x == 12345.0f) {
+        *out = x;
+    }
+}
+bool cold;
+
 template <class F> void time_it(F launch, double *median, double *low, double *high) {
     const int n = 25;
     std::vector<float> times;
@@ -45,6 +59,9 @@ template <class F> void time_it(F launch, double *median, double *low, double *h
     OK(cudaEventCreate(&b));
     for (int i = 0; i < n + 3; i++) {
         read_all<<<1056, 256>>>(foreign, foreign_bytes / 16, sink); // clean foreign lines in the L2
+        if (cold) {
+            other_code<<<multiprocessors, 32>>>((float *)sink);
+        }
         OK(cudaEventRecord(a));
         launch();
         OK(cudaEventRecord(b));
@@ -174,6 +191,17 @@ void time_all() {
     windowed.window = 20011, windowed.what = "window 20011";
     exact.exact_last = 100, exact.what = "exact 100";
     precise.precise = true, precise.scattered = quick ? false : true;
+    if (cold) {
+        for (int bits : {8, 4, 2}) {
+            for (int i = 0; i < 2; i++) {
+                cold = i;
+                ordered.what = i ? "cold" : "warm";
+                time_one(bits, bits, 128, 128, 8, 4, large, ordered);
+                time_one(bits, bits, 128, 128, 8, 4, one, ordered);
+            }
+        }
+        return;
+    }
     for (auto pair : {std::pair<int, int>{4, 4},
                       {8, 8},
                       {6, 6},
@@ -240,7 +268,7 @@ int main(int argc, char **argv) {
     OK(cudaGetDeviceProperties(&properties, 0));
     multiprocessors = properties.multiProcessorCount;
     std::printf("# %s, %d multiprocessors\n", properties.name, multiprocessors);
-    quick = argc > 1 && std::string(argv[1]) == "quick";
+    quick = argc > 1 && std::string(argv[1]) == "quick", cold = argc > 1 && std::string(argv[1]) == "cold";
     OK(cudaMalloc(&foreign, foreign_bytes));
     OK(cudaMemset(foreign, 1, foreign_bytes));
     OK(cudaMalloc(&sink, 4));
