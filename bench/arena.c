@@ -1,6 +1,7 @@
 #include "arena.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Pages that differ: more than a cache line predictor could learn, few enough to encode on the scalar backend. */
@@ -13,6 +14,21 @@ void kvb_bench_normals(uint64_t seed, float factor, float *out, size_t n) {
         out[i] *= factor;
 }
 
+kvb_codec_spec kvb_bench_codec_spec(const kvb_bench_config *config, int head_dim, int bits) {
+    kvb_codec_spec spec = kvb_codec_spec_default(head_dim, bits);
+    if (bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS)
+        spec.trellis_states = config->trellis_states;
+    return spec;
+}
+
+void kvb_bench_codec_name(const kvb_bench_config *config, int bits, char *out, size_t bytes) {
+    int states = kvb_bench_codec_spec(config, 8, bits).trellis_states;
+    if (states)
+        snprintf(out, bytes, "%dt%d", bits, states);
+    else
+        snprintf(out, bytes, "%d", bits);
+}
+
 static void release_codec(void *codec) {
     kvb_codec_destroy(codec);
 }
@@ -23,7 +39,7 @@ static kvb_status make_codec(kvb_bench_suite *suite, const kvb_backend *backend,
     *out = NULL;
     if (bits == KVB_BENCH_DENSE)
         return KVB_OK;
-    kvb_codec_spec spec = kvb_codec_spec_default(head_dim, bits);
+    kvb_codec_spec spec = kvb_bench_codec_spec(suite->config, head_dim, bits);
     kvb_status status = kvb_codec_create(&spec, backend, NULL, &codec, error);
     *out = codec;
     return status == KVB_OK ? kvb_bench_own(suite, codec, release_codec, error) : status;

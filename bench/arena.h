@@ -25,6 +25,10 @@ KVB_CHECKED kvb_status kvb_bench_fill_block(const kvb_codec *codec, const float 
 /* After `windows` windows of n pages each from `first` on. */
 void kvb_bench_arena_account(kvb_bench_arena *arena, size_t first, size_t n, double *touched, double *reuse);
 
+/* The default codec of so many bits, of the config's trellis where that takes them; and its name. */
+kvb_codec_spec kvb_bench_codec_spec(const kvb_bench_config *config, int head_dim, int bits);
+void kvb_bench_codec_name(const kvb_bench_config *config, int bits, char *out, size_t bytes);
+
 /* Bytes of one token of one KV head, keys and values, scales included. */
 double kvb_bench_token_bytes(const kvb_layer_format *format);
 

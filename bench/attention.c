@@ -213,8 +213,8 @@ static kvb_status add_layer(kvb_bench_suite *suite, layer *layer, kvb_error *err
     kvb_status status = KVB_OK;
     kvb_bench_row row = {.by = "kvbits", .shape = layer->shape->name, .head_dim = layer->shape->head_dim};
     row.layout = "pages";
-    snprintf(row.k, sizeof row.k, "%d", layer->bits.k_bits);
-    snprintf(row.v, sizeof row.v, "%d", layer->bits.v_bits);
+    kvb_bench_codec_name(config, layer->bits.k_bits, row.k, sizeof row.k);
+    kvb_bench_codec_name(config, layer->bits.v_bits, row.v, sizeof row.v);
     for (int b = 0; b < config->n_backends && status == KVB_OK; b++)
         for (int p = 0; p < config->n_precisions && status == KVB_OK; p++) {
             row.backend = kvb_backend_name(config->backends[b]);

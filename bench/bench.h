@@ -39,6 +39,7 @@ typedef struct kvb_bench_config {
     int kv_lens[KVB_BENCH_LIST], n_kv_lens;
     kvb_pair pairs[KVB_BENCH_LIST]; /* 1-8, or KVB_BENCH_DENSE: half precision */
     int n_pairs;
+    int trellis_states; /* 0: scalar codes; else trellis codes where the bits are 2-6, named "4t16" */
     kvb_precision precisions[2];
     int n_precisions;
     kvb_parallel parallels[KVB_BENCH_LIST]; /* one for each number of threads */

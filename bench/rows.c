@@ -87,7 +87,7 @@ static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, int d
     rows *r = NULL;
     kvb_codec *codec = NULL;
     void *block = NULL;
-    kvb_codec_spec spec = kvb_codec_spec_default(dim, bits);
+    kvb_codec_spec spec = kvb_bench_codec_spec(suite->config, dim, bits);
     kvb_status status = kvb_bench_allocate(suite, sizeof *r, (void **)&r, error);
     if (status == KVB_OK)
         status = kvb_codec_create(&spec, backend, NULL, &codec, error);
@@ -141,7 +141,7 @@ static kvb_status add_step(kvb_bench_suite *suite, const kvb_backend *backend, i
                            kvb_error *error) {
     rows *r = NULL;
     kvb_bench_kernel kernel = kernel_of(suite, backend, step->work, dim);
-    snprintf(kernel.row.k, sizeof kernel.row.k, "%d", bits);
+    kvb_bench_codec_name(suite->config, bits, kernel.row.k, sizeof kernel.row.k);
     if (!kvb_bench_wanted(suite, &kernel.row))
         return KVB_OK;
     kvb_status status = make(suite, backend, dim, bits, &r, error);

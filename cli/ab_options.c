@@ -195,6 +195,10 @@ static kvb_status finish(kvb_ab_options *options, uint64_t given, kvb_error *err
     kvb_status status = check_scopes(options, given, error);
     if (status != KVB_OK)
         return status;
+    if (options->effort && !options->frontier)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--effort is for --frontier only");
+    if (options->effort < 0 || options->effort > 2)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "effort is %d; legal: 0 to 2", options->effort);
     if (options->threads > KVB_MAX_THREADS)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--threads is %d; legal: 1 to %d, or 0 for all processors",
                              options->threads, KVB_MAX_THREADS);

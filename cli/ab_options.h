@@ -16,6 +16,7 @@ typedef struct kvb_ab_options {
     const char *codebook_path, *trace, *out, *json;
     int threads; /* 0: all processors */
     int report, quiet, help;
+    int frontier, effort;
     int flat; /* softmax scale 1/sqrt(head_dim) */
 } kvb_ab_options;
 

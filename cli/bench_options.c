@@ -16,6 +16,7 @@ enum {
     WARM,
     SECONDS,
     ROUNDS,
+    TRELLIS,
     QUICK,
     ONLY,
     PRECISION,
@@ -40,6 +41,7 @@ static const struct option table[] = {
     {"warm", no_argument, NULL, WARM},
     {"seconds", required_argument, NULL, SECONDS},
     {"rounds", required_argument, NULL, ROUNDS},
+    {"trellis", required_argument, NULL, TRELLIS},
     {"quick", no_argument, NULL, QUICK},
     {"only", required_argument, NULL, ONLY},
     {"precision", required_argument, NULL, PRECISION},
@@ -255,6 +257,13 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return parse_bits(text, config, error);
     case THREADS:
         return parse_threads(text, options, error);
+    case TRELLIS: {
+        kvb_status status = kvb_parse_int("trellis", text, &config->trellis_states, error);
+        if (status == KVB_OK && config->trellis_states != 0 && !kvb_trellis_codebook(config->trellis_states, 2))
+            status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--trellis is %d; legal: 0, 8, 16, 64 or 256",
+                                   config->trellis_states);
+        return status;
+    }
     case SECONDS:
     case ROUNDS:
     case MEMORY:
@@ -347,6 +356,7 @@ void kvb_bench_options_help(FILE *stream) {
           "  --cold, --warm     pages from memory, as in a model of many layers (default), or from the caches\n"
           "  --memory MB        read between two uses of a page, at least, when cold (default 1074)\n"
           "  --seconds S        measuring time per row (default 0.2)\n"
+          "  --trellis N        trellis codes of N states where the bits are 2-6 (default 0: scalar codes)\n"
           "  --rounds N         samples per row (default 15; fewer for what takes longer than its time, at least 3)\n"
           "  --quick            0.02 seconds and 5 rounds per row; 4, 8 and 16 bits, lengths 1024 and 8192, 1 thread,\n"
           "                     prefill 128,1024: what is not said otherwise\n"

@@ -116,6 +116,34 @@ static kvb_status run(const kvb_ab_options *options, const kvb_trace *trace, kvb
     return status;
 }
 
+/* The JSON and the table to where those of a run go, by other names. */
+static kvb_status run_frontier(const kvb_ab_options *options, kvb_error *error) {
+    kvb_threads *threads = NULL;
+    char *json = NULL, *markdown = NULL;
+    const char *folder = folder_of(options);
+    int to_stdout = options->json && strcmp(options->json, "-") == 0;
+    kvb_status status = kvb_threads_create(options->threads, &threads, error);
+    if (status != KVB_OK)
+        return status;
+    kvb_parallel parallel = kvb_threads_parallel(threads);
+    kvb_progress_line line;
+    kvb_progress progress = kvb_progress_line_start(&line);
+    status = kvb_ab_frontier(&options->config, options->effort, &parallel, &progress, &json, &markdown, error);
+    kvb_progress_line_end(&line);
+    kvb_threads_destroy(threads);
+    if (status == KVB_OK && folder)
+        status = write_in_folder(folder, "frontier.json", json, error);
+    if (status == KVB_OK && folder)
+        status = write_in_folder(folder, "frontier.md", markdown, error);
+    if (status == KVB_OK && options->json && !to_stdout)
+        status = kvb_output_write(options->json, json, strlen(json), error);
+    if (status == KVB_OK && (to_stdout || !options->quiet))
+        fputs(to_stdout ? json : markdown, stdout);
+    kvb_text_free(json);
+    kvb_text_free(markdown);
+    return status;
+}
+
 static int report_checks(const kvb_ab_options *options, const kvb_result *result) {
     int failed = kvb_result_failed_checks(result);
     const char *folder = folder_of(options);
@@ -143,6 +171,10 @@ int kvb_cmd_ab(int argc, char **argv) {
         status = open_inputs(&options, &codebooks, &trace, &error);
     if (status == KVB_OK)
         status = check_outputs(&options, &error);
+    if (status == KVB_OK && options.frontier) {
+        status = run_frontier(&options, &error);
+        return status == KVB_OK ? KVB_EXIT_OK : complain(status, &error);
+    }
     if (status == KVB_OK)
         status = run(&options, trace, &result, &error);
     if (status == KVB_OK)

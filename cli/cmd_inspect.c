@@ -72,9 +72,11 @@ static void take_header(void *context, const kvb_file_header *header) {
 
 /* The file's centroids go when it is closed. */
 static int forget_centroids(kvb_codec_spec *spec) {
-    const float *library = kvb_codebook(spec->bits), *own = spec->centroids;
+    const float *library =
+        spec->trellis_states ? kvb_trellis_codebook(spec->trellis_states, spec->bits) : kvb_codebook(spec->bits);
+    const float *own = spec->centroids;
     spec->centroids = NULL;
-    return own && !(library && memcmp(own, library, sizeof *library << spec->bits) == 0);
+    return own && !(library && memcmp(own, library, sizeof *library * (size_t)kvb_codec_spec_levels(spec)) == 0);
 }
 
 static void take_spec(void *context, const kvb_cache_spec *spec) {

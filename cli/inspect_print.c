@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const char *const rotations[] = {"none", "hadamard", "signed"};
-static const char *const scales[] = {"norm", "lsq"};
+static const char *const scales[] = {"norm", "lsq", "search"};
 static const char *const dtypes[] = {"f32", "f16", "bf16"};
 
 /* ---- Text ---- */
@@ -17,7 +17,11 @@ static void side_text(const kvb_inspected_layer *layer, int side, char *text, si
     } else if (codec->bits == KVB_DENSE_BITS) {
         (void)snprintf(text, size, "%d x %s", codec->head_dim, dtypes[spec->dense]);
     } else {
-        (void)snprintf(text, size, "%d x %d bits, %s, %s %s%s", codec->head_dim, codec->bits,
+        char trellis[40] = "";
+        if (codec->trellis_states > 0) {
+            (void)snprintf(trellis, sizeof trellis, "trellis of %d states, ", codec->trellis_states);
+        }
+        (void)snprintf(text, size, "%d x %d bits, %s%s, %s %s%s", codec->head_dim, codec->bits, trellis,
                        rotations[codec->rotation], scales[codec->scale], dtypes[codec->scale_dtype],
                        layer->has_own_centroids[side] ? ", own centroids" : "");
     }
@@ -25,7 +29,7 @@ static void side_text(const kvb_inspected_layer *layer, int side, char *text, si
 
 static void layer_text(const kvb_inspected_layer *layer, char *text, size_t size) {
     const kvb_layer_spec *spec = &layer->spec;
-    char k[96], v[96], window[32] = "", exact[96] = "";
+    char k[128], v[128], window[32] = "", exact[96] = "";
     side_text(layer, 0, k, sizeof k);
     side_text(layer, 1, v, sizeof v);
     if (spec->window > 0) {
@@ -130,10 +134,10 @@ static void json_side(FILE *stream, const kvb_inspected_layer *layer, int index)
         fprintf(stream, ", \"bits\": %d}", side->bits);
     } else {
         fprintf(stream,
-                ", \"bits\": %d, \"rotation\": \"%s\", \"sign_seed\": \"%016" PRIx64
+                ", \"bits\": %d, \"trellis_states\": %d, \"rotation\": \"%s\", \"sign_seed\": \"%016" PRIx64
                 "\", \"scale\": \"%s\", \"scale_dtype\": \"%s\", \"library_centroids\": %s}",
-                side->bits, rotations[side->rotation], side->sign_seed, scales[side->scale], dtypes[side->scale_dtype],
-                layer->has_own_centroids[index] ? "false" : "true");
+                side->bits, side->trellis_states, rotations[side->rotation], side->sign_seed, scales[side->scale],
+                dtypes[side->scale_dtype], layer->has_own_centroids[index] ? "false" : "true");
     }
 }
 

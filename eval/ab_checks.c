@@ -33,8 +33,8 @@ int kvb_ab_is_default(const kvb_ab_config *config) {
            same_ints(config->round_trip_dims, config->n_round_trip_dims, d.round_trip_dims, d.n_round_trip_dims) &&
            config->vectors == d.vectors && config->scale == d.scale && config->softcap == d.softcap &&
            config->window == d.window && same_ints(config->bits, config->n_bits, d.bits, d.n_bits) && !config->pairs &&
-           config->rotation == d.rotation && config->scale_kind == d.scale_kind &&
-           config->scale_dtype == d.scale_dtype && config->cdf == d.cdf && !config->baselines &&
+           config->rotation == d.rotation && config->scale_kind == d.scale_kind && config->trellis_states == 0 &&
+           !config->bound && config->scale_dtype == d.scale_dtype && config->cdf == d.cdf && !config->baselines &&
            config->thresholds[0] == d.thresholds[0] && config->thresholds[1] == d.thresholds[1];
 }
 

@@ -158,6 +158,9 @@ static kvb_status check_storage(const kvb_ab_config *config, kvb_error *error) {
     kvb_status status = check_list("bits", config->bits, config->n_bits, 1, KVB_MAX_BITS, KVB_MAX_BITS, error);
     if (status == KVB_OK)
         status = check_pairs(config, error);
+    if (status == KVB_OK && config->trellis_states != 0 && !kvb_trellis_codebook(config->trellis_states, 2))
+        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "trellis is %d; legal: 0 (scalar codes), 8, 16, 64 or 256",
+                               config->trellis_states);
     if (status == KVB_OK)
         status = check_int("redraws", config->redraws, 0, 1000, error);
     if (status == KVB_OK)
@@ -168,7 +171,7 @@ static kvb_status check_storage(const kvb_ab_config *config, kvb_error *error) {
         status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "codebook source is a file, but none is given");
     if (status == KVB_OK && config->sums == KVB_SUMS_INDEX_ORDER &&
         (config->rotation != KVB_ROTATION_NONE || config->scale_kind != KVB_SCALE_NORM ||
-         config->scale_dtype != KVB_F32 || config->baselines || config->redraws))
+         config->scale_dtype != KVB_F32 || config->baselines || config->redraws || config->trellis_states))
         status =
             kvb_error_set(error, KVB_ERROR_ARGUMENT,
                           "sums in index order restate the reference run only: rotation none, scale norm in f32, no "

@@ -87,13 +87,14 @@ static kvb_status make_stores(dimension *dim, kvb_error *error) {
                            .bits = config->bits[0],
                            .rotation = KVB_ROTATION_HADAMARD,
                            .scale = config->scale_kind,
-                           .scale_dtype = config->scale_dtype};
+                           .scale_dtype = config->scale_dtype,
+                           .trellis_states = config->trellis_states};
     kvb_status status = kvb_codec_create(&spec, NULL, NULL, &dim->transform, error);
     for (int b = 0; b < config->n_bits && status == KVB_OK; b++) {
         for (int kind = 0; kind < 2 && status == KVB_OK; kind++) {
             spec.bits = config->bits[b];
             spec.rotation = kind == 0 ? KVB_ROTATION_HADAMARD : KVB_ROTATION_NONE;
-            spec.centroids = dim->tables->width[spec.bits].centroids;
+            spec.centroids = config->trellis_states ? NULL : dim->tables->width[spec.bits].centroids;
             kvb_scheme scheme = {.kind = KVB_SCHEME_CODEC, .spec = spec};
             status = kvb_store_create(&scheme, &dim->stores[b][kind], error);
         }

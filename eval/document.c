@@ -9,7 +9,7 @@
 
 static const char *const generators[] = {"gaussian", "student-t", "outliers", "sink", "low-rank"};
 static const char *const rotations[] = {"none", "hadamard", "signed"};
-static const char *const scale_kinds[] = {"norm", "lsq"};
+static const char *const scale_kinds[] = {"norm", "lsq", "search"};
 static const char *const sources[] = {"default", "lloyd", "library", "beta", "file"};
 static const char *const dtypes[] = {"f32", "f16", "bf16"};
 
@@ -78,6 +78,8 @@ json_t *kvb_document_configuration(const kvb_ab_config *config, int trace) {
         bad |= json_object_set_new(object, "sign_seed", hexadecimal(config->sign_seed));
     bad |= json_object_set_new(object, "scale_kind", json_string(scale_kinds[config->scale_kind]));
     bad |= json_object_set_new(object, "scale_dtype", json_string(dtypes[config->scale_dtype]));
+    if (config->trellis_states)
+        bad |= json_object_set_new(object, "trellis_states", json_integer(config->trellis_states));
     bad |= json_object_set_new(object, "codebook", json_string(sources[config->codebook]));
     bad |= json_object_set_new(object, "cdf", json_string(config->cdf == KVB_CDF_ERFC ? "erfc" : "as26.2.17"));
     bad |= json_object_set_new(object, "sums", json_string(config->sums == KVB_SUMS_LANES ? "lanes" : "index-order"));

@@ -8,7 +8,9 @@
 struct kvb_store {
     kvb_scheme_kind kind;
     int head_dim;
-    kvb_codec *codec; /* CODEC: the format itself; baselines: their rotation; EXACT: NULL */
+    kvb_codec *codec; /* CODEC: the format itself; baselines: their rotation; EXACT, BOUND: NULL */
+    int bits;         /* BOUND */
+    uint64_t seed;
 };
 
 double kvb_scheme_bits(const kvb_scheme *scheme) {
@@ -16,7 +18,7 @@ double kvb_scheme_bits(const kvb_scheme *scheme) {
     if (scheme->kind == KVB_SCHEME_EXACT) {
         return 32;
     }
-    if (scheme->kind == KVB_SCHEME_CODEC) {
+    if (scheme->kind == KVB_SCHEME_CODEC || scheme->kind == KVB_SCHEME_BOUND) {
         return spec->head_dim < 1 ? 0 : spec->bits + 8.0 * (double)kvb_dtype_bytes(spec->scale_dtype) / spec->head_dim;
     }
     return kvb_baseline_bits(scheme->kind, spec->head_dim);
@@ -24,7 +26,7 @@ double kvb_scheme_bits(const kvb_scheme *scheme) {
 
 void kvb_scheme_name(const kvb_scheme *scheme, char *out, size_t bytes) {
     const char *name = kvb_baseline_name(scheme->kind);
-    if (scheme->kind == KVB_SCHEME_CODEC) {
+    if (scheme->kind == KVB_SCHEME_CODEC || scheme->kind == KVB_SCHEME_BOUND) {
         snprintf(out, bytes, "%d", scheme->spec.bits);
     } else if (name) {
         snprintf(out, bytes, "%s%s", name, scheme->spec.rotation == KVB_ROTATION_NONE ? "" : "+rot");
@@ -37,7 +39,7 @@ void kvb_scheme_name(const kvb_scheme *scheme, char *out, size_t bytes) {
 static kvb_status create_codec(const kvb_scheme *scheme, kvb_codec **out, kvb_error *error) {
     kvb_codec_spec spec = scheme->spec;
     *out = NULL;
-    if (scheme->kind == KVB_SCHEME_EXACT) {
+    if (scheme->kind == KVB_SCHEME_EXACT || scheme->kind == KVB_SCHEME_BOUND) {
         return KVB_OK;
     }
     if (scheme->kind != KVB_SCHEME_CODEC) {
@@ -68,7 +70,11 @@ kvb_status kvb_store_create(const kvb_scheme *scheme, kvb_store **out, kvb_error
         kvb_codec_destroy(codec);
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a store");
     }
-    *store = (kvb_store){.kind = scheme->kind, .head_dim = scheme->spec.head_dim, .codec = codec};
+    *store = (kvb_store){.kind = scheme->kind,
+                         .head_dim = scheme->spec.head_dim,
+                         .codec = codec,
+                         .bits = scheme->spec.bits,
+                         .seed = scheme->spec.sign_seed};
     *out = store;
     return KVB_OK;
 }
@@ -98,6 +104,29 @@ static kvb_status round_trip_baseline(const kvb_store *store, float *rows, size_
     return KVB_OK;
 }
 
+/* With D = 4^-bits of the row's mean square: (1 - D) x + sqrt(D (1 - D)) noise, which has error D and, of all that has,
+ * tells least of x (Cover and Thomas, Elements of Information Theory, section 10.3). Noise follows from the seed and
+ * the row, so that it does not matter which rows come together. */
+static void round_trip_bound(const kvb_store *store, float *row) {
+    const int d = store->head_dim;
+    float noise[KVB_MAX_HEAD_DIM];
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ store->seed;
+    double squares = 0.0;
+    for (int i = 0; i < d; i++) {
+        uint32_t bits;
+        memcpy(&bits, &row[i], sizeof bits);
+        hash = (hash ^ bits) * UINT64_C(0x100000001b3);
+        squares += (double)row[i] * row[i];
+    }
+    kvb_rng rng = kvb_rng_seed(hash);
+    kvb_rng_normals(&rng, noise, (size_t)d);
+    const double distortion = ldexp(1.0, -2 * store->bits);
+    const double factor = sqrt(distortion * (1.0 - distortion) * squares / d);
+    for (int i = 0; i < d; i++) {
+        row[i] = (float)((1.0 - distortion) * row[i] + factor * noise[i]);
+    }
+}
+
 kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_t n_rows, float *out,
                                 kvb_error *error) {
     if (store->kind == KVB_SCHEME_CODEC) {
@@ -105,5 +134,11 @@ kvb_status kvb_store_round_trip(const kvb_store *store, const float *rows, size_
         return kvb_round_trip(store->codec, rows, d, n_rows, out, d, error);
     }
     memmove(out, rows, n_rows * (size_t)store->head_dim * sizeof *rows);
+    if (store->kind == KVB_SCHEME_BOUND) {
+        for (size_t r = 0; r < n_rows; r++) {
+            round_trip_bound(store, out + r * (size_t)store->head_dim);
+        }
+        return KVB_OK;
+    }
     return store->kind == KVB_SCHEME_EXACT ? KVB_OK : round_trip_baseline(store, out, n_rows, error);
 }

@@ -11,7 +11,8 @@ static kvb_status add_variant(kvb_variants *variants, const kvb_scheme *scheme, 
     if (variants->n == KVB_MAX_VARIANTS)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "more than %d ways to store a row", KVB_MAX_VARIANTS - 1);
     kvb_variant *variant = &variants->at[variants->n];
-    variant->bits = scheme->kind == KVB_SCHEME_CODEC ? scheme->spec.bits : 0;
+    int is_code = scheme->kind == KVB_SCHEME_CODEC || scheme->kind == KVB_SCHEME_BOUND;
+    variant->bits = is_code ? scheme->spec.bits : 0;
     variant->stored_bits = kvb_scheme_bits(scheme);
     variant->redrawn = variant->bits > 0 || scheme->spec.rotation != KVB_ROTATION_NONE;
     kvb_scheme_name(scheme, variant->name, sizeof variant->name);
@@ -31,14 +32,15 @@ static kvb_status find_width(const kvb_ab_config *config, kvb_variants *variants
     for (*index = 1; *index < variants->n; ++*index)
         if (variants->at[*index].bits == bits)
             return KVB_OK;
-    kvb_scheme scheme = {.kind = KVB_SCHEME_CODEC,
+    kvb_scheme scheme = {.kind = config->bound ? KVB_SCHEME_BOUND : KVB_SCHEME_CODEC,
                          .spec = {.head_dim = variants->head_dim,
                                   .bits = bits,
                                   .rotation = rotation,
                                   .sign_seed = sign_seed,
                                   .scale = config->scale_kind,
                                   .scale_dtype = config->scale_dtype,
-                                  .centroids = tables->width[bits].centroids}};
+                                  .trellis_states = config->trellis_states,
+                                  .centroids = config->trellis_states ? NULL : tables->width[bits].centroids}};
     return add_variant(variants, &scheme, config->sums == KVB_SUMS_INDEX_ORDER ? &tables->width[bits] : NULL, error);
 }
 

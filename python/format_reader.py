@@ -28,6 +28,15 @@ def to_float(value):
         return math.copysign(math.inf, value)
 
 
+# Section 3: the inputs whose exclusive or is bit 0 and bit 1 of a subset, by states.
+SUBSETS = {
+    8: ((2,), (0, 1, 3)),
+    16: ((2,), (0, 1, 4)),
+    64: ((2, 4), (0, 1, 6)),
+    256: ((1, 4, 5, 6, 7), (0, 2, 3, 6, 8)),
+}
+
+
 # ---- Section 6: description ----
 
 
@@ -35,6 +44,7 @@ def to_float(value):
 class Plane:
     width: int
     low_bit: int
+    role: int
 
 
 @dataclass
@@ -46,6 +56,7 @@ class Description:
     sign_seed: int
     planes: list
     levels: list
+    states: int = 0  # of a trellis code
 
     @property
     def bits(self):
@@ -55,11 +66,13 @@ class Description:
     def parse(data):
         if len(data) < 24:
             raise FormatError(f"description has {len(data)} bytes, at least 24 are needed")
-        fields = struct.unpack_from("<HBBHBBBBHIQ", data)
-        version, kind, n_planes, head_dim, rotation, scale_kind, scale_type, zero, n_levels, zeros, seed = fields
-        if version != 1 or kind != 1 or zero or zeros:
-            raise FormatError(f"version {version}, code kind {kind}: only 1 and 1 are known, reserved bytes must be 0")
-        if rotation > 2 or scale_kind > 1 or scale_type > 1:
+        fields = struct.unpack_from("<HBBHBBBBHHHQ", data)
+        version, kind, n_planes, head_dim, rotation, scale_kind, scale_type, zero, n_levels, states, zeros, seed = fields
+        if version != 1 or kind not in (1, 2) or zero or zeros:
+            raise FormatError(f"version {version}, code kind {kind}: only 1 and 1, 2 are known, reserved bytes must be 0")
+        if states not in (SUBSETS if kind == 2 else (0,)):
+            raise FormatError(f"{states} states of a code of kind {kind}")
+        if rotation > 2 or scale_kind > 2 or scale_type > 1:
             raise FormatError(f"rotation {rotation}, scale kind {scale_kind} or scale type {scale_type} is unknown")
         if rotation == 0 and (head_dim % 8 or not 8 <= head_dim <= 576) or rotation and not order_of(head_dim):
             raise FormatError(f"head_dim {head_dim} is illegal for rotation {rotation}")
@@ -69,23 +82,24 @@ class Description:
             raise FormatError(f"description of {n_planes} planes and {n_levels} levels has {len(data)} bytes")
         planes = [Description._plane(data, 24 + 8 * p, head_dim) for p in range(n_planes)]
         levels = list(struct.unpack_from(f"<{n_levels}f", data, 24 + 8 * n_planes))
-        result = Description(head_dim, rotation, scale_kind, scale_type == 1, seed, planes, levels)
+        result = Description(head_dim, rotation, scale_kind, scale_type == 1, seed, planes, levels, states)
         result._check()
         return result
 
     @staticmethod
     def _plane(data, offset, head_dim):
         width, low_bit, role, zero, first, count = struct.unpack_from("<BBBBHH", data, offset)
-        if width not in (1, 2, 4, 8) or role or zero or first or count != head_dim:
+        if width not in (1, 2, 4, 8) or role > 1 or zero or first or count != head_dim:
             raise FormatError(f"plane of width {width}, role {role}, coordinates {first}+{count} is unknown")
-        return Plane(width, low_bit)
+        return Plane(width, low_bit, role)
 
     def _check(self):
         next_bit = 0
-        for plane in self.planes:
-            if plane.low_bit != next_bit:
-                raise FormatError(f"plane starts at bit {plane.low_bit}, not {next_bit}")
-            next_bit += plane.width
+        for p, plane in enumerate(self.planes):
+            is_inputs = self.states != 0 and p == 0
+            if plane.low_bit != next_bit or plane.role != is_inputs or is_inputs and plane.width != 1:
+                raise FormatError(f"plane of role {plane.role} starts at bit {plane.low_bit}, not {next_bit}")
+            next_bit += 2 if is_inputs else plane.width
         if next_bit > 8 or len(self.levels) != 1 << next_bit:
             raise FormatError(f"{len(self.levels)} levels for {next_bit} bits")
         if any(not a < b for a, b in zip(self.levels, self.levels[1:])):
@@ -95,8 +109,13 @@ class Description:
 # ---- Sections 4 and 5: blocks ----
 
 
+def subset(states, inputs, i):
+    """Section 3: the subset of coordinate i; inputs before the first are 0."""
+    return sum(sum(inputs[i - lag] for lag in lags if i >= lag) % 2 << bit for bit, lags in enumerate(SUBSETS[states]))
+
+
 def unpack(description, block, n_rows):
-    """Codes and scales of all rows."""
+    """Numbers of levels, which are the codes of scalar codes, and scales of all rows."""
     d = description.head_dim
     scale_format = "e" if description.half_scales else "f"
     scale_bytes = struct.calcsize(scale_format)
@@ -113,6 +132,9 @@ def unpack(description, block, n_rows):
             for i in range(d):
                 field = block[start + i % stride] >> (i // stride * plane.width) & mask
                 codes[row][i] |= field << plane.low_bit
+            if plane.role == 1:
+                inputs = list(codes[row])
+                codes[row] = [subset(description.states, inputs, i) for i in range(d)]
             start += stride
     return codes, scales
 

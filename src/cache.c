@@ -116,15 +116,14 @@ static kvb_cache *lay_out(void *block, const book *b, const kvb_cache_spec *spec
 /* ---- Layers ---- */
 
 static int same_centroids(const kvb_codec_spec *a, const kvb_codec_spec *b) {
-    const float *ours = a->centroids ? a->centroids : kvb_codebook(a->bits);
-    const float *theirs = b->centroids ? b->centroids : kvb_codebook(b->bits);
-    return ours && theirs && memcmp(ours, theirs, sizeof *ours << a->bits) == 0;
+    const float *ours = kvb_codec_spec_centroids(a), *theirs = kvb_codec_spec_centroids(b);
+    return ours && theirs && memcmp(ours, theirs, sizeof *ours * (size_t)kvb_codec_spec_levels(a)) == 0;
 }
 
 static int same_codec(const kvb_codec_spec *a, const kvb_codec_spec *b) {
     return a->head_dim == b->head_dim && a->bits == b->bits && a->rotation == b->rotation &&
            (a->rotation != KVB_ROTATION_SIGNED || a->sign_seed == b->sign_seed) && a->scale == b->scale &&
-           a->scale_dtype == b->scale_dtype && same_centroids(a, b);
+           a->scale_dtype == b->scale_dtype && a->trellis_states == b->trellis_states && same_centroids(a, b);
 }
 
 /* The cache's codec for `spec`, whose centroids then point into it; NULL for dense rows. */
@@ -261,10 +260,14 @@ const kvb_cache_spec *kvb_cache_get_spec(const kvb_cache *cache) {
 }
 
 kvb_cache_usage kvb_cache_bytes(const kvb_cache *cache) {
+    size_t codec_bytes = 0;
+    for (int i = 0; i < cache->n_codecs; i++) {
+        codec_bytes += kvb_codec_object_bytes(&cache->codecs[i]->spec);
+    }
     return (kvb_cache_usage){.budget = cache->pool.budget,
                              .pages = cache->page_bytes,
                              .exact = cache->exact_bytes,
                              .free = cache->pool.budget - cache->page_bytes - cache->exact_bytes,
-                             .bookkeeping = cache->bookkeeping + (size_t)cache->n_codecs * sizeof(kvb_codec),
+                             .bookkeeping = cache->bookkeeping + codec_bytes,
                              .encode = cache->stats};
 }

@@ -52,9 +52,22 @@ static kvb_status check_shape(const kvb_codec_spec *spec, kvb_error *error) {
     return KVB_OK;
 }
 
+static kvb_status check_trellis(const kvb_codec_spec *spec, kvb_error *error) {
+    if (spec->trellis_states != 0 && kvb_trellis_memory(spec->trellis_states) == 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "trellis_states %d is not 0 (scalar codes), 8, 16, 64 or 256",
+                             spec->trellis_states);
+    }
+    if (spec->trellis_states != 0 && (spec->bits < KVB_MIN_TRELLIS_BITS || spec->bits > KVB_MAX_TRELLIS_BITS)) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "bits %d of a trellis code is not from %d to %d", spec->bits,
+                             KVB_MIN_TRELLIS_BITS, KVB_MAX_TRELLIS_BITS);
+    }
+    return KVB_OK;
+}
+
 static kvb_status check_scale(const kvb_codec_spec *spec, kvb_error *error) {
-    if (spec->scale != KVB_SCALE_NORM && spec->scale != KVB_SCALE_LSQ) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "scale %d is not 0 (norm) or 1 (lsq)", (int)spec->scale);
+    if (spec->scale != KVB_SCALE_NORM && spec->scale != KVB_SCALE_LSQ && spec->scale != KVB_SCALE_SEARCH) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "scale %d is not 0 (norm), 1 (lsq) or 2 (search)",
+                             (int)spec->scale);
     }
     if (spec->scale_dtype != KVB_F16 && spec->scale_dtype != KVB_F32) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "scale_dtype %d is not 0 (f32) or 1 (f16)",
@@ -63,11 +76,12 @@ static kvb_status check_scale(const kvb_codec_spec *spec, kvb_error *error) {
     return KVB_OK;
 }
 
-static kvb_status check_centroids(const float *centroids, int bits, kvb_error *error) {
+static kvb_status check_centroids(const kvb_codec_spec *spec, kvb_error *error) {
+    const float *centroids = kvb_codec_spec_centroids(spec);
     if (!centroids) {
-        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "this build has no codebook for %d bits", bits);
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "this build has no codebook for %d bits", spec->bits);
     }
-    for (int i = 0; i < 1 << bits; i++) {
+    for (int i = 0; i < kvb_codec_spec_levels(spec); i++) {
         if (!(fabsf(centroids[i]) <= KVB_MAX_ABS)) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                                  "centroid %d is %g; centroids are finite, up to 2^58 in size", i,
@@ -82,17 +96,32 @@ static kvb_status check_centroids(const float *centroids, int bits, kvb_error *e
     return KVB_OK;
 }
 
-/* The spec's, or the library's; NULL without either. */
-static const float *centroids_of(const kvb_codec_spec *spec) {
-    return spec->centroids ? spec->centroids : kvb_codebook(spec->bits);
+int kvb_codec_spec_levels(const kvb_codec_spec *spec) {
+    return spec->trellis_states ? 2 << spec->bits : 1 << spec->bits;
+}
+
+const float *kvb_codec_spec_centroids(const kvb_codec_spec *spec) {
+    if (spec->centroids) {
+        return spec->centroids;
+    }
+    return spec->trellis_states ? kvb_trellis_codebook(spec->trellis_states, spec->bits) : kvb_codebook(spec->bits);
+}
+
+int kvb_codec_spec_planes(const kvb_codec_spec *spec, int widths[KVB_MAX_PLANES]) {
+    return spec->trellis_states ? kvb_layout_trellis_planes(spec->bits, widths) : kvb_layout_planes(spec->bits, widths);
 }
 
 kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error) {
     kvb_status status;
-    if ((status = check_shape(spec, error)) || (status = check_scale(spec, error))) {
+    if ((status = check_shape(spec, error)) || (status = check_trellis(spec, error)) ||
+        (status = check_scale(spec, error))) {
         return status;
     }
-    return check_centroids(centroids_of(spec), spec->bits, error);
+    return check_centroids(spec, error);
+}
+
+size_t kvb_codec_object_bytes(const kvb_codec_spec *spec) {
+    return sizeof(kvb_codec) + (spec->trellis_states ? sizeof(kvb_codec_tables) : 0);
 }
 
 kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
@@ -107,11 +136,15 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
         return status;
     }
     kvb_allocator resolved = kvb_allocator_resolve(allocator);
-    kvb_codec *codec = resolved.allocate(resolved.context, sizeof *codec, codec_alignment);
+    size_t bytes = kvb_codec_object_bytes(spec);
+    kvb_codec *codec = resolved.allocate(resolved.context, bytes, codec_alignment);
     if (!codec) {
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for a codec of %zu bytes", sizeof *codec);
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for a codec of %zu bytes", bytes);
     }
-    kvb_codec_tables_fill(&codec->tables, spec, centroids_of(spec));
+    kvb_codec_tables_fill(&codec->tables, spec);
+    if (spec->trellis_states) {
+        kvb_codec_tables_straighten(&codec->tables, codec->straight);
+    }
     codec->spec = *spec;
     codec->spec.centroids = codec->tables.centroids;
     codec->backend = backend;
@@ -123,7 +156,7 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
 void kvb_codec_destroy(kvb_codec *codec) {
     if (codec) {
         kvb_allocator allocator = codec->allocator;
-        allocator.release(allocator.context, codec, sizeof *codec);
+        allocator.release(allocator.context, codec, kvb_codec_object_bytes(&codec->spec));
     }
 }
 
@@ -140,6 +173,10 @@ double kvb_codec_bits_per_value(const kvb_codec *codec) {
 
 int kvb_plane_widths(int bits, int widths[KVB_MAX_PLANES]) {
     return kvb_layout_planes(bits, widths);
+}
+
+int kvb_trellis_plane_widths(int bits, int widths[KVB_MAX_PLANES]) {
+    return kvb_layout_trellis_planes(bits, widths);
 }
 
 size_t kvb_codec_spec_row_bytes(const kvb_codec_spec *spec) {

@@ -10,10 +10,18 @@ struct kvb_codec {
     kvb_codec_spec spec;
     const kvb_backend *backend;
     kvb_allocator allocator;
+    kvb_codec_tables straight[]; /* one of a trellis code, else none */
 };
+
+/* Bytes of the object. */
+size_t kvb_codec_object_bytes(const kvb_codec_spec *spec);
 
 /* What kvb_codec_create checks of a spec. */
 kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error);
+/* The spec's, or the library's; NULL without either. */
+const float *kvb_codec_spec_centroids(const kvb_codec_spec *spec);
+/* The widths of its planes; their number. */
+int kvb_codec_spec_planes(const kvb_codec_spec *spec, int widths[KVB_MAX_PLANES]);
 /* Bytes of a row, scale included. */
 size_t kvb_codec_spec_row_bytes(const kvb_codec_spec *spec);
 

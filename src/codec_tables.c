@@ -1,5 +1,7 @@
 #include "codec_tables.h"
 
+#include "codec.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -96,9 +98,57 @@ static void fill_mix_negative(kvb_codec_tables *tables) {
     }
 }
 
+/* ---- Trellis ---- */
+
+#define TRELLIS(states, memory, taps0, taps1) {states, memory, {taps0, taps1}},
+static const struct trellis {
+    int states, memory;
+    uint32_t taps[2];
+} trellises[] = {KVB_EACH_TRELLIS(TRELLIS)};
+#undef TRELLIS
+
+static const struct trellis *find_trellis(int states) {
+    for (size_t i = 0; i < sizeof trellises / sizeof trellises[0]; i++) {
+        if (trellises[i].states == states) {
+            return &trellises[i];
+        }
+    }
+    return NULL;
+}
+
+int kvb_trellis_memory(int states) {
+    const struct trellis *trellis = find_trellis(states);
+    return trellis ? trellis->memory : 0;
+}
+
+static int parity(uint32_t bits) {
+    int odd = 0;
+    for (; bits; bits &= bits - 1) {
+        odd ^= 1;
+    }
+    return odd;
+}
+
+static void fill_trellis(kvb_codec_tables *tables, int states) {
+    const struct trellis *trellis = find_trellis(states);
+    tables->trellis_states = states;
+    tables->trellis_memory = trellis->memory;
+    for (int z = 0; z < 2; z++) {
+        for (int state = 0; state < states / 2; state++) {
+            tables->trellis_subsets[state] |= (uint8_t)(parity((uint32_t)state << 1 & trellis->taps[z]) << z);
+        }
+    }
+}
+
+/* ---- Quantization ---- */
+
+static int n_midpoints_of(const kvb_codec_tables *tables) {
+    return tables->levels - (tables->trellis_states ? 4 : 1);
+}
+
 /* Midpoints in the fullest of `n` buckets; fills them. */
 static int fill_buckets(kvb_codec_tables *tables, int n) {
-    int n_midpoints = tables->levels - 1;
+    int n_midpoints = n_midpoints_of(tables);
     float first = tables->midpoints[0], last = tables->midpoints[n_midpoints - 1];
     float per_unit = last > first ? (float)n / (last - first) : 1.0f;
     tables->bucket_origin = first;
@@ -117,18 +167,17 @@ static int fill_buckets(kvb_codec_tables *tables, int n) {
 }
 
 static void fill_quantizer(kvb_codec_tables *tables, const float *centroids) {
-    int levels = tables->levels;
+    int levels = tables->levels, n = n_midpoints_of(tables);
     memcpy(tables->centroids, centroids, (size_t)levels * sizeof *centroids);
     tables->is_odd = 1;
     for (int i = 0; i < levels; i++) {
         tables->is_odd &= centroids[levels - 1 - i] == -centroids[i];
     }
-    for (int i = 0; i + 1 < levels; i++) {
-        tables->midpoints[i] = 0.5f * (centroids[i] + centroids[i + 1]);
+    for (int i = 0; i < levels; i++) {
+        tables->midpoints[i] = i < n ? 0.5f * (centroids[i] + centroids[i + levels - n]) : INFINITY;
     }
-    tables->midpoints[levels - 1] = INFINITY;
     /* The smallest table in which one comparison decides; tables with very uneven gaps keep more in some bucket. */
-    int n = 1;
+    n = 1;
     while ((tables->most_in_bucket = fill_buckets(tables, n)) > 1 && n < KVB_MAX_BUCKETS) {
         n *= 2;
     }
@@ -136,7 +185,7 @@ static void fill_quantizer(kvb_codec_tables *tables, const float *centroids) {
 
 /* 0 where the midpoints do not fit such words. */
 static int fill_words(kvb_codec_tables *tables, int exponent, int parts, int has_tails) {
-    int n_midpoints = tables->levels - 1, code = 0, size = 256 / parts;
+    int n_midpoints = n_midpoints_of(tables), code = 0, size = 256 / parts;
     double words[KVB_MAX_LEVELS];
     for (int i = 0; i < n_midpoints; i++) {
         words[i] = ldexp((double)tables->midpoints[i], exponent);
@@ -168,7 +217,7 @@ static int fill_words(kvb_codec_tables *tables, int exponent, int parts, int has
  * few normal values are there. */
 static void choose_words(kvb_codec_tables *tables) {
     enum { finest = 24 };
-    int n_midpoints = tables->levels - 1, k = finest;
+    int n_midpoints = n_midpoints_of(tables), k = finest;
     double most = fmax(fabs((double)tables->midpoints[0]), fabs((double)tables->midpoints[n_midpoints - 1]));
     while (k >= 0 && ldexp(most, k) > INT16_MAX - 1) {
         k--;
@@ -215,12 +264,12 @@ static void fill_fixed(kvb_codec_tables *tables) {
     tables->fixed_most = (float)(most / unit);
 }
 
-void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec, const float *centroids) {
+void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec) {
     memset(tables, 0, sizeof *tables);
     tables->head_dim = spec->head_dim;
-    tables->bits = spec->bits;
-    tables->levels = 1 << spec->bits;
-    tables->n_planes = kvb_layout_planes(spec->bits, tables->plane_widths);
+    tables->bits = spec->trellis_states ? spec->bits + 1 : spec->bits;
+    tables->levels = kvb_codec_spec_levels(spec);
+    tables->n_planes = kvb_codec_spec_planes(spec, tables->plane_widths);
     tables->rotation = spec->rotation;
     tables->scale = spec->scale;
     tables->scale_dtype = spec->scale_dtype;
@@ -235,8 +284,41 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec,
     if (spec->rotation == KVB_ROTATION_SIGNED) {
         fill_signs(tables, spec->sign_seed);
     }
-    fill_quantizer(tables, centroids);
+    if (spec->trellis_states) {
+        fill_trellis(tables, spec->trellis_states);
+    }
+    fill_quantizer(tables, kvb_codec_spec_centroids(spec));
     choose_words(tables);
     fill_tree(tables, 1, 0, tables->levels - 1);
     fill_fixed(tables);
+}
+
+/* The level of a straightened code: the subset comes into the places' bits where those of attend_trellis.c leave room
+ * for it. */
+static int straight_level(int place_bits, int code) {
+    if (place_bits <= 3) {
+        return code;
+    }
+    int place = (code & 15) | code >> 6 << 4, subset = code >> 4 & 3;
+    return 4 * place + subset;
+}
+
+void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables *straight) {
+    float levels[KVB_MAX_LEVELS] = {0};
+    int place_bits = tables->bits - 2, bits = place_bits == 1 ? 4 : tables->bits;
+    tables->straight = NULL;
+    if (tables->head_dim < KVB_MIN_STRAIGHT_DIM) {
+        return;
+    }
+    memcpy(straight, tables, sizeof *straight);
+    straight->trellis_states = 0;
+    straight->bits = bits;
+    straight->levels = 1 << bits;
+    straight->n_planes = kvb_layout_planes(bits, straight->plane_widths);
+    for (int code = 0; code < straight->levels; code++) {
+        levels[code] = code < tables->levels ? tables->centroids[straight_level(place_bits, code)] : 0.0f;
+    }
+    memcpy(straight->centroids, levels, sizeof levels);
+    fill_fixed(straight);
+    tables->straight = straight;
 }

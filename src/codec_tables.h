@@ -4,11 +4,19 @@
 
 #include "jobs.h"
 
+#define KVB_MIN_STRAIGHT_DIM 64 /* a row of bits is eight bytes and more */
+
 /* Order m of the Hadamard matrix whose Kronecker product with a power of two gives head_dim, 0 when there is none. */
 int kvb_hadamard_order(int head_dim);
 
-/* `centroids`: 2^spec->bits values. */
-void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec, const float *centroids);
+/* Bits of the state of a trellis of so many states; 0 when there is none. */
+int kvb_trellis_memory(int states);
+
+/* `spec` has been checked. */
+void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec);
+
+/* `straight` becomes what the tables' own member then points to, where rows are long enough for it. */
+void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables *straight);
 
 /* The bucket of a scaled value: rises with the value, so that a lower bucket means a lower value. Every operation
  * rounds monotonically, and the clamps keep +-Inf inside. */

@@ -7,59 +7,74 @@
 
 /* ---- Codecs ---- */
 
+enum {
+    KIND_SCALAR = 1,
+    KIND_TRELLIS = 2,
+    ROLE_NUMBER = 0, /* bits of a level's number */
+    ROLE_PATH = 1,   /* the path through the trellis, from which come so many bits: */
+    PATH_BITS = 2
+};
+
 static uint64_t seed_of(const kvb_codec_spec *spec) {
     return spec->rotation == KVB_ROTATION_SIGNED ? spec->sign_seed : 0;
 }
 
 size_t kvb_file_describe(const kvb_codec_spec *spec, uint8_t description[KVB_FILE_MAX_DESCRIPTION]) {
-    int widths[KVB_MAX_PLANES], n_planes = kvb_plane_widths(spec->bits, widths), low_bit = 0;
-    size_t level_bytes = sizeof(float) << spec->bits;
+    int widths[KVB_MAX_PLANES], n_planes = kvb_codec_spec_planes(spec, widths), low_bit = 0;
+    size_t n_levels = (size_t)kvb_codec_spec_levels(spec);
     uint8_t *at = description;
     kvb_file_put(&at, 1, 2); /* version */
-    kvb_file_put(&at, 1, 1); /* scalar codes */
+    kvb_file_put(&at, spec->trellis_states ? KIND_TRELLIS : KIND_SCALAR, 1);
     kvb_file_put(&at, (uint64_t)n_planes, 1);
     kvb_file_put(&at, (uint64_t)spec->head_dim, 2);
     kvb_file_put(&at, (uint64_t)spec->rotation, 1);
     kvb_file_put(&at, (uint64_t)spec->scale, 1);
     kvb_file_put(&at, (uint64_t)spec->scale_dtype, 2);
-    kvb_file_put(&at, UINT64_C(1) << spec->bits, 2);
-    kvb_file_put(&at, 0, 4);
+    kvb_file_put(&at, n_levels, 2);
+    kvb_file_put(&at, (uint64_t)spec->trellis_states, 4);
     kvb_file_put(&at, seed_of(spec), 8);
     for (int p = 0; p < n_planes; p++) {
         kvb_file_put(&at, (uint64_t)widths[p], 1);
+        int is_path = spec->trellis_states && p == 0;
         kvb_file_put(&at, (uint64_t)low_bit, 1);
-        kvb_file_put(&at, 0, 4); /* bits of the index; from coordinate 0 on */
+        kvb_file_put(&at, is_path ? ROLE_PATH : ROLE_NUMBER, 1);
+        kvb_file_put(&at, 0, 3); /* from coordinate 0 on */
         kvb_file_put(&at, (uint64_t)spec->head_dim, 2);
-        low_bit += widths[p];
+        low_bit += is_path ? PATH_BITS : widths[p];
     }
-    memcpy(at, spec->centroids, level_bytes);
-    return (size_t)(at - description) + level_bytes;
+    memcpy(at, spec->centroids, sizeof(float) * n_levels);
+    return (size_t)(at - description) + sizeof(float) * n_levels;
 }
 
 /* The bits of a code, which are the sum of its planes' widths; the planes must be those of section 4. */
 static kvb_status parse_planes(const kvb_file_reader *reader, const uint8_t **at, uint64_t offset, int n_planes,
-                               int head_dim, int *bits, kvb_error *error) {
+                               kvb_codec_spec *spec, kvb_error *error) {
     const uint8_t *start = *at;
-    int widths[KVB_MAX_PLANES], legal[KVB_MAX_PLANES], sum = 0;
+    int widths[KVB_MAX_PLANES], legal[KVB_MAX_PLANES], sum = 0, next_bit = 0;
     for (int p = 0; p < n_planes; p++) {
         uint64_t at_plane = offset + (uint64_t)(*at - start);
         widths[p] = (int)kvb_file_get(at, 1);
         int low_bit = (int)kvb_file_get(at, 1);
-        uint32_t zeros = (uint32_t)kvb_file_get(at, 4);
+        int role = (int)kvb_file_get(at, 1), legal_role = spec->trellis_states && p == 0 ? ROLE_PATH : ROLE_NUMBER;
+        uint32_t zeros = (uint32_t)kvb_file_get(at, 3);
         int n = (int)kvb_file_get(at, 2);
-        if (low_bit != sum || zeros != 0 || n != head_dim) {
+        if (low_bit != next_bit || role != legal_role || zeros != 0 || n != spec->head_dim) {
             return kvb_file_fault(reader, at_plane, error,
-                                  "plane %d holds bits from %d on of %d coordinates, reserved %08" PRIx32
-                                  "; version 1 has bits from %d on of %d coordinates, reserved 0",
-                                  p, low_bit, n, zeros, sum, head_dim);
+                                  "plane %d holds bits from %d on of %d coordinates, role %d, reserved %06" PRIx32
+                                  "; version 1 has bits from %d on of %d coordinates, role %d, reserved 0",
+                                  p, low_bit, n, role, zeros, next_bit, spec->head_dim, legal_role);
         }
         sum += widths[p];
+        next_bit += legal_role == ROLE_PATH ? PATH_BITS : widths[p];
     }
-    if (kvb_plane_widths(sum, legal) != n_planes || memcmp(widths, legal, sizeof *widths * (size_t)n_planes) != 0) {
+    spec->bits = sum;
+    if (kvb_codec_spec_planes(spec, legal) != n_planes ||
+        memcmp(widths, legal, sizeof *widths * (size_t)n_planes) != 0) {
         return kvb_file_fault(reader, offset, error,
-                              "%d planes of %d bits together are not those of a code of 1 to 8 bits", n_planes, sum);
+                              "%d planes of %d bits together are not those of a code of 1 to 8 bits, or of a trellis "
+                              "code of 2 to 6",
+                              n_planes, sum);
     }
-    *bits = sum;
     return KVB_OK;
 }
 
@@ -73,12 +88,19 @@ static kvb_status parse_fields(const kvb_file_reader *reader, const uint8_t **at
     spec->scale_dtype = (kvb_dtype)kvb_file_get(at, 1);
     uint32_t zero = (uint32_t)kvb_file_get(at, 1);
     *n_levels = (int)kvb_file_get(at, 2);
-    zero |= (uint32_t)kvb_file_get(at, 4);
+    spec->trellis_states = (int)kvb_file_get(at, 2);
+    zero |= (uint32_t)kvb_file_get(at, 2);
     spec->sign_seed = kvb_file_get(at, 8);
-    if (version != 1 || kind != 1 || zero != 0) {
+    if (version != 1 || (kind != KIND_SCALAR && kind != KIND_TRELLIS) || zero != 0) {
         return kvb_file_fault(reader, offset, error,
-                              "a description of version %d, code kind %d, reserved %" PRIu32 "; known are 1, 1 and 0",
+                              "a description of version %d, code kind %d, reserved %" PRIu32
+                              "; known are 1, 1 or 2, and 0",
                               version, kind, zero);
+    }
+    if ((kind == KIND_TRELLIS) != (spec->trellis_states != 0)) {
+        return kvb_file_fault(reader, offset, error,
+                              "%d states of a code of kind %d; kind 1 has 0, and kind 2 has 8, 16, 64 or 256",
+                              spec->trellis_states, kind);
     }
     if (*n_planes < 1 || *n_planes > KVB_MAX_PLANES || *n_levels < 2 || *n_levels > KVB_MAX_LEVELS) {
         return kvb_file_fault(reader, offset, error,
@@ -110,12 +132,12 @@ kvb_status kvb_file_parse_description(const kvb_file_reader *reader, const uint8
         return kvb_file_fault(reader, offset, error, "%d planes and %d levels take %zu bytes, and %zu are left",
                               n_planes, n_levels, needed, bytes);
     }
-    if ((status = parse_planes(reader, at, offset + 24, n_planes, spec->head_dim, &spec->bits, error))) {
+    if ((status = parse_planes(reader, at, offset + 24, n_planes, spec, error))) {
         return status;
     }
-    if (n_levels != 1 << spec->bits) {
+    if (n_levels != kvb_codec_spec_levels(spec)) {
         return kvb_file_fault(reader, offset, error, "%d levels; codes of %d bits have %d", n_levels, spec->bits,
-                              1 << spec->bits);
+                              kvb_codec_spec_levels(spec));
     }
     spec->centroids = (const float *)(const void *)*at;
     *at += sizeof(float) * (size_t)n_levels;
@@ -127,8 +149,8 @@ kvb_status kvb_file_parse_description(const kvb_file_reader *reader, const uint8
 
 int kvb_file_same_codec(const kvb_codec_spec *a, const kvb_codec_spec *b) {
     return a->head_dim == b->head_dim && a->bits == b->bits && a->rotation == b->rotation && a->scale == b->scale &&
-           a->scale_dtype == b->scale_dtype && seed_of(a) == seed_of(b) &&
-           memcmp(a->centroids, b->centroids, sizeof *a->centroids << a->bits) == 0;
+           a->scale_dtype == b->scale_dtype && seed_of(a) == seed_of(b) && a->trellis_states == b->trellis_states &&
+           memcmp(a->centroids, b->centroids, sizeof *a->centroids * (size_t)kvb_codec_spec_levels(a)) == 0;
 }
 
 /* ---- Layers ---- */

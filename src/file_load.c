@@ -92,11 +92,12 @@ static kvb_status compare_side(int layer, const char *side, const kvb_codec_spec
     }
     return kvb_error_set(
         error, KVB_ERROR_ARGUMENT,
-        "layer %d of the file has other %s: head_dim %d, %d bits, rotation %d, scale %d of type %d, and "
-        "that of the cache %d, %d, %d, %d, %d; only equal layers, of equal signs and centroids, can be "
+        "layer %d of the file has other %s: head_dim %d, %d bits, rotation %d, scale %d of type %d, %d states, and "
+        "that of the cache %d, %d, %d, %d, %d, %d; only equal layers, of equal signs and centroids, can be "
         "loaded",
         layer, side, file->head_dim, file->bits, (int)file->rotation, (int)file->scale, (int)file->scale_dtype,
-        cache->head_dim, cache->bits, (int)cache->rotation, (int)cache->scale, (int)cache->scale_dtype);
+        file->trellis_states, cache->head_dim, cache->bits, (int)cache->rotation, (int)cache->scale,
+        (int)cache->scale_dtype, cache->trellis_states);
 }
 
 static kvb_status compare_layer(int i, const kvb_layer_spec *file, const kvb_layer_spec *cache, kvb_error *error) {

@@ -15,7 +15,7 @@ int kvb_file_pieces(const kvb_layer_spec *layer, int side, int page_tokens, kvb_
         pieces[n++] = (kvb_file_piece){0, sizeof(uint16_t) * (size_t)spec->head_dim, kind_of(layer->dense)};
     } else {
         pieces[n++] = (kvb_file_piece){0, kvb_dtype_bytes(spec->scale_dtype), kind_of(spec->scale_dtype)};
-        int n_planes = kvb_layout_planes(spec->bits, widths);
+        int n_planes = kvb_codec_spec_planes(spec, widths);
         for (int p = 0; p < n_planes; p++) {
             offset += pieces[n - 1].row_bytes * (size_t)page_tokens;
             pieces[n++] =

@@ -13,10 +13,15 @@ typedef struct kvb_bucket {
     int32_t code;
 } kvb_bucket;
 
+/* Norms that KVB_SCALE_SEARCH tries: factors of 1 / norm (docs/format.md, section 2). */
+#define KVB_SEARCH_FACTORS 9
+static const float kvb_search_factors[KVB_SEARCH_FACTORS] = {1.0f,     0.96875f, 1.03125f, 0.9375f, 1.0625f,
+                                                             0.90625f, 1.09375f, 0.875f,   1.125f};
+
 /* Everything that kernels read of a codec: constants computed once at creation (codec_tables.c). */
 typedef struct kvb_codec_tables {
     int head_dim;
-    int bits;
+    int bits; /* of a level's number: one more than the stored bits of a trellis code */
     int levels;
     int n_planes;
     int plane_widths[KVB_MAX_PLANES];
@@ -38,8 +43,17 @@ typedef struct kvb_codec_tables {
     /* Scale. */
     float sqrt_dim;
 
-    /* Quantization: midpoints[i] separates codes i and i+1; midpoints[levels-1] is +Inf, a sentinel. A value falls into
-     * the bucket of kvb_bucket_of (codec_tables.h); most_in_bucket midpoints lie in the fullest. */
+    /* Trellis codes (docs/format.md, section 3); trellis_states 0: none. */
+    int trellis_states;
+    int trellis_memory; /* bits of the state */
+    /* The scalar code of one bit more that attend_trellis.c makes of packed rows; NULL where it does not. */
+    const struct kvb_codec_tables *straight;
+    /* Of the branch out of a state with input 0; the input, and the state's highest bit, change it by 2. */
+    uint8_t trellis_subsets[KVB_MAX_TRELLIS_STATES / 2];
+
+    /* Quantization: midpoints[i] separates codes i and i+1; midpoints[levels-1] is +Inf, a sentinel. In a trellis code
+     * midpoints[i] separates i as the first of four candidates from i+1; the last four are +Inf. A value falls into the
+     * bucket of kvb_bucket_of (codec_tables.h); most_in_bucket midpoints lie in the fullest. */
     float centroids[KVB_MAX_LEVELS];
     int is_odd; /* centroids[levels-1-i] == -centroids[i]; the midpoint in the middle is then 0 */
     float midpoints[KVB_MAX_LEVELS];
@@ -118,7 +132,7 @@ typedef struct kvb_rotate_job {
     int inverse;
 } kvb_rotate_job;
 
-/* One packed row as codes, a byte each, and its scale. */
+/* The number of each coordinate's level in one packed row, a byte each, and its scale. */
 typedef struct kvb_unpack_job {
     const kvb_codec_tables *tables;
     kvb_packed packed;

@@ -24,8 +24,16 @@
 #define KVB_MAX_HADAMARD_ORDER 36
 #define KVB_MIN_ROTATED_DIM 32
 
+/* Ungerboeck's trellises for amplitudes as shift registers (docs/format.md, section 3): states, bits of the state, and
+ * the taps of bits 0 and 1 of a subset's number, in octal as they are printed; bit k is the input of k coordinates
+ * before. */
+#define KVB_MAX_TRELLIS_STATES 256
+#define KVB_MAX_TRELLIS_MEMORY 8
+#define KVB_EACH_TRELLIS(DO) DO(8, 3, 04, 013) DO(16, 4, 04, 023) DO(64, 6, 024, 0103) DO(256, 8, 0362, 0515)
+
 KVB_STATIC_ASSERT(sizeof(float) == 4 && sizeof(uint16_t) == 2, "scales are 4 or 2 bytes");
 KVB_STATIC_ASSERT(KVB_MAX_LEVELS == 1 << KVB_MAX_BITS, "one level per code");
+KVB_STATIC_ASSERT(2 << KVB_MAX_TRELLIS_BITS <= KVB_MAX_LEVELS, "a trellis code has two levels per code");
 KVB_STATIC_ASSERT(KVB_MAX_LEVELS <= 256, "a code fits a byte");
 KVB_STATIC_ASSERT(KVB_MIN_HEAD_DIM % 8 == 0 && KVB_MAX_HEAD_DIM % 8 == 0, "a row of a one-bit plane is whole bytes");
 
@@ -49,6 +57,20 @@ KVB_LAYOUT_FUNCTION int kvb_layout_planes(int bits, int widths[KVB_MAX_PLANES]) 
         widths[n++] = 1;
     }
     return n;
+}
+
+/* The planes of a trellis code: the state's bit, then those of the level's place in its subset (docs/format.md). */
+KVB_LAYOUT_FUNCTION int kvb_layout_trellis_planes(int bits, int widths[KVB_MAX_PLANES]) {
+    int low[KVB_MAX_PLANES] = {0};
+    if (bits < KVB_MIN_TRELLIS_BITS || bits > KVB_MAX_TRELLIS_BITS) {
+        return 0;
+    }
+    int n = kvb_layout_planes(bits - 1, low);
+    widths[0] = 1;
+    for (int p = 0; p + 1 < KVB_MAX_PLANES; p++) {
+        widths[p + 1] = low[p];
+    }
+    return n + 1;
 }
 
 /* Bytes of one row of a plane: also the distance S between the coordinates that share a byte. */

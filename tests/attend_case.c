@@ -43,19 +43,28 @@ static void draw_row(oracle_random *random, int dim, kvb_dtype dtype, float fact
     }
 }
 
-static kvb_codec *make_codec(int bits, int dim, kvb_rotation rotation, const attend_shape *shape) {
+static kvb_codec *make_codec(int bits, int states, int dim, kvb_rotation rotation, const attend_shape *shape) {
     if (bits == 0) {
         return NULL;
     }
     kvb_codec_spec spec = kvb_codec_spec_default(dim, bits);
     spec.rotation = rotation;
     spec.scale_dtype = shape->has_float_scales ? KVB_F32 : KVB_F16;
+    spec.trellis_states = bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS ? states : 0;
+    const float *even = spec.trellis_states ? kvb_trellis_codebook(states, bits) : kvb_codebook(bits);
     float uneven[KVB_MAX_LEVELS];
-    for (int i = 0; i < 1 << bits; i++) {
-        uneven[i] = kvb_codebook(bits)[i] * (i < 1 << (bits - 1) ? 0.83f : 1.1f) + 0.07f;
+    int n = kvb_codec_spec_levels(&spec);
+    for (int i = 0; i < n; i++) {
+        uneven[i] = even[i] * (i < n / 2 ? 0.83f : 1.1f) + 0.07f;
     }
     spec.centroids = shape->is_uneven ? uneven : NULL;
     return create_codec(&spec);
+}
+
+/* Any bytes are rows of a trellis code, of whatever states: those of few are found soon. */
+static kvb_codec *make_encoder(int bits, int states, int dim, kvb_rotation rotation, const attend_shape *shape) {
+    enum { few = 16 };
+    return make_codec(bits, states < few ? states : few, dim, rotation, shape);
 }
 
 /* ---- The sequence ---- */
@@ -74,7 +83,7 @@ static int is_seen(const attend_case *c, int64_t first, int64_t end) {
 static void fill_page_rows(const attend_case *c, oracle_random *random, void *page, int64_t row) {
     const kvb_layer_format *format = &c->format;
     for (int side = 0; side < (format->v_prefix_of_k ? 1 : 2); side++) {
-        const kvb_codec *codec = side == 0 ? c->k_codec : c->v_codec;
+        const kvb_codec *codec = side == 0 ? c->k_encoder : c->v_encoder;
         int dim = side == 0 ? format->k_dim : format->v_dim;
         for (int head = 0; head < format->n_kv_heads; head++) {
             uint8_t *block = (uint8_t *)kvb_page_block(format, page, head, side);
@@ -209,8 +218,10 @@ void attend_case_create(attend_case *c, const attend_shape *shape, const attend_
     attend_shape *s = &c->shape;
     set_defaults(s);
     oracle_random random = {s->seed};
-    c->k_codec = make_codec(s->k_bits, s->k_dim, s->k_rotation, s);
-    c->v_codec = make_codec(s->v_bits, s->v_dim, s->v_rotation, s);
+    c->k_codec = make_codec(s->k_bits, s->k_states, s->k_dim, s->k_rotation, s);
+    c->v_codec = make_codec(s->v_bits, s->v_states, s->v_dim, s->v_rotation, s);
+    c->k_encoder = make_encoder(s->k_bits, s->k_states, s->k_dim, s->k_rotation, s);
+    c->v_encoder = make_encoder(s->v_bits, s->v_states, s->v_dim, s->v_rotation, s);
     c->format = (kvb_layer_format){.n_kv_heads = s->n_kv_heads,
                                    .k_dim = s->k_dim,
                                    .v_dim = s->v_dim,
@@ -272,6 +283,8 @@ void attend_case_destroy(attend_case *c) {
     attend_case_release(c, item->lse, attend_case_rows(c) * sizeof *item->lse);
     kvb_codec_destroy(c->k_codec);
     kvb_codec_destroy(c->v_codec);
+    kvb_codec_destroy(c->k_encoder);
+    kvb_codec_destroy(c->v_encoder);
     free(c->expected);
     free(c->expected_lse);
 }

@@ -11,6 +11,7 @@ typedef struct attend_shape {
     uint64_t seed;
     int k_bits, v_bits; /* 0: dense */
     kvb_rotation k_rotation, v_rotation;
+    int k_states, v_states; /* of trellis codes; only where the bits allow them */
     int has_float_scales;
     int is_uneven;         /* codebooks without symmetry */
     kvb_dtype dense;       /* KVB_F16 where 0 */
@@ -41,6 +42,7 @@ typedef struct attend_case {
     attend_shape shape;
     const attend_memory *memory;
     kvb_codec *k_codec, *v_codec;
+    kvb_codec *k_encoder, *v_encoder; /* of the same bytes: who encodes, so that many states take no longer than few */
     kvb_layer_format format;
     kvb_kv_view view;
     kvb_attend_item item; /* out and lse are the case's own; precise unless a test says otherwise */

@@ -81,7 +81,8 @@ static void check_lse(const attend_case *c, const char *name, size_t row, double
 
 /* The bound is on the item's whole output. A row by itself is held to it too in float; in fixed point to three times
  * that: rounding a query to 16 bits moves every logit by about 3e-5 of the logits' deviation, at random, and of a
- * thousand rows with a deviation of six some lie at three standard errors. */
+ * thousand rows with a deviation of six some lie at three standard errors. So do log-sum-exps, which of a row that sees
+ * one key move as its logit does. */
 void attend_case_check(attend_case *c, const kvb_backend *backend, attend_precision precision) {
     const char *name = kvb_backend_name(backend);
     double bound = attend_bound(backend, precision), all_error = 0.0, all_norm = 0.0;
@@ -94,7 +95,7 @@ void attend_case_check(attend_case *c, const kvb_backend *backend, attend_precis
             fail_msg("%s, seed %llu, row %zu: relative error %.3g of a norm of %.3g, bound %.3g", name,
                      (unsigned long long)c->shape.seed, row, sqrt(error / norm), sqrt(norm), row_bound);
         }
-        check_lse(c, name, row, bound);
+        check_lse(c, name, row, row_bound);
     }
     if (!(sqrt(all_error) <= bound * sqrt(all_norm))) {
         fail_msg("%s, seed %llu: relative error %.3g, bound %.3g", name, (unsigned long long)c->shape.seed,

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const file_case_names[FILE_CASES] = {"empty", "packed", "forks", "exact", "latent", "hole"};
+const char *const file_case_names[FILE_CASES] = {"empty", "packed", "forks", "exact", "latent", "hole", "trellis"};
 
 /* ---- Values ---- */
 
@@ -104,6 +104,14 @@ static int layers_of(int which, kvb_layer_spec layers[4]) {
         layers[0].exact_first = 37;
         layers[0].exact_last = 6;
         return 1;
+    case 6: /* trellis */
+        layers[0] = kvb_layer_spec_default(2, 64, 4, 2);
+        layers[0].k.trellis_states = layers[0].v.trellis_states = 16;
+        layers[1] = kvb_layer_spec_default(1, 72, 6, 5);
+        layers[1].k.trellis_states = 256;
+        layers[1].k.scale = KVB_SCALE_SEARCH;
+        layers[1].exact_last = 5;
+        return 2;
     default:
         layers[0] = kvb_layer_spec_default(1, 32, 4, 4);
         return 1;

@@ -5,7 +5,7 @@
 
 #include "kvbits/kvbits.h"
 
-enum { FILE_CASES = 6 };
+enum { FILE_CASES = 7 };
 
 extern const char *const file_case_names[FILE_CASES];
 

@@ -249,8 +249,7 @@ static float round_scale_exact(kvb_dtype dtype, float scale, int *saturated) {
     return dtype == KVB_F16 ? (float)oracle_round_half(scale) : scale;
 }
 
-static void count_midpoints(const kvb_codec_spec *spec, const float *y, float scale, uint8_t *codes) {
-    float r = 1.0f / scale;
+static void count_midpoints(const kvb_codec_spec *spec, const float *y, float r, uint8_t *codes) {
     for (int i = 0; i < spec->head_dim; i++) {
         float value = y[i] * r;
         codes[i] = 0;
@@ -261,9 +260,127 @@ static void count_midpoints(const kvb_codec_spec *spec, const float *y, float sc
     }
 }
 
+/* Lags of the inputs in z0 and z1, up to the first 99. */
+static const struct {
+    int states, z0[6], z1[6];
+} subset_lags[] = {{8, {2, 99}, {0, 1, 3, 99}},
+                   {16, {2, 99}, {0, 1, 4, 99}},
+                   {64, {2, 4, 99}, {0, 1, 6, 99}},
+                   {256, {1, 4, 5, 6, 7, 99}, {0, 2, 3, 6, 8, 99}}};
+
+int oracle_subset(int states, const uint8_t *inputs, int i) {
+    int row = 0, subset = 0;
+    while (subset_lags[row].states != states) {
+        row++;
+    }
+    for (const int *lag = subset_lags[row].z0; *lag < 99; lag++) {
+        subset ^= i >= *lag ? inputs[i - *lag] : 0;
+    }
+    for (const int *lag = subset_lags[row].z1; *lag < 99; lag++) {
+        subset ^= i >= *lag ? inputs[i - *lag] << 1 : 0;
+    }
+    return subset;
+}
+
+/* Viterbi's algorithm with whole histories: each state keeps all its levels. */
+typedef struct survivor {
+    float cost;
+    uint8_t codes[KVB_MAX_HEAD_DIM];
+} survivor;
+
+/* The subset of the way into state t from the lower state (0) or the upper one (1). */
+static int way_subset(int states, int t, int way) {
+    uint8_t history[9] = {0}; /* the inputs that the state remembers, then this one */
+    int from = t / 2 + way * (states / 2);
+    for (int lag = 1; 1 << (lag - 1) < states; lag++) {
+        history[8 - lag] = (uint8_t)(from >> (lag - 1) & 1);
+    }
+    history[8] = (uint8_t)(t % 2);
+    return oracle_subset(states, history, 8);
+}
+
+static void find_path_exact(const kvb_codec_spec *spec, const float *y, float r, uint8_t *codes) {
+    static survivor tables[2][256];
+    int states = spec->trellis_states, levels = 2 << spec->bits, d = spec->head_dim, subsets[256][2];
+    survivor *before = tables[0], *after = tables[1];
+    for (int s = 0; s < states; s++) {
+        before[s].cost = s == 0 ? 0.0f : INFINITY;
+        subsets[s][0] = way_subset(states, s, 0);
+        subsets[s][1] = way_subset(states, s, 1);
+    }
+    for (int i = 0; i < d; i++) {
+        float value = y[i] * r;
+        int first = 0;
+        for (int k = 0; k + 4 < levels; k++) {
+            float sum = spec->centroids[k] + spec->centroids[k + 4];
+            first += value > 0.5f * sum;
+        }
+        for (int t = 0; t < states; t++) {
+            int code[2];
+            float cost[2];
+            for (int way = 0; way < 2; way++) {
+                code[way] = first;
+                while (code[way] % 4 != subsets[t][way]) {
+                    code[way]++;
+                }
+                float error = value - spec->centroids[code[way]], square = error * error;
+                cost[way] = before[t / 2 + way * (states / 2)].cost + square;
+            }
+            int taken = cost[1] < cost[0];
+            memcpy(after[t].codes, before[t / 2 + taken * (states / 2)].codes, (size_t)i);
+            after[t].codes[i] = (uint8_t)code[taken];
+            after[t].cost = cost[taken];
+        }
+        survivor *other = before;
+        before = after;
+        after = other;
+    }
+    int best = 0;
+    for (int s = 1; s < states; s++) {
+        best = before[s].cost < before[best].cost ? s : best;
+    }
+    memcpy(codes, before[best].codes, (size_t)d);
+}
+
+static void choose_exact(const kvb_codec_spec *spec, const float *y, float r, uint8_t *codes) {
+    if (spec->trellis_states) {
+        find_path_exact(spec, y, r, codes);
+    } else {
+        count_midpoints(spec, y, r, codes);
+    }
+}
+
+static float least_squares_exact(const kvb_codec_spec *spec, const float *y, const uint8_t *codes, float *gain) {
+    float c[KVB_MAX_HEAD_DIM];
+    for (int i = 0; i < spec->head_dim; i++) {
+        c[i] = spec->centroids[codes[i]];
+    }
+    float xc = sum_exact(y, c, spec->head_dim), cc = sum_exact(c, c, spec->head_dim);
+    float scale = cc > 0.0f ? xc / cc : 0.0f;
+    *gain = scale * xc;
+    return scale;
+}
+
+static float search_exact(const kvb_codec_spec *spec, const float *y, float r, uint8_t *codes) {
+    static const int parts[] = {32, 31, 33, 30, 34, 29, 35, 28, 36};
+    float most = 0.0f, best = 0.0f;
+    for (int k = 0; k < 9; k++) {
+        uint8_t tried[KVB_MAX_HEAD_DIM];
+        float gain;
+        choose_exact(spec, y, r * ((float)parts[k] / 32.0f), tried);
+        float scale = least_squares_exact(spec, y, tried, &gain);
+        if (k == 0 || gain > most) {
+            most = gain;
+            best = scale;
+            memcpy(codes, tried, (size_t)spec->head_dim);
+        }
+    }
+    return best;
+}
+
 void oracle_encode_exact(const kvb_codec_spec *spec, const float *x, uint8_t *codes, float *scale, int *saturated) {
     int d = spec->head_dim, ignored = 0;
-    float y[KVB_MAX_HEAD_DIM], c[KVB_MAX_HEAD_DIM];
+    float y[KVB_MAX_HEAD_DIM], gain;
     saturated = saturated ? saturated : &ignored;
     memcpy(y, x, (size_t)d * sizeof *y);
     oracle_rotate_exact(spec, y);
@@ -277,15 +394,13 @@ void oracle_encode_exact(const kvb_codec_spec *spec, const float *x, uint8_t *co
     if (spec->scale == KVB_SCALE_NORM) {
         s = round_scale_exact(spec->scale_dtype, s, saturated);
     }
-    if (s != 0.0f) {
-        count_midpoints(spec, y, s, codes);
-    }
-    if (spec->scale == KVB_SCALE_LSQ) {
-        for (int i = 0; i < d; i++) {
-            c[i] = spec->centroids[codes[i]];
+    if (s != 0.0f && spec->scale == KVB_SCALE_SEARCH) {
+        s = round_scale_exact(spec->scale_dtype, search_exact(spec, y, 1.0f / s, codes), saturated);
+    } else if (s != 0.0f) {
+        choose_exact(spec, y, 1.0f / s, codes);
+        if (spec->scale == KVB_SCALE_LSQ) {
+            s = round_scale_exact(spec->scale_dtype, least_squares_exact(spec, y, codes, &gain), saturated);
         }
-        float xc = sum_exact(y, c, d), cc = sum_exact(c, c, d);
-        s = cc > 0.0f ? round_scale_exact(spec->scale_dtype, xc / cc, saturated) : 0.0f;
     }
     if (s == 0.0f) {
         s = 0.0f;
@@ -294,11 +409,8 @@ void oracle_encode_exact(const kvb_codec_spec *spec, const float *x, uint8_t *co
     *scale = s == 0.0f ? 0.0f : s;
 }
 
-void oracle_pack(int bits, int head_dim, const uint8_t *codes, uint8_t *bytes) {
-    static const char *const widths[] = {"", "1", "2", "21", "4", "41", "42", "421", "8"};
-    memset(bytes, 0, (size_t)(bits * head_dim / 8));
-    int low_bit = 0;
-    for (const char *plane = widths[bits]; *plane; plane++) {
+static uint8_t *pack_planes(const char *planes, int head_dim, const uint8_t *codes, int low_bit, uint8_t *bytes) {
+    for (const char *plane = planes; *plane; plane++) {
         int width = *plane - '0', stride = head_dim * width / 8;
         for (int i = 0; i < head_dim; i++) {
             int field = codes[i] >> low_bit & ((1 << width) - 1);
@@ -307,5 +419,27 @@ void oracle_pack(int bits, int head_dim, const uint8_t *codes, uint8_t *bytes) {
         bytes += stride;
         low_bit += width;
     }
-    assert(low_bit == bits);
+    return bytes;
+}
+
+static const char *const plane_widths[] = {"", "1", "2", "21", "4", "41", "42", "421", "8"};
+
+void oracle_pack(int bits, int head_dim, const uint8_t *codes, uint8_t *bytes) {
+    memset(bytes, 0, (size_t)(bits * head_dim / 8));
+    uint8_t *end = pack_planes(plane_widths[bits], head_dim, codes, 0, bytes);
+    assert(end == bytes + bits * head_dim / 8);
+    (void)end;
+}
+
+/* Of the two inputs one leads to the level's subset: the others differ in z1, and no input changes z0. */
+void oracle_pack_trellis(const kvb_codec_spec *spec, const uint8_t *codes, uint8_t *bytes) {
+    uint8_t inputs[KVB_MAX_HEAD_DIM];
+    memset(bytes, 0, (size_t)(spec->bits * spec->head_dim / 8));
+    for (int i = 0; i < spec->head_dim; i++) {
+        inputs[i] = 0;
+        inputs[i] = oracle_subset(spec->trellis_states, inputs, i) != codes[i] % 4;
+        assert(oracle_subset(spec->trellis_states, inputs, i) == codes[i] % 4);
+    }
+    bytes = pack_planes("1", spec->head_dim, inputs, 0, bytes);
+    (void)pack_planes(plane_widths[spec->bits - 1], spec->head_dim, codes, 2, bytes);
 }

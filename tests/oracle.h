@@ -31,8 +31,8 @@ void oracle_uniform_levels(int bits, double step, float *levels);
 
 void oracle_rotate(const kvb_codec_spec *spec, const float *x, double *y);
 void oracle_unrotate(const kvb_codec_spec *spec, const double *y, double *x);
-/* Codes and scale without any rounding to float; returns the distance of the scaled value that lies nearest to a
- * midpoint. */
+/* Of scalar codes: codes and scale without any rounding to float; returns the distance of the scaled value that lies
+ * nearest to a midpoint. */
 double oracle_encode(const kvb_codec_spec *spec, const float *x, uint8_t *codes, double *scale);
 
 /* ---- In float, operation by operation: equal to the last bit ---- */
@@ -44,5 +44,10 @@ void oracle_encode_exact(const kvb_codec_spec *spec, const float *x, uint8_t *co
 
 /* One row of all planes, one after another: bits * head_dim / 8 bytes. */
 void oracle_pack(int bits, int head_dim, const uint8_t *codes, uint8_t *bytes);
+/* The same of a trellis code from the numbers of its levels. */
+void oracle_pack_trellis(const kvb_codec_spec *spec, const uint8_t *codes, uint8_t *bytes);
+
+/* The subset that the inputs up to u[i] lead to; inputs before u[0] are 0. */
+int oracle_subset(int states, const uint8_t *inputs, int i);
 
 #endif

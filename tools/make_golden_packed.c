@@ -54,25 +54,28 @@ static uint8_t *put_number(uint8_t *at, uint64_t value, int bytes) {
 
 /* docs/format.md, section 6. */
 static size_t describe(const kvb_codec_spec *spec, uint8_t description[max_description]) {
-    int widths[KVB_MAX_PLANES], n_planes = kvb_plane_widths(spec->bits, widths), low_bit = 0;
+    int widths[KVB_MAX_PLANES], low_bit = 0;
+    int n_planes =
+        spec->trellis_states ? kvb_trellis_plane_widths(spec->bits, widths) : kvb_plane_widths(spec->bits, widths);
     uint8_t *at = put_number(description, 1, 2);
-    at = put_number(at, 1, 1);
+    at = put_number(at, spec->trellis_states ? 2 : 1, 1);
     at = put_number(at, (uint64_t)n_planes, 1);
     at = put_number(at, (uint64_t)spec->head_dim, 2);
     at = put_number(at, (uint64_t)spec->rotation, 1);
     at = put_number(at, (uint64_t)spec->scale, 1);
     at = put_number(at, (uint64_t)spec->scale_dtype, 2);
-    at = put_number(at, UINT64_C(1) << spec->bits, 2);
-    at = put_number(at, 0, 4);
+    at = put_number(at, (uint64_t)kvb_codec_spec_levels(spec), 2);
+    at = put_number(at, (uint64_t)spec->trellis_states, 4);
     at = put_number(at, spec->rotation == KVB_ROTATION_SIGNED ? spec->sign_seed : 0, 8);
     for (int p = 0; p < n_planes; p++) {
         at = put_number(at, (uint64_t)widths[p], 1);
         at = put_number(at, (uint64_t)low_bit, 1);
-        at = put_number(at, 0, 4);
+        int is_inputs = spec->trellis_states && p == 0;
+        at = put_number(at, (uint64_t)is_inputs, 4);
         at = put_number(at, (uint64_t)spec->head_dim, 2);
-        low_bit += widths[p];
+        low_bit += is_inputs ? 2 : widths[p];
     }
-    for (int i = 0; i < 1 << spec->bits; i++) {
+    for (int i = 0; i < kvb_codec_spec_levels(spec); i++) {
         uint32_t bits;
         memcpy(&bits, &spec->centroids[i], sizeof bits);
         at = put_number(at, bits, 4);
@@ -82,15 +85,17 @@ static size_t describe(const kvb_codec_spec *spec, uint8_t description[max_descr
 
 static void write_json(FILE *file, const kvb_codec *codec, const golden *golden, const void *block,
                        const float *decoded) {
-    static const char *const rotations[] = {"none", "hadamard", "signed"};
+    static const char *const rotations[] = {"none", "hadamard", "signed"}, *const scales[] = {"norm", "lsq", "search"};
     const kvb_codec_spec *spec = kvb_codec_get_spec(codec);
     uint8_t description[max_description];
     size_t n_values = (size_t)golden->n_rows * (size_t)spec->head_dim;
     fprintf(file, "{\"head_dim\": %d, \"bits\": %d, \"rotation\": \"%s\", \"sign_seed\": \"%016llx\",\n",
             spec->head_dim, spec->bits, rotations[spec->rotation], (unsigned long long)spec->sign_seed);
-    fprintf(file, " \"scale\": \"%s\", \"scale_dtype\": \"%s\", \"n_rows\": %d,\n",
-            spec->scale == KVB_SCALE_LSQ ? "lsq" : "norm", spec->scale_dtype == KVB_F16 ? "f16" : "f32",
-            golden->n_rows);
+    fprintf(file, " \"scale\": \"%s\", \"scale_dtype\": \"%s\", \"n_rows\": %d,\n", scales[spec->scale],
+            spec->scale_dtype == KVB_F16 ? "f16" : "f32", golden->n_rows);
+    if (spec->trellis_states) {
+        fprintf(file, " \"trellis_states\": %d,\n", spec->trellis_states);
+    }
     put_hex(file, "description", description, describe(spec, description), ",");
     put_hex(file, "rows_f16", golden->rows, 2 * n_values, ",");
     put_hex(file, "block", block, kvb_codec_block_bytes(codec, (size_t)golden->n_rows), ",");
@@ -126,6 +131,15 @@ static int write_golden(const char *folder, const char *name, const golden *gold
     return written;
 }
 
+static void draw_rows(golden *golden, uint64_t seed) {
+    int d = golden->spec.head_dim;
+    uint64_t state = golden->spec.sign_seed = seed;
+    for (int i = 0; i < 2 * d; i++) { /* the second row is large and has outliers */
+        float factor = i < d ? 1.0f : i % 23 == 0 ? 60.0f : 3.0f;
+        golden->rows[i] = kvb_f32_to_f16(factor * next_normal(&state));
+    }
+}
+
 static int write_grid(const char *folder) {
     static const int dims[] = {32, 64, 72, 80, 96, 112, 128, 192, 256, 320, 512, 576};
     for (int k = 0; k < 12; k++) {
@@ -135,13 +149,31 @@ static int write_grid(const char *folder) {
             golden.spec.rotation = (kvb_rotation)(mode % 3);
             golden.spec.scale = mode / 3 % 2 ? KVB_SCALE_LSQ : KVB_SCALE_NORM;
             golden.spec.scale_dtype = mode / 6 ? KVB_F16 : KVB_F32;
-            uint64_t state = golden.spec.sign_seed = (uint64_t)(1000 * dims[k] + bits);
-            for (int i = 0; i < 2 * dims[k]; i++) { /* the second row is large and has outliers */
-                float factor = i < dims[k] ? 1.0f : i % 23 == 0 ? 60.0f : 3.0f;
-                golden.rows[i] = kvb_f32_to_f16(factor * next_normal(&state));
-            }
+            draw_rows(&golden, (uint64_t)(1000 * dims[k] + bits));
             char name[32];
             (void)snprintf(name, sizeof name, "d%d-b%d", dims[k], bits);
+            if (!write_golden(folder, name, &golden)) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+/* Trellis codes, and a search of scales without: every trellis meets every width, every head_dim both. */
+static int write_trellises(const char *folder) {
+    static const int dims[] = {32, 72, 128, 160}, states[] = {8, 16, 64, 256, 0};
+    for (int s = 0; s < 5; s++) {
+        for (int bits = KVB_MIN_TRELLIS_BITS; bits <= KVB_MAX_TRELLIS_BITS; bits++) {
+            int mode = 5 * s + bits;
+            golden golden = {.spec = kvb_codec_spec_default(dims[(s + bits) % 4], bits), .n_rows = 2};
+            golden.spec.rotation = (kvb_rotation)(mode % 3);
+            golden.spec.scale = states[s] ? (kvb_scale_kind)(mode / 3 % 3) : KVB_SCALE_SEARCH;
+            golden.spec.scale_dtype = mode % 2 ? KVB_F16 : KVB_F32;
+            golden.spec.trellis_states = states[s];
+            draw_rows(&golden, (uint64_t)(100 * states[s] + bits));
+            char name[32];
+            (void)snprintf(name, sizeof name, "t%d-b%d", states[s], bits);
             if (!write_golden(folder, name, &golden)) {
                 return 0;
             }
@@ -178,5 +210,5 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: %s FOLDER (an existing one, such as tests/golden/packed)\n", argv[0]);
         return 2;
     }
-    return write_grid(argv[1]) && write_edges(argv[1]) ? 0 : 3;
+    return write_grid(argv[1]) && write_edges(argv[1]) && write_trellises(argv[1]) ? 0 : 3;
 }

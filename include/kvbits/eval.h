@@ -175,7 +175,8 @@ typedef enum kvb_scheme_kind {
     KVB_SCHEME_Q4_0,      /* blocks of 32, absmax scale in binary16: 4.5 bits */
     KVB_SCHEME_Q8_0,      /* blocks of 32, absmax scale in binary16: 8.5 bits */
     KVB_SCHEME_FP8_E4M3,  /* saturating cast with scale 1: 8 bits */
-    KVB_SCHEME_INT4_G32   /* groups of 32, scale and zero point in binary16: 5 bits */
+    KVB_SCHEME_INT4_G32,  /* groups of 32, scale and zero point in binary16: 5 bits */
+    KVB_SCHEME_BOUND      /* the least error that spec.bits allow: noise of the optimum forward channel, by sign_seed */
 } kvb_scheme_kind;
 
 typedef struct kvb_scheme {
@@ -263,6 +264,8 @@ typedef struct kvb_ab_config {
     uint64_t sign_seed;    /* of SIGNED, of rotated baselines; redraws count up from it */
     kvb_scale_kind scale_kind;
     kvb_dtype scale_dtype; /* KVB_F16 or KVB_F32 */
+    int trellis_states;    /* 0: scalar codes; else bits 2-6 and the library's levels, whatever `codebook` is */
+    int bound;             /* 1: KVB_SCHEME_BOUND in place of codes */
     kvb_codebook_source codebook;
     const kvb_codebook_file *codebook_file; /* KVB_CODEBOOK_FILE only: with every width that the run needs */
     const char *codebook_file_name;         /* for errors */
@@ -295,6 +298,14 @@ typedef struct kvb_result kvb_result;
  * KVB_ERROR_NOT_FINITE when a row or a figure overflows, KVB_ERROR_MEMORY. */
 KVB_API KVB_CHECKED kvb_status kvb_ab_run(const kvb_ab_config *config, const kvb_parallel *parallel,
                                           const kvb_progress *progress, kvb_result **out, kvb_error *error);
+/* Error against stored bits for families of codes: config (synthetic data) with each family's codes, scales and the
+ * library's levels in turn, on a grid of pairs, redrawn config->redraws times (8 where 0); and the rate-distortion
+ * bound put through the same attention. effort 0: scalar codes and trellises of 16 states; 1: the search of scales too;
+ * 2: also 256 states, for hours. *json and *markdown are released with kvb_text_free. docs/evaluation.md, "Frontier".
+ */
+KVB_API KVB_CHECKED kvb_status kvb_ab_frontier(const kvb_ab_config *config, int effort, const kvb_parallel *parallel,
+                                               const kvb_progress *progress, char **json, char **markdown,
+                                               kvb_error *error);
 /* The same question asked of a trace: per layer, K bits x V bits, causal attention over the recorded tokens. Uses the
  * config's storage, verdict and computation parts. */
 KVB_API KVB_CHECKED kvb_status kvb_ab_run_trace(const kvb_ab_config *config, const kvb_trace *trace,

@@ -57,10 +57,8 @@ KVB_API kvb_status kvb_error_set(kvb_error *error, kvb_status status, const char
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
-/* The status's name, such as "not finite"; never NULL. */
-KVB_API const char *kvb_status_name(kvb_status status);
-/* "major.minor.patch" of the linked library. */
-KVB_API const char *kvb_version(void);
+KVB_API const char *kvb_status_name(kvb_status status); /* such as "not finite"; never NULL */
+KVB_API const char *kvb_version(void);                  /* "major.minor.patch" of the linked library */
 
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
@@ -98,8 +96,7 @@ typedef struct kvb_backend kvb_backend;
  * KVB_ERROR_ARGUMENT for an unknown name (the sentence lists the known ones), KVB_ERROR_UNSUPPORTED for one that this
  * build or this processor lacks. */
 KVB_API KVB_CHECKED kvb_status kvb_backend_open(const char *name, const kvb_backend **out, kvb_error *error);
-/* Its name, as given to kvb_backend_open. */
-KVB_API const char *kvb_backend_name(const kvb_backend *backend);
+KVB_API const char *kvb_backend_name(const kvb_backend *backend); /* as given to kvb_backend_open */
 /* The i-th backend name compiled into this library, NULL past the last. */
 KVB_API const char *kvb_backend_list(size_t i);
 
@@ -107,8 +104,7 @@ KVB_API const char *kvb_backend_list(size_t i);
 
 typedef enum kvb_dtype { KVB_F32 = 0, KVB_F16 = 1, KVB_BF16 = 2 } kvb_dtype;
 
-/* Bytes of one value: 4, 2, 2; 0 for anything else. */
-KVB_API size_t kvb_dtype_bytes(kvb_dtype dtype);
+KVB_API size_t kvb_dtype_bytes(kvb_dtype dtype); /* of one value: 4, 2, 2; 0 for anything else */
 /* IEEE 754 binary16 and bfloat16, as their bits. From float: to nearest even, subnormals kept; what is too large
  * becomes Inf (scales saturate instead). A NaN stays one and becomes quiet. */
 KVB_API float kvb_f16_to_f32(uint16_t half);
@@ -120,11 +116,16 @@ KVB_API uint16_t kvb_f32_to_bf16(float value);
 
 #define KVB_MAX_BITS 8
 #define KVB_MAX_LEVELS 256
+#define KVB_MIN_TRELLIS_BITS 2
+#define KVB_MAX_TRELLIS_BITS 6
 
 /* The library's table for 1-8 bits: the Lloyd-Max optimum for N(0,1) (docs/math.md, "Codebooks"), 2^bits centroids in
  * rising order, rounded to multiples of 2^-12 that binary16 represents (generated: src/codebook_tables.inc). NULL for
  * other widths. */
 KVB_API const float *kvb_codebook(int bits);
+/* The same of a trellis code (docs/math.md, "Trellis codes"), trained: 2^(bits + 1) levels for 2-6 bits and 8, 16, 64
+ * or 256 states (src/trellis_tables.inc). More states: less error, the same bytes, slower encoding. */
+KVB_API const float *kvb_trellis_codebook(int states, int bits);
 
 /* ---- Codec: how rows become codes ------------------------------------------------------------------------------- */
 
@@ -141,8 +142,9 @@ typedef enum kvb_rotation {
 
 /* The one factor of a row, on its rotated values x; c are the centroids of its codes. docs/math.md, "Scales". */
 typedef enum kvb_scale_kind {
-    KVB_SCALE_NORM = 0, /* s = |x| / sqrt(head_dim), rounded to scale_dtype first; codes from x * (1/s) */
-    KVB_SCALE_LSQ = 1   /* codes from the unrounded norm; s = <x,c>/<c,c>, rounded; codes are not revisited */
+    KVB_SCALE_NORM = 0,  /* s = |x| / sqrt(head_dim), rounded to scale_dtype first; codes from x * (1/s) */
+    KVB_SCALE_LSQ = 1,   /* codes from the unrounded norm; s = <x,c>/<c,c>, rounded; codes are not revisited */
+    KVB_SCALE_SEARCH = 2 /* lsq from the best of nine norms: less error, nine times the encoding */
 } kvb_scale_kind;
 
 typedef struct kvb_codec_spec {
@@ -152,14 +154,16 @@ typedef struct kvb_codec_spec {
     uint64_t sign_seed; /* KVB_ROTATION_SIGNED only */
     kvb_scale_kind scale;
     kvb_dtype scale_dtype;  /* KVB_F16 (saturating at 65504, counted) or KVB_F32 */
-    const float *centroids; /* 2^bits, rising strictly, up to KVB_MAX_ABS; NULL: kvb_codebook(bits). Copied. */
+    const float *centroids; /* as many as levels, rising strictly, up to KVB_MAX_ABS; NULL: the library's. Copied. */
+    int trellis_states;     /* 0: scalar codes; 8, 16 (the fast choice), 64 or 256: a trellis code, bits 2-6 */
 } kvb_codec_spec;
 
 /* The library default: signed rotation (seed 0x6b766269), lsq scale in binary16, the library's codebook. */
 KVB_API kvb_codec_spec kvb_codec_spec_default(int head_dim, int bits);
+/* Its number of levels: 2^bits, of a trellis code twice as many. */
+KVB_API int kvb_codec_spec_levels(const kvb_codec_spec *spec);
 
-/* 1 when `rotation` accepts `head_dim`, else 0. */
-KVB_API int kvb_head_dim_supported(int head_dim, kvb_rotation rotation);
+KVB_API int kvb_head_dim_supported(int head_dim, kvb_rotation rotation); /* 1 when `rotation` accepts it, else 0 */
 
 typedef struct kvb_codec kvb_codec;
 
@@ -168,11 +172,9 @@ typedef struct kvb_codec kvb_codec;
  * on failure. */
 KVB_API KVB_CHECKED kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend,
                                                 const kvb_allocator *allocator, kvb_codec **out, kvb_error *error);
-KVB_API void kvb_codec_destroy(kvb_codec *codec); /* NULL is legal */
-/* The spec it was made from; `centroids` points at the codec's own copy. */
-KVB_API const kvb_codec_spec *kvb_codec_get_spec(const kvb_codec *codec);
-/* Stored bits per value, scale included: bits + scale bits / head_dim. */
-KVB_API double kvb_codec_bits_per_value(const kvb_codec *codec);
+KVB_API void kvb_codec_destroy(kvb_codec *codec);                         /* NULL is legal */
+KVB_API const kvb_codec_spec *kvb_codec_get_spec(const kvb_codec *codec); /* `centroids` are the codec's own copy */
+KVB_API double kvb_codec_bits_per_value(const kvb_codec *codec);          /* bits + scale bits / head_dim */
 
 /* ---- Packed rows ------------------------------------------------------------------------------------------------ */
 
@@ -186,13 +188,14 @@ typedef struct kvb_packed {
     void *scales; /* uint16_t (binary16) or float per row */
 } kvb_packed;
 
-/* The planes of a code of `bits` bits: their widths, low bits first; returns their number (0 for illegal bits). */
+/* The planes of a code of `bits` bits: their widths, low bits first (of a trellis code, inputs first); returns their
+ * number (0 for illegal bits). */
 KVB_API int kvb_plane_widths(int bits, int widths[KVB_MAX_PLANES]);
+KVB_API int kvb_trellis_plane_widths(int bits, int widths[KVB_MAX_PLANES]);
 
 /* Bytes of n_rows rows in one contiguous block: scales first, then the planes in order. 0 when it overflows size_t. */
 KVB_API size_t kvb_codec_block_bytes(const kvb_codec *codec, size_t n_rows);
-/* Pointers into such a block (aligned to 4 bytes) of n_rows rows. */
-KVB_API kvb_packed kvb_packed_view(const kvb_codec *codec, void *block, size_t n_rows);
+KVB_API kvb_packed kvb_packed_view(const kvb_codec *codec, void *block, size_t n_rows); /* block aligned to 4 */
 
 typedef struct kvb_encode_stats {
     uint64_t rows;
@@ -233,7 +236,8 @@ KVB_API KVB_CHECKED kvb_status kvb_round_trip(const kvb_codec *codec, const floa
 KVB_API void kvb_rotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
 KVB_API void kvb_unrotate(const kvb_codec *codec, float *rows, size_t row_stride, size_t n_rows);
 
-/* Codes of one packed row, a byte each (head_dim of them), and its scale as a float. Nothing is checked. */
+/* The numbers of the levels (of scalar codes: the codes) in one packed row, a byte each, head_dim of them, and its
+ * scale as a float: for inspection and tests. Nothing is checked. */
 KVB_API void kvb_packed_row_codes(const kvb_codec *codec, const kvb_packed *packed, size_t row, uint8_t *codes,
                                   float *scale);
 
@@ -314,9 +318,8 @@ KVB_API float kvb_softmax_finish(const kvb_softmax_state *state, float sink, flo
 
 /* ---- Attention -------------------------------------------------------------------------------------------------- */
 
-#define KVB_ATTEND_CHUNK                                                                                               \
-    512                    /* tokens of a work item: chunk c is tokens c*512 .. c*512 + 511, partial results merge in  \
-                            * the order of chunks, whoever computed them */
+/* Tokens of a work item: chunk c is tokens c*512 .. c*512 + 511; partial results merge in the order of chunks. */
+#define KVB_ATTEND_CHUNK 512
 #define KVB_MAX_GROUP 1024 /* query heads per KV head */
 
 /* How packed rows enter the sums. Each bound is the relative L2 error of an item's whole output against exact
@@ -446,9 +449,8 @@ KVB_API KVB_CHECKED kvb_status kvb_layer_cost_of(const kvb_layer_spec *layer, in
  * names the layer; KVB_ERROR_MEMORY. *out is NULL on failure. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_create(const kvb_cache_spec *spec, const kvb_backend *backend,
                                                 const kvb_allocator *allocator, kvb_cache **out, kvb_error *error);
-KVB_API void kvb_cache_destroy(kvb_cache *cache); /* NULL is legal */
-/* The spec it was made from; `layers` and their centroids are the cache's own. */
-KVB_API const kvb_cache_spec *kvb_cache_get_spec(const kvb_cache *cache);
+KVB_API void kvb_cache_destroy(kvb_cache *cache);                         /* NULL is legal */
+KVB_API const kvb_cache_spec *kvb_cache_get_spec(const kvb_cache *cache); /* layers and centroids are its own */
 
 typedef struct kvb_cache_usage {
     size_t budget;           /* pages + exact + free */
@@ -464,10 +466,8 @@ KVB_API kvb_cache_usage kvb_cache_bytes(const kvb_cache *cache);
 
 /* An empty one. KVB_ERROR_MEMORY when all are open. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_open_sequence(kvb_cache *cache, int *sequence, kvb_error *error);
-/* Closes it and gives its pages back; nothing happens when it is not open. */
-KVB_API void kvb_cache_free_sequence(kvb_cache *cache, int sequence);
-/* Committed tokens; -1 for a sequence that is not open. */
-KVB_API int64_t kvb_cache_n_tokens(const kvb_cache *cache, int sequence);
+KVB_API void kvb_cache_free_sequence(kvb_cache *cache, int sequence);     /* gives its pages back, if it is open */
+KVB_API int64_t kvb_cache_n_tokens(const kvb_cache *cache, int sequence); /* committed; -1: it is not open */
 
 /* New keys and values of one layer: [token][kv head][dim], strides counted in values; a token stride of 0 is
  * n_kv_heads head strides, a head stride of 0 is the side's head_dim. */

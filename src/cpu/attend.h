@@ -11,6 +11,7 @@
 /* One side, K or V, of one KV head: where its rows lie. */
 typedef struct kvb_attend_side {
     const kvb_codec_tables *tables; /* NULL: pages hold rows of `dense` values */
+    const kvb_codec_tables *codes;  /* of packed rows as kernels read them (kvb_straighten); NULL where they cannot */
     kvb_dtype dense;
     int dim;
     size_t block;                            /* from the start of a page to the scales, or to the dense rows */
@@ -54,13 +55,17 @@ typedef struct kvb_attend_part {
     kvb_attend_states states;
 } kvb_attend_part;
 
+/* Planes of a tile of straightened rows, and what it takes to make them. */
+#define KVB_STRAIGHT_SCRATCH(dim) (KVB_TILE_TOKENS * ((size_t)(dim) + (size_t)(dim) / 4 + 16) + 64)
+
 /* What one worker needs for a part. */
 typedef struct kvb_attend_work {
-    float *k, *v;   /* KVB_TILE_TOKENS rows */
-    float *weights; /* KVB_TILE_TOKENS of each row, dots at first */
-    uint32_t *bits; /* kvb_visible_bits of each query */
-    void *fixed;    /* KVB_FIXED_SCRATCH */
-    float *ordered; /* KVB_ORDERED_DIM of each row, up to KVB_FEW_ROWS, where v_is_ordered */
+    float *k, *v;      /* KVB_TILE_TOKENS rows */
+    float *weights;    /* KVB_TILE_TOKENS of each row, dots at first */
+    uint32_t *bits;    /* kvb_visible_bits of each query */
+    void *fixed;       /* KVB_FIXED_SCRATCH */
+    uint8_t *straight; /* KVB_STRAIGHT_SCRATCH */
+    float *ordered;    /* KVB_ORDERED_DIM of each row, up to KVB_FEW_ROWS, where v_is_ordered */
 } kvb_attend_work;
 
 /* attend_tile.c */
@@ -73,6 +78,8 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
 void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops);
 /* Merges parts in order; writes the outputs when the tile is complete. */
 void kvb_attend_tile_end(kvb_attend_tile *tile, const kvb_attend_part *parts, const kvb_cpu_ops *ops);
+/* attend_trellis.c: packed rows of a trellis code as rows of the scalar code tables->straight, into `scratch`. */
+kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch);
 /* attend_part.c */
 void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int dim);
 void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops);

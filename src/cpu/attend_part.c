@@ -14,7 +14,7 @@ void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int di
 }
 
 /* Packed rows of a page, and where those of the next run lie. */
-static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_run *run, int n,
+static kvb_packed_run stored_run(const kvb_attend_side *side, const kvb_token_run *run, int n,
                                  const kvb_token_run *next) {
     uint8_t *block = (uint8_t *)run->page + side->block; /* read only, but kvb_packed serves writers too */
     kvb_packed_run rows = {.tables = side->tables, .packed = {.scales = block}, .first_row = run->row, .n_rows = n};
@@ -29,6 +29,13 @@ static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_ru
         __builtin_prefetch(next_block + next->row * kvb_dtype_bytes(side->tables->scale_dtype));
     }
     return rows;
+}
+
+/* The same as kernels read them. */
+static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_run *run, int n,
+                                 const kvb_token_run *next, const kvb_attend_work *work) {
+    kvb_packed_run rows = stored_run(side, run, n, next);
+    return side->tables->trellis_states ? kvb_straighten(&rows, work->straight) : rows;
 }
 
 /* Where row `row` of a source lies that holds rows as they came. */
@@ -64,7 +71,7 @@ static int takes_halves(const kvb_attend_tile *tile, const kvb_attend_side *side
 static int takes_packed(const kvb_attend_tile *tile, const kvb_attend_side *side, const kvb_token_run *run,
                         const kvb_cpu_ops *ops) {
     int is_packed = run->source == KVB_SOURCE_PAGE && side->tables;
-    return is_packed && side->tables->bits <= ops->packed_floats_bits && side->tables->fixed_is_exact &&
+    return is_packed && side->codes && side->codes->bits <= ops->packed_floats_bits && side->codes->fixed_is_exact &&
            tile->n_q * tile->group <= KVB_FEW_ROWS;
 }
 
@@ -73,7 +80,7 @@ static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int
                       const kvb_cpu_ops *ops) {
     size_t dim = (size_t)side->dim;
     if (run->source == KVB_SOURCE_PAGE && side->tables) {
-        kvb_packed_run rows = packed_run(side, run, n, NULL);
+        kvb_packed_run rows = stored_run(side, run, n, NULL);
         kvb_decode_job job = {.tables = rows.tables,
                               .packed = rows.packed,
                               .first_row = rows.first_row,
@@ -105,13 +112,13 @@ static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, co
     int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
     const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
     if (is_page && tile->k_is_fast) {
-        kvb_packed_run keys = packed_run(&tile->k, run, n, next);
+        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work);
         ops->dot_packed(&keys, tile->fixed_q, tile->fixed_factors, n_rows, work->fixed, work->weights);
     } else if (takes_halves(tile, &tile->k, run, ops)) {
         kvb_half_run keys = half_run(&tile->k, run, n, next);
         ops->dot_halves(tile->q, n_rows, &keys, work->weights);
     } else if (takes_packed(tile, &tile->k, run, ops)) {
-        kvb_packed_run keys = packed_run(&tile->k, run, n, next);
+        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work);
         ops->dot_packed_floats(&keys, q, n_rows, work->fixed, work->weights);
     } else {
         read_rows(&tile->k, run, n, work->k, ops);
@@ -193,7 +200,7 @@ static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, co
     size_t half = is_page ? 0 : (size_t)(tile->accumulator_dim - tile->v.dim);
     float *sums = part->states.accumulators + half;
     if (is_page && tile->v_is_fast) {
-        kvb_packed_run values = packed_run(side, run, n, next);
+        kvb_packed_run values = packed_run(side, run, n, next, work);
         if (tile->v_is_ordered) {
             ops->add_ordered(&values, work->weights, n_rows, work->fixed, work->ordered);
             return;
@@ -202,7 +209,7 @@ static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, co
         return;
     }
     if (takes_packed(tile, side, run, ops)) {
-        kvb_packed_run values = packed_run(side, run, n, next);
+        kvb_packed_run values = packed_run(side, run, n, next, work);
         ops->add_packed_floats(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums,
                                (size_t)tile->accumulator_dim);
         return;
@@ -248,7 +255,7 @@ void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *wor
         }
     }
     if (tile->v_is_ordered) {
-        ops->finish_ordered((tile->v_is_k ? tile->k : tile->v).tables, tile->v.dim, work->ordered, n_rows,
+        ops->finish_ordered((tile->v_is_k ? tile->k : tile->v).codes, tile->v.dim, work->ordered, n_rows,
                             part->states.accumulators, (size_t)tile->accumulator_dim);
     }
 }

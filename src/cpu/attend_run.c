@@ -105,6 +105,7 @@ static void lay_out(schedule *s, arena *a) {
         work.weights = take(a, KVB_TILE_TOKENS * most.rows, sizeof *work.weights);
         work.bits = take(a, most.queries, sizeof *work.bits);
         work.fixed = take(a, 1, KVB_FIXED_SCRATCH(larger(most.k_dim, most.v_dim)));
+        work.straight = take(a, 1, KVB_STRAIGHT_SCRATCH(larger(most.k_dim, most.v_dim)));
         work.ordered = take(a, KVB_FEW_ROWS * KVB_ORDERED_DIM(larger(most.k_dim, most.v_dim)), sizeof *work.ordered);
         if (a->base) {
             s->works[w] = work;

@@ -29,6 +29,7 @@ static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v) {
                             .block = kvb_page_block_offset(format, head, is_v)};
     if (codec) {
         side.tables = &codec->tables;
+        side.codes = codec->tables.trellis_states ? codec->tables.straight : side.tables;
         /* Offsets, as a view of a block at address 0 would be undefined. */
         size_t offset = (size_t)format->page_tokens * kvb_dtype_bytes(side.tables->scale_dtype);
         for (int p = 0; p < side.tables->n_planes; p++) {
@@ -77,8 +78,8 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
     tile->v = side_of(item->kv, kv_head, 1);
     tile->k_is_rotated = is_rotated(item->kv->format->k_codec);
     int is_fast = item->precision == KVB_PRECISION_FAST;
-    tile->k_is_fast = is_fast && ops->dot_packed && tile->k.tables;
-    tile->v_is_fast = is_fast && ops->add_packed && (item->kv->format->v_prefix_of_k ? tile->k : tile->v).tables;
+    tile->k_is_fast = is_fast && ops->dot_packed && tile->k.codes;
+    tile->v_is_fast = is_fast && ops->add_packed && (item->kv->format->v_prefix_of_k ? tile->k : tile->v).codes;
     tile->v_is_ordered = tile->v_is_fast && ops->add_ordered && tile->n_q * tile->group <= KVB_FEW_ROWS;
     tile->v_is_k = item->kv->format->v_prefix_of_k;
     tile->accumulator_dim = kvb_attend_accumulator_dim(item->kv);
@@ -103,7 +104,7 @@ void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
         kvb_cpu_rotate(&job, ops);
     }
     if (tile->k_is_fast) {
-        ops->fix_queries(tile->k.tables, tile->k_is_rotated ? tile->rotated_q : tile->q, n_rows, tile->fixed_q,
+        ops->fix_queries(tile->k.codes, tile->k_is_rotated ? tile->rotated_q : tile->q, n_rows, tile->fixed_q,
                          tile->fixed_factors);
     }
     for (int i = 0; i < tile->n_q; i++) {

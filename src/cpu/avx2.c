@@ -7,6 +7,8 @@
 #include "cpu/pack.c"
 #include "cpu/quantize.c"
 #include "cpu/scale.c"
+#include "cpu/trellis.c"
+#include "cpu/trellis_avx2.h"
 #include "cpu/vec_avx2.h"
 #include "cpu/vec_rotate.h"
 #include "cpu/vec_row_sums.h"
@@ -23,6 +25,8 @@ static const kvb_cpu_ops ops = {
     .project = kvb_avx2_project,
     .quantize = kvb_avx2_quantize,
     .pack = kvb_avx2_pack,
+    .find_path = kvb_avx2_find_path,
+    .pack_path = kvb_avx2_pack_path,
     .unpack = kvb_avx2_unpack,
     .expand = kvb_avx2_expand,
     .dot_rows = kvb_avx2_dot_rows,

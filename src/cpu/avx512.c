@@ -12,6 +12,8 @@
 #include "cpu/load.c"
 #include "cpu/quantize.c"
 #include "cpu/scale.c"
+#include "cpu/trellis.c"
+#include "cpu/trellis_avx2.h"
 #include "cpu/vec_quantize.h"
 #include "cpu/vec_row_sums.h"
 
@@ -74,7 +76,8 @@ static void expand_vbmi(const kvb_codec_tables *tables, const uint8_t *codes, fl
 /* What the two backends share. Rows of 8 bits are decoded into memory for precise sums. */
 #define ROW_STEPS                                                                                                      \
     .is_legal = kvb_avx512_is_legal, .load = load, .rotate = kvb_avx512_rotate, .rotate_from = kvb_avx512_rotate_from, \
-    .unrotate = kvb_avx512_unrotate, .sum_squares = sum_squares, .pack = kvb_avx512_pack, .unpack = kvb_avx512_unpack, \
+    .unrotate = kvb_avx512_unrotate, .sum_squares = sum_squares, .pack = kvb_avx512_pack,                              \
+    .find_path = kvb_avx512_find_path, .pack_path = kvb_avx512_pack_path, .unpack = kvb_avx512_unpack,                 \
     .dot_rows = kvb_avx512_dot_rows, .weigh = kvb_avx512_weigh, .weigh_many = kvb_avx512_weigh_many,                   \
     .add_rows = kvb_avx512_add_rows, .dot_halves = kvb_avx512_dot_halves, .add_halves = kvb_avx512_add_halves,         \
     .packed_floats_bits = 7, .dot_packed_floats = kvb_avx512_dot_packed_floats,                                        \

@@ -54,6 +54,11 @@ typedef struct kvb_cpu_ops {
     /* Codes of row[i] * factor. */
     void (*quantize)(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes);
     void (*pack)(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]);
+    /* Of a trellis code, from what quantize says of a value: the first of its four candidates. Those candidates become
+     * the levels on the best path through the trellis, `path` its inputs, 0 or 1. */
+    void (*find_path)(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes, uint8_t *path);
+    void (*pack_path)(const kvb_codec_tables *tables, const uint8_t *codes, const uint8_t *path,
+                      uint8_t *const planes[KVB_MAX_PLANES]);
     void (*unpack)(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
     /* centroid * scale for each code. */
     void (*expand)(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out);
@@ -118,6 +123,10 @@ void kvb_scalar_project_by_lookup(const kvb_codec_tables *tables, const float *r
                                   float *c_c);
 void kvb_scalar_quantize_by_buckets(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes);
 void kvb_scalar_pack(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]);
+void kvb_scalar_find_path_by_states(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes,
+                                    uint8_t *path);
+void kvb_scalar_pack_path(const kvb_codec_tables *tables, const uint8_t *codes, const uint8_t *path,
+                          uint8_t *const planes[KVB_MAX_PLANES]);
 void kvb_scalar_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
 void kvb_scalar_expand_by_lookup(const kvb_codec_tables *tables, const uint8_t *codes, float scale, float *out);
 void kvb_scalar_dot_rows(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots);

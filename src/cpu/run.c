@@ -80,22 +80,65 @@ static void find_scale(const kvb_encode_job *job, row_state *s) {
     }
 }
 
-static void choose_codes(const kvb_encode_job *job, const kvb_cpu_ops *ops, const row_state *s, uint8_t *codes) {
-    if (s->factor > 0.0f) {
-        ops->quantize(job->tables, s->row, s->factor, codes);
+/* Levels of a row, and the path through the trellis where there is one. */
+typedef struct row_codes {
+    _Alignas(buffer_alignment) uint8_t codes[KVB_MAX_HEAD_DIM];
+    _Alignas(buffer_alignment) uint8_t path[KVB_MAX_HEAD_DIM];
+} row_codes;
+
+static void choose_by(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const float *row, float factor,
+                      row_codes *c) {
+    ops->quantize(tables, row, factor, c->codes);
+    if (tables->trellis_states) {
+        ops->find_path(tables, row, factor, c->codes, c->path);
+    }
+}
+
+/* <row, c> / <c, c>, and by how much that scale lowers the squared error. */
+static float least_squares(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const float *row, const row_codes *c,
+                           float *gain) {
+    float row_c, c_c;
+    ops->project(tables, row, c->codes, &row_c, &c_c);
+    float scale = c_c > 0.0f ? row_c / c_c : 0.0f;
+    *gain = scale * row_c;
+    return scale;
+}
+
+/* Codes and the unrounded scale of the best norm; the first among equals. */
+static void search_scale(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, row_state *s, row_codes *best) {
+    float most = 0.0f;
+    for (int i = 0; i < KVB_SEARCH_FACTORS; i++) {
+        row_codes c;
+        float gain;
+        choose_by(tables, ops, s->row, s->factor * kvb_search_factors[i], &c);
+        float scale = least_squares(tables, ops, s->row, &c, &gain);
+        if (i == 0 || gain > most) {
+            most = gain;
+            s->scale = scale;
+            memcpy(best->codes, c.codes, (size_t)tables->head_dim);
+            memcpy(best->path, c.path, tables->trellis_states ? (size_t)tables->head_dim : 0);
+        }
+    }
+}
+
+static void choose_codes(const kvb_encode_job *job, const kvb_cpu_ops *ops, row_state *s, row_codes *c) {
+    if (s->factor > 0.0f && job->tables->scale == KVB_SCALE_SEARCH) {
+        search_scale(job->tables, ops, s, c);
+    } else if (s->factor > 0.0f) {
+        choose_by(job->tables, ops, s->row, s->factor, c);
     }
 }
 
 /* A scale of 0 or NaN comes with codes 0. */
-static void finish_scale(const kvb_encode_job *job, const kvb_cpu_ops *ops, row_state *s, uint8_t *codes) {
+static void finish_scale(const kvb_encode_job *job, const kvb_cpu_ops *ops, row_state *s, row_codes *c) {
     const kvb_codec_tables *tables = job->tables;
-    if (s->factor > 0.0f && tables->scale == KVB_SCALE_LSQ) {
-        float row_c, c_c;
-        ops->project(tables, s->row, codes, &row_c, &c_c);
-        s->scale = c_c > 0.0f ? round_scale(tables->scale_dtype, row_c / c_c, job->stats) : 0.0f;
+    if (s->factor > 0.0f && tables->scale != KVB_SCALE_NORM) {
+        float gain, scale = tables->scale == KVB_SCALE_LSQ ? least_squares(tables, ops, s->row, c, &gain) : s->scale;
+        s->scale = round_scale(tables->scale_dtype, scale, job->stats);
     }
     if (s->scale == 0.0f || isnan(s->scale)) {
-        memset(codes, 0, (size_t)tables->head_dim);
+        memset(c->codes, 0, (size_t)tables->head_dim);
+        memset(c->path, 0, (size_t)tables->head_dim);
         s->scale = s->scale == 0.0f ? 0.0f : s->scale; /* never -0 */
     }
 }
@@ -121,7 +164,7 @@ enum { rows_at_once = 4 };
 
 typedef struct few_rows {
     _Alignas(buffer_alignment) float buffers[rows_at_once][KVB_MAX_HEAD_DIM];
-    _Alignas(buffer_alignment) uint8_t codes[rows_at_once][KVB_MAX_HEAD_DIM];
+    row_codes codes[rows_at_once];
     row_state states[rows_at_once];
 } few_rows;
 
@@ -135,10 +178,10 @@ static void encode_few(const kvb_encode_job *job, const kvb_cpu_ops *ops, size_t
         find_scale(job, &states[i]);
     }
     for (size_t i = 0; i < n; i++) {
-        choose_codes(job, ops, &states[i], few->codes[i]);
+        choose_codes(job, ops, &states[i], &few->codes[i]);
     }
     for (size_t i = 0; i < n; i++) {
-        finish_scale(job, ops, &states[i], few->codes[i]);
+        finish_scale(job, ops, &states[i], &few->codes[i]);
     }
 }
 
@@ -156,7 +199,11 @@ void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops) {
             uint8_t *planes[KVB_MAX_PLANES];
             size_t at = job->first_row + first + i;
             locate_planes(tables, &job->packed, at, planes);
-            ops->pack(tables, few.codes[i], planes);
+            if (tables->trellis_states) {
+                ops->pack_path(tables, few.codes[i].codes, few.codes[i].path, planes);
+            } else {
+                ops->pack(tables, few.codes[i].codes, planes);
+            }
             store_scale(tables->scale_dtype, job->packed.scales, at, few.states[i].scale);
         }
     }
@@ -172,7 +219,7 @@ void kvb_cpu_round_trip(const kvb_round_trip_job *job, const kvb_cpu_ops *ops) {
         encode_few(encode, ops, first, n, &few);
         for (size_t i = 0; i < n; i++) {
             float *out = job->out + (first + i) * job->out_stride;
-            ops->expand(encode->tables, few.codes[i], few.states[i].scale, out);
+            ops->expand(encode->tables, few.codes[i].codes, few.states[i].scale, out);
             ops->unrotate(encode->tables, out);
         }
     }

@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) void descend_half(const kvb_codec_t
 }
 
 static inline int quantize_half(const kvb_codec_tables *tables, const float *row, float factor, uint8_t *codes) {
-    if (!tables->is_odd || tables->bits > 6) {
+    if (!tables->is_odd || tables->bits > 6 || tables->trellis_states) { /* of those no midpoint need be 0 */
         return 0;
     }
 #define DESCEND_HALF(bits) descend_half(tables, row, factor, codes, bits)

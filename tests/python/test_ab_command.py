@@ -19,9 +19,9 @@ SMALL_TRACE = ("--trace", TRACE, "--queries", "9", "--bits", "3,5")
 FULL_SIZE = unittest.skipUnless(os.environ.get("KVBITS_BUILD", "Release") == "Release", "a minute or more in other builds")
 FOR_EVER = ("--trials", "1000000", "--kv-lens", "1000000")  # what is found after the work is not found in time
 
-OPTIONS = """bits pairs thresholds baselines redraws rotation sign-seed scale-kind scale-dtype codebook cdf trace queries
+OPTIONS = """bits pairs thresholds baselines redraws rotation sign-seed scale-kind trellis scale-dtype codebook cdf trace queries
 generator student-dof outlier-channels outlier-factor outliers sink-strength rank low-rank-noise seed heads kv-heads
-head-dim kv-lens trials head-dims vectors scale softmax softcap window sums no-skip threads out json no-report quiet
+head-dim kv-lens trials head-dims vectors scale softmax softcap window frontier effort sums no-skip threads out json no-report quiet
 help""".split()
 
 
@@ -49,6 +49,34 @@ class Case(unittest.TestCase):
         for word in words if isinstance(words, tuple) else (words,):
             self.assertIn(word, done.stderr)
         self.assertEqual(sorted(os.listdir(self.folder)), sorted(left))
+
+
+class Frontier(Case):
+    QUESTION = (*SMALL, "--frontier", "--redraws", "2", "--thresholds", "5,9")
+
+    def test_every_family_has_its_pairs_and_the_fewest_bits_that_pass(self):
+        found = json.loads(self.json_of(*self.QUESTION))
+        names = ["Lloyd-Max, norm", "Lloyd-Max, lsq", "trellis of 16, lsq", "bound"]
+        self.assertEqual([family["family"] for family in found["families"]], names)
+        self.assertEqual([len(family["pairs"]) for family in found["families"]], [21, 21, 14, 21])
+        errors = {}
+        for family in found["families"]:
+            fewest = min(family["pairs"], key=lambda pair: (pair["average_bits"], pair["nrmse_mean"]))
+            self.assertEqual(family["fewest"][0], fewest)  # all pass thresholds as high as these
+            errors[family["family"]] = {(p["k_bits"], p["v_bits"]): p["nrmse_mean"] for p in family["pairs"]}
+        for pair in ((6, 4), (5, 3)):
+            scalar, trellis, bound = (errors[name][pair] for name in names[1:])
+            self.assertTrue(bound < trellis < scalar, (pair, scalar, trellis, bound))
+
+    def test_documents_go_into_the_folder(self):
+        done = self.ab(*self.QUESTION, "--quiet")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual(sorted(os.listdir(self.folder / "kvbits-ab")), ["frontier.json", "frontier.md"])
+
+    def test_wrong_questions_are_refused(self):
+        self.refuse(2, "effort is 3; legal: 0 to 2", "--frontier", "--effort", "3")
+        self.refuse(2, "--effort is for --frontier only", "--effort", "1")
+        self.refuse(2, "trellis is 12; legal: 0 (scalar codes), 8, 16, 64 or 256", "--trellis", "12")
 
 
 class Output(Case):

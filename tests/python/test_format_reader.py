@@ -16,10 +16,11 @@ GOLDEN = ROOT / "tests" / "golden" / "packed"
 HEAD_DIMS = (32, 64, 72, 80, 96, 112, 128, 192, 256, 320, 512, 576)
 
 
-def describe(head_dim, rotation, scale_kind, half, seed, planes, levels):
-    data = struct.pack("<HBBHBBBBHIQ", 1, 1, len(planes), head_dim, rotation, scale_kind, half, 0, len(levels), 0, seed)
-    for width, low_bit in planes:
-        data += struct.pack("<BBBBHH", width, low_bit, 0, 0, 0, head_dim)
+def describe(head_dim, rotation, scale_kind, half, seed, planes, levels, states=0):
+    head = (1, 2 if states else 1, len(planes), head_dim, rotation, scale_kind, half, 0, len(levels), states, seed)
+    data = struct.pack("<HBBHBBBBHIQ", *head)
+    for p, (width, low_bit) in enumerate(planes):
+        data += struct.pack("<BBBBHH", width, low_bit, states > 0 and p == 0, 0, 0, head_dim)
     return data + struct.pack(f"<{len(levels)}f", *levels)
 
 
@@ -51,6 +52,15 @@ class HandRows(unittest.TestCase):
         self.assertEqual(format_reader.decode(description, block, 1, rotated=True), [rotated])
 
 
+    def test_row_c(self):
+        description = format_reader.Description.parse(
+            describe(8, 0, 0, 1, 0, [(1, 0), (1, 2)], [-7, -5, -3, -1, 1, 3, 5, 7], states=8)
+        )
+        codes, scales = format_reader.unpack(description, bytes.fromhex("00386999"), 1)
+        self.assertEqual(codes, [[6, 2, 1, 4, 6, 3, 2, 7]])
+        self.assertEqual(scales, [0.5])
+
+
 class Golden(unittest.TestCase):
     def check(self, name):
         golden = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
@@ -58,7 +68,8 @@ class Golden(unittest.TestCase):
         self.assertEqual(description.head_dim, golden["head_dim"])
         self.assertEqual(description.bits, golden["bits"])
         self.assertEqual(("none", "hadamard", "signed")[description.rotation], golden["rotation"])
-        self.assertEqual(("norm", "lsq")[description.scale_kind], golden["scale"])
+        self.assertEqual(("norm", "lsq", "search")[description.scale_kind], golden["scale"])
+        self.assertEqual(description.states, golden.get("trellis_states", 0))
         self.assertEqual(("f32", "f16")[description.half_scales], golden["scale_dtype"])
         rows = format_reader.decode(description, bytes.fromhex(golden["block"]), golden["n_rows"])
         expected = bytes.fromhex(golden["decoded_f32"])
@@ -75,6 +86,12 @@ class Golden(unittest.TestCase):
                 with self.subTest(head_dim=head_dim, bits=bits):
                     self.check(f"d{head_dim}-b{bits}")
 
+    def test_every_trellis_decodes_to_the_same_bits(self):
+        for states in (8, 16, 64, 256, 0):
+            for bits in range(2, 7):
+                with self.subTest(states=states, bits=bits):
+                    self.check(f"t{states}-b{bits}")
+
     def test_edge_rows_decode_to_the_same_bits(self):
         for scale in ("norm", "lsq"):
             for dtype in ("f32", "f16"):
@@ -86,13 +103,19 @@ class Refusals(unittest.TestCase):
     def test_broken_descriptions_are_refused(self):
         good = describe(64, 2, 1, 0, 5, [(2, 0)], [-1.5, -0.5, 0.5, 1.5])
         format_reader.Description.parse(good)
-        for offset, value in ((0, 2), (2, 2), (3, 2), (4, 65), (6, 3), (6, 0), (7, 2), (8, 2), (9, 1), (10, 5), (12, 1),
+        for offset, value in ((0, 2), (2, 2), (3, 2), (4, 65), (6, 3), (6, 0), (7, 3), (8, 2), (9, 1), (10, 5), (12, 1),
                               (24, 3), (25, 1), (26, 1), (27, 1), (28, 8), (30, 8), (35, 0x7F)):
             with self.subTest(offset=offset), self.assertRaises(format_reader.FormatError):
                 format_reader.Description.parse(good[:offset] + bytes([value]) + good[offset + 1 :])
         for size in range(len(good)):
             with self.subTest(size=size), self.assertRaises(format_reader.FormatError):
                 format_reader.Description.parse(good[:size])
+
+        good = describe(64, 2, 1, 0, 5, [(1, 0), (1, 2)], [-7, -5, -3, -1, 1, 3, 5, 7], states=16)
+        format_reader.Description.parse(good)
+        for offset, value in ((2, 1), (12, 0), (12, 32), (14, 1), (24, 2), (25, 1), (26, 0), (26, 2), (33, 1), (34, 1)):
+            with self.subTest(offset=offset), self.assertRaises(format_reader.FormatError):
+                format_reader.Description.parse(good[:offset] + bytes([value]) + good[offset + 1 :])
 
     def test_blocks_of_another_size_are_refused(self):
         description = format_reader.Description.parse(describe(64, 2, 1, 0, 5, [(2, 0)], [-1.5, -0.5, 0.5, 1.5]))

@@ -36,7 +36,7 @@ class Files(unittest.TestCase):
         cls.folder.cleanup()
 
     def test_there_are_cases(self):
-        self.assertEqual(self.names, ["empty", "packed", "forks", "exact", "latent", "hole"])
+        self.assertEqual(self.names, ["empty", "packed", "forks", "exact", "latent", "hole", "trellis"])
 
     def test_the_second_reader_decodes_every_row_to_the_library_s_bits(self):
         for name, path in self.paths.items():

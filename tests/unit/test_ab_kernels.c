@@ -15,8 +15,12 @@ typedef struct packed_layer {
 } packed_layer;
 
 static kvb_codec *make_codec(const kvb_ab_config *config, int dim, int bits) {
-    kvb_codec_spec spec = {dim, bits, config->rotation, config->sign_seed, config->scale_kind, config->scale_dtype,
-                           NULL};
+    kvb_codec_spec spec = {.head_dim = dim,
+                           .bits = bits,
+                           .rotation = config->rotation,
+                           .sign_seed = config->sign_seed,
+                           .scale = config->scale_kind,
+                           .scale_dtype = config->scale_dtype};
     return create_codec(&spec);
 }
 

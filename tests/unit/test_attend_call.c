@@ -51,6 +51,19 @@ static const attend_shape shapes[] = {
      .n_tokens = 100,
      .window = 77,
      .n_q = 2},
+    {.k_bits = 5,
+     .v_bits = 3,
+     .k_states = 16,
+     .v_states = 64,
+     .k_rotation = 2,
+     .v_rotation = 2,
+     .k_dim = 128,
+     .v_dim = 64,
+     .group = 4,
+     .n_tokens = 555,
+     .exact_first = 4,
+     .exact_last = 9,
+     .slots = 10},
 };
 enum { n_shapes = sizeof shapes / sizeof shapes[0] };
 
@@ -274,13 +287,15 @@ static void no_width_reads_behind_its_page(void **state) {
     test_backends all = open_backends();
     for (int bits = 1; bits <= 8; bits++) {
         for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++) {
-            for (int n_q = 1; n_q <= 5; n_q += 4) {
+            for (int n_q = 1; n_q <= 7; n_q += 2) { /* few rows and many, without a trellis and with */
                 attend_shape shape = {.seed = (uint64_t)(bits * 1000 + dims[d]),
                                       .k_bits = bits,
                                       .v_bits = bits,
                                       .k_dim = dims[d],
                                       .v_dim = dims[d],
                                       .group = 2,
+                                      .k_states = n_q & 2 ? 16 : 0,
+                                      .v_states = n_q & 2 ? 256 : 0,
                                       .n_q = n_q,
                                       .n_tokens = 16};
                 attend_case c;
@@ -316,11 +331,13 @@ static void a_row_of_nan_reaches_those_who_see_it_and_no_one_else(void **state) 
     (void)state;
     enum { most_q = 5, n_tokens = 40, bad = 37 }; /* seen by the queries at positions 37, 38, 39 */
     test_backends all = open_backends();
-    for (int way = 0; way < 8; way++) { /* with many query rows and with few */
-        int side = way & 1, is_dense = way >> 1 & 1, n_q = way < 4 ? most_q : 4;
+    for (int way = 0; way < 12; way++) { /* packed, dense, trellis; with many query rows and with few */
+        int side = way % 2, kind = way / 2 % 3, n_q = way < 6 ? most_q : 4;
         attend_shape shape = {.seed = 91,
-                              .k_bits = is_dense ? 0 : 4,
-                              .v_bits = is_dense ? 0 : 4,
+                              .k_bits = kind == 1 ? 0 : 4,
+                              .v_bits = kind == 1 ? 0 : 4,
+                              .k_states = kind == 2 ? 16 : 0,
+                              .v_states = kind == 2 ? 16 : 0,
                               .k_dim = 64,
                               .v_dim = 64,
                               .group = 2,
@@ -329,7 +346,7 @@ static void a_row_of_nan_reaches_those_who_see_it_and_no_one_else(void **state) 
         attend_case c;
         attend_case_create(&c, &shape, NULL);
         uint16_t *block = (uint16_t *)(uintptr_t)kvb_page_block(&c.format, c.view.pages[bad / 16], 0, side);
-        block[is_dense ? bad % 16 * 64 + 5 : bad % 16] = 0x7e00; /* a value, or the scale of the row */
+        block[kind == 1 ? bad % 16 * 64 + 5 : bad % 16] = 0x7e00; /* a value, or the scale of the row */
         for (size_t b = 0; b < all.n; b++) {
             for (kvb_precision p = KVB_PRECISION_FAST; p <= KVB_PRECISION_PRECISE; p++) {
                 int kinds[most_q * 2];
@@ -337,7 +354,7 @@ static void a_row_of_nan_reaches_those_who_see_it_and_no_one_else(void **state) 
                 classify(&c, all.list[b], kinds);
                 for (int r = 0; r < n_q * 2; r++) {
                     int sees = n_tokens - n_q + r / 2 >= bad;
-                    int one_value = is_dense && side == 1; /* a NaN in one coordinate of a value stays there */
+                    int one_value = kind == 1 && side == 1; /* a NaN in one coordinate of a value stays there */
                     assert_int_equal(kinds[r], sees ? one_value ? -1 : 1 : 0);
                 }
             }
@@ -384,14 +401,16 @@ static void codebooks_without_symmetry_agree_with_the_oracle(void **state) {
     (void)state;
     test_backends all = open_backends();
     for (int bits = 1; bits <= 8; bits++) {
-        for (int n_q = 1; n_q <= 11; n_q += 10) {
-            int dims[2] = {bits % 2 ? 72 : 128, bits % 2 ? 128 : 72};
+        for (int n_q = 1; n_q <= 13; n_q += n_q == 3 ? 8 : 2) {
+            int dims[2] = {bits % 2 ? 72 : 128, bits % 2 ? 128 : 72}, is_trellis = n_q == 3 || n_q == 13;
             attend_shape shape = {.seed = 90 + (uint64_t)bits,
                                   .k_bits = bits,
                                   .v_bits = 9 - bits,
                                   .is_uneven = 1,
-                                  .k_dim = dims[n_q > 1],
-                                  .v_dim = dims[n_q == 1],
+                                  .k_states = is_trellis ? 16 : 0,
+                                  .v_states = is_trellis ? 8 : 0,
+                                  .k_dim = dims[n_q > 4],
+                                  .v_dim = dims[n_q <= 4],
                                   .page_tokens = 64,
                                   .group = 2,
                                   .n_tokens = 61,
@@ -409,8 +428,10 @@ static void rows_of_all_magnitudes_agree_with_the_oracle(void **state) {
     (void)state;
     static const uint16_t scales[] = {0x0000, 0x0001, 0x03ff, 0x0400, 0x3c00, 0x8001, 0xbc00, 0x4400};
     test_backends all = open_backends();
-    for (int n_q = 1; n_q <= 11; n_q += 10) {
+    for (int n_q = 1; n_q <= 13; n_q += n_q == 3 ? 8 : 2) {
         attend_shape shape = {.seed = 71,
+                              .k_states = n_q == 3 || n_q == 13 ? 16 : 0,
+                              .v_states = n_q == 3 || n_q == 13 ? 16 : 0,
                               .k_bits = 5,
                               .v_bits = 5,
                               .k_dim = 64,

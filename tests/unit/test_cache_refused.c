@@ -98,7 +98,7 @@ static void layers_outside_their_ranges_are_refused_by_name(void **state) {
     EXPECT_LAYER(k.bits = 15, "keys: bits 15 is not from 1 to 8, or 16 for dense rows");
     EXPECT_LAYER(v.bits = 9, "values: bits 9 is not from 1 to 8, or 16 for dense rows");
     EXPECT_LAYER(k.rotation = (kvb_rotation)3, "keys: rotation 3 is not");
-    EXPECT_LAYER(v.scale = (kvb_scale_kind)2, "values: scale 2 is not");
+    EXPECT_LAYER(v.scale = (kvb_scale_kind)3, "values: scale 3 is not");
     EXPECT_LAYER(v.scale_dtype = KVB_BF16, "values: scale_dtype 2 is not");
     EXPECT_LAYER(dense = KVB_F32, "dense 0 is not 1 (f16) or 2 (bf16)");
     EXPECT_LAYER(window = -1, "window -1 is negative");

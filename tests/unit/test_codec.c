@@ -43,8 +43,18 @@ static void illegal_specs_are_refused_naming_the_value(void **state) {
     check_refused(&spec, "bits 9");
     spec = good, spec.rotation = (kvb_rotation)3;
     check_refused(&spec, "rotation 3");
-    spec = good, spec.scale = (kvb_scale_kind)2;
-    check_refused(&spec, "scale 2");
+    spec = good, spec.scale = (kvb_scale_kind)3;
+    check_refused(&spec, "scale 3");
+    static const int no_states[] = {-8, 1, 4, 12, 32, 128, 512};
+    for (size_t k = 0; k < sizeof no_states / sizeof no_states[0]; k++) {
+        spec = good, spec.trellis_states = no_states[k];
+        check_refused(&spec, "is not 0 (scalar codes), 8, 16, 64 or 256");
+    }
+    static const int no_bits[] = {1, 7, 8};
+    for (size_t k = 0; k < sizeof no_bits / sizeof no_bits[0]; k++) {
+        spec = good, spec.trellis_states = 16, spec.bits = no_bits[k];
+        check_refused(&spec, "of a trellis code is not from 2 to 6");
+    }
     spec = good, spec.scale_dtype = KVB_BF16;
     check_refused(&spec, "scale_dtype 2");
     kvb_codec *codec;

@@ -17,7 +17,11 @@ static void check_row(const kvb_codec *codec, const float *x) {
     float scale, stored, decoded[KVB_MAX_HEAD_DIM], expected[KVB_MAX_HEAD_DIM];
     float block[KVB_MAX_HEAD_DIM / 4 + 1];
     oracle_encode_exact(spec, x, codes, &scale, &saturated);
-    oracle_pack(spec->bits, d, codes, bytes);
+    if (spec->trellis_states) {
+        oracle_pack_trellis(spec, codes, bytes);
+    } else {
+        oracle_pack(spec->bits, d, codes, bytes);
+    }
 
     kvb_packed packed = kvb_packed_view(codec, block, 1);
     kvb_encode_stats stats = {0};
@@ -45,27 +49,41 @@ static void check_row(const kvb_codec *codec, const float *x) {
     assert_memory_equal(decoded, expected, (size_t)d * sizeof *decoded);
 }
 
-/* Calls check for every combination of storage at some head_dims. */
-static void for_each_codec(void (*check)(const kvb_codec *codec, oracle_random *random)) {
-    static const int dims[] = {8, 24, 32, 64, 72, 80, 112, 128, 256, 320, 576};
+typedef void check_codec(const kvb_codec *codec, oracle_random *random);
+
+/* Calls check for one width and number of states with every combination of storage. */
+static void for_each_mode(int head_dim, int bits, int states, oracle_random *random, check_codec *check) {
+    for (int mode = 0; mode < 18; mode++) {
+        kvb_codec_spec spec = {.head_dim = head_dim, .bits = bits, .sign_seed = 77, .trellis_states = states};
+        spec.rotation = (kvb_rotation)(mode % 3);
+        spec.scale = (kvb_scale_kind)(mode / 3 % 3);
+        spec.scale_dtype = mode / 9 ? KVB_F16 : KVB_F32;
+        if (!kvb_head_dim_supported(spec.head_dim, spec.rotation)) {
+            continue;
+        }
+        float levels[KVB_MAX_LEVELS];
+        int level_bits = bits + (states > 0);
+        oracle_uniform_levels(level_bits, 6.0 / (1 << level_bits), levels);
+        levels[0] -= 0.125f; /* not symmetric */
+        spec.centroids = levels;
+        kvb_codec *codec = create_codec(&spec);
+        check(codec, random);
+        kvb_codec_destroy(codec);
+    }
+}
+
+/* Calls check for every combination of storage at some head_dims: all scalar widths, and at each head_dim one or two
+ * widths of each trellis. */
+static void for_each_codec(check_codec *check) {
+    static const int dims[] = {8, 24, 32, 64, 72, 80, 112, 128, 256, 320, 576}, states[] = {8, 16, 64, 256};
     oracle_random random = {9};
-    for (size_t k = 0; k < sizeof dims / sizeof dims[0]; k++) {
+    for (int k = 0; k < (int)(sizeof dims / sizeof dims[0]); k++) {
         for (int bits = 1; bits <= 8; bits++) {
-            for (int mode = 0; mode < 12; mode++) {
-                kvb_codec_spec spec = {.head_dim = dims[k], .bits = bits, .sign_seed = 77};
-                spec.rotation = (kvb_rotation)(mode % 3);
-                spec.scale = mode / 3 % 2 ? KVB_SCALE_LSQ : KVB_SCALE_NORM;
-                spec.scale_dtype = mode / 6 ? KVB_F16 : KVB_F32;
-                if (!kvb_head_dim_supported(spec.head_dim, spec.rotation)) {
-                    continue;
-                }
-                float levels[KVB_MAX_LEVELS];
-                oracle_uniform_levels(bits, 6.0 / (1 << bits), levels);
-                levels[0] -= 0.125f; /* not symmetric */
-                spec.centroids = levels;
-                kvb_codec *codec = create_codec(&spec);
-                check(codec, &random);
-                kvb_codec_destroy(codec);
+            for_each_mode(dims[k], bits, 0, &random, check);
+        }
+        for (int s = 0; s < (dims[k] <= 72 ? 4 : 2); s++) { /* many states are slow to restate */
+            for (int i = 0; i < (s < 2 ? 2 : 1); i++) {
+                for_each_mode(dims[k], 2 + (k + s + 3 * i) % 5, states[s], &random, check);
             }
         }
     }

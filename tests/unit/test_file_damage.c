@@ -135,26 +135,41 @@ static void codecs_that_lie_are_refused(void **state) {
     expect_lie(1, c, 0, 0, 5, 4, "5 codecs");
     expect_lie(1, c, 0, 4, 1, 4, "reserved 1");
     expect_lie(1, c, 0, 8, 2, 2, "section 0 (CODC), byte 104: a description of version 2");
-    expect_lie(1, c, 0, 10, 2, 1, "code kind 2");
+    expect_lie(1, c, 0, 10, 3, 1, "code kind 3");
+    expect_lie(1, c, 0, 10, 2, 1, "0 states of a code of kind 2");
+    expect_lie(1, c, 0, 20, 16, 2, "16 states of a code of kind 1");
     expect_lie(1, c, 0, 11, 0, 1, "0 planes");
     expect_lie(1, c, 0, 11, 4, 1, "4 planes");
     expect_lie(1, c, 0, 12, 52, 2, "of 64 coordinates");
     expect_lie(1, c, 0, 14, 3, 1, "rotation 3");
     expect_lie(1, c, 0, 14, 1, 1, "rotation 1 has no signs");
-    expect_lie(1, c, 0, 15, 2, 1, "scale 2");
+    expect_lie(1, c, 0, 15, 3, 1, "scale 3");
     expect_lie(1, c, 0, 16, 2, 1, "scale_dtype 2");
     expect_lie(1, c, 0, 17, 1, 1, "reserved 1");
     expect_lie(1, c, 0, 18, 17, 2, "17 levels; codes of 4 bits have 16");
     expect_lie(1, c, 0, 18, 257, 2, "257 levels");
-    expect_lie(1, c, 0, 20, 1, 4, "reserved 1");
+    expect_lie(1, c, 0, 22, 1, 2, "reserved 1");
     expect_lie(1, c, 0, 32, 2, 1, "16 levels; codes of 2 bits have 4");
     expect_lie(1, c, 0, 32, 3, 1, "1 planes of 3 bits together");
     expect_lie(1, c, 0, 33, 1, 1, "bits from 1 on");
-    expect_lie(1, c, 0, 34, 1, 1, "reserved 00000001");
+    expect_lie(1, c, 0, 34, 1, 1, "role 1");
+    expect_lie(1, c, 0, 35, 1, 1, "reserved 000001");
     expect_lie(1, c, 0, 38, 32, 2, "of 32 coordinates");
     expect_lie(1, c, 0, 40, 0x40000000, 4, "must rise");
     expect_lie(1, c, 0, 40, 0x7fc00000, 4, "finite");
     expect_lie(1, c, 0, 40, 0xff800000, 4, "finite");
+}
+
+static void trellis_codecs_that_lie_are_refused(void **state) {
+    (void)state;
+    const uint32_t c = KVB_FILE_CODECS;
+    expect_lie(6, c, 0, 10, 1, 1, "16 states of a code of kind 1");
+    expect_lie(6, c, 0, 20, 32, 2, "trellis_states 32 is not");
+    expect_lie(6, c, 0, 18, 16, 2, "16 levels; codes of 4 bits have 32");
+    expect_lie(6, c, 0, 32, 2, 1, "3 planes of 5 bits together");
+    expect_lie(6, c, 0, 34, 0, 1, "role 0");
+    expect_lie(6, c, 0, 41, 1, 1, "bits from 1 on");
+    expect_lie(6, c, 0, 42, 1, 1, "role 1");
 }
 
 static void the_same_codec_twice_is_refused(void **state) {
@@ -519,6 +534,7 @@ int main(void) {
         cmocka_unit_test(a_file_cut_at_any_length_or_longer_is_refused),
         cmocka_unit_test(a_header_that_lies_is_refused),
         cmocka_unit_test(codecs_that_lie_are_refused),
+        cmocka_unit_test(trellis_codecs_that_lie_are_refused),
         cmocka_unit_test(the_same_codec_twice_is_refused),
         cmocka_unit_test(layers_that_lie_are_refused),
         cmocka_unit_test(layers_of_other_cases_that_lie_are_refused),

@@ -31,6 +31,9 @@ static kvb_layer_spec random_layer(void) {
     layer.window = pick(2) ? 1 + pick(60) : 0;
     layer.exact_first = pick(2) ? pick(40) : 0;
     layer.exact_last = pick(2) ? pick(40) : 0;
+    if (layer.v.bits >= KVB_MIN_TRELLIS_BITS && layer.v.bits <= KVB_MAX_TRELLIS_BITS) {
+        layer.v.trellis_states = pick(2) ? 8 << (pick(2) * 3) : 0;
+    }
     layer.k.scale_dtype = pick(2) ? KVB_F16 : KVB_F32;
     if (pick(4) == 0) {
         layer.v_prefix_of_k = 1;

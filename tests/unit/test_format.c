@@ -1,4 +1,4 @@
-/* docs/format.md: its two rows worked out by hand, and the golden files, encoded and decoded again. */
+/* docs/format.md: its three rows worked out by hand, and the golden files, encoded and decoded again. */
 #include "check.h"
 
 #include <jansson.h>
@@ -13,7 +13,7 @@ static void row_a_of_the_document(void **state) {
     static const float x[] = {4, -3, 2, 1, -1, 1, 0, 0};
     static const uint8_t expected[] = {0x00, 0x40, 0xe7, 0xc0, 0x2d};
     static const float decoded[] = {3.5f, -3.5f, 1.5f, 0.5f, -1.5f, 0.5f, -0.5f, -0.5f};
-    kvb_codec_spec spec = {8, 3, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels};
+    kvb_codec_spec spec = {8, 3, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels, 0};
     kvb_codec *codec = create_codec(&spec);
     uint32_t block[2];
     float out[8];
@@ -32,7 +32,7 @@ static void row_b_of_the_document(void **state) {
     static const float levels[] = {-1.5f, -0.5f, 0.5f, 1.5f};
     static const uint8_t expected[] = {0x00, 0x00, 0x00, 0x40, 0x77, 0x22, 0xdd, 0x88, 0x77, 0x22,
                                        0xdd, 0x88, 0xdd, 0x88, 0x77, 0x22, 0xdd, 0x88, 0x77, 0x22};
-    kvb_codec_spec spec = {64, 2, KVB_ROTATION_SIGNED, 0x6b766269, KVB_SCALE_LSQ, KVB_F32, levels};
+    kvb_codec_spec spec = {64, 2, KVB_ROTATION_SIGNED, 0x6b766269, KVB_SCALE_LSQ, KVB_F32, levels, 0};
     kvb_codec *codec = create_codec(&spec);
     uint32_t block[5];
     float x[64] = {0}, y[64], out[64];
@@ -55,6 +55,22 @@ static void row_b_of_the_document(void **state) {
 }
 
 /* ---- Golden files ---- */
+
+/* Decoded only: its path is not that of least error. */
+static void row_c_of_the_document(void **state) {
+    (void)state;
+    static const float levels[] = {-7, -5, -3, -1, 1, 3, 5, 7};
+    static const float expected[8] = {2.5f, -1.5f, -2.5f, 0.5f, 2.5f, -0.5f, -1.5f, 3.5f};
+    kvb_codec_spec spec = {8, 2, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels, 8};
+    uint16_t block[2] = {0x3800, 0x9969};
+    kvb_codec *codec = create_codec(&spec);
+    kvb_packed packed = kvb_packed_view(codec, block, 1);
+    kvb_error error;
+    float decoded[8];
+    assert_ok(kvb_decode(codec, &packed, 0, 1, KVB_DOMAIN_INPUT, decoded, 8, &error), error);
+    assert_memory_equal(decoded, expected, sizeof expected);
+    kvb_codec_destroy(codec);
+}
 
 typedef struct bytes {
     uint8_t *data;
@@ -88,10 +104,14 @@ static kvb_codec *codec_of(const json_t *json, const bytes *description) {
     spec.rotation = is(json, "rotation", "none")     ? KVB_ROTATION_NONE
                     : is(json, "rotation", "signed") ? KVB_ROTATION_SIGNED
                                                      : KVB_ROTATION_HADAMARD;
-    spec.scale = is(json, "scale", "lsq") ? KVB_SCALE_LSQ : KVB_SCALE_NORM;
+    spec.scale = is(json, "scale", "lsq")      ? KVB_SCALE_LSQ
+                 : is(json, "scale", "search") ? KVB_SCALE_SEARCH
+                                               : KVB_SCALE_NORM;
+    spec.trellis_states = number(json, "trellis_states"); /* 0 where it is not said */
     spec.scale_dtype = is(json, "scale_dtype", "f16") ? KVB_F16 : KVB_F32;
     spec.sign_seed = strtoull(json_string_value(json_object_get(json, "sign_seed")), NULL, 16);
-    size_t level_bytes = sizeof(float) << spec.bits; /* the description ends with the levels */
+    size_t level_bytes =
+        sizeof(float) * (size_t)kvb_codec_spec_levels(&spec); /* the description ends with the levels */
     memcpy(levels, description->data + description->size - level_bytes, level_bytes);
     return create_codec(&spec);
 }
@@ -149,6 +169,18 @@ static void golden_files_are_reproduced_for_every_width_and_head_dim(void **stat
     }
 }
 
+static void golden_trellis_rows_are_reproduced(void **state) {
+    (void)state;
+    static const int states[] = {8, 16, 64, 256, 0};
+    for (int s = 0; s < 5; s++) {
+        for (int bits = KVB_MIN_TRELLIS_BITS; bits <= KVB_MAX_TRELLIS_BITS; bits++) {
+            char name[32];
+            (void)snprintf(name, sizeof name, "t%d-b%d", states[s], bits);
+            check_golden(name);
+        }
+    }
+}
+
 static void golden_edge_rows_are_reproduced(void **state) {
     (void)state;
     check_golden("edges-norm-f32");
@@ -162,6 +194,8 @@ int main(void) {
         cmocka_unit_test(row_a_of_the_document),
         cmocka_unit_test(row_b_of_the_document),
         cmocka_unit_test(golden_files_are_reproduced_for_every_width_and_head_dim),
+        cmocka_unit_test(golden_trellis_rows_are_reproduced),
+        cmocka_unit_test(row_c_of_the_document),
         cmocka_unit_test(golden_edge_rows_are_reproduced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,8 +42,8 @@ typedef struct pair {
 
 static void fail_at(const pair *p, const char *what, size_t row) {
     const kvb_codec_spec *s = kvb_codec_get_spec(p->codecs[1]);
-    fail_msg("%s: %s differ at row %zu: head_dim %d, %d bits, rotation %d, scale %d of type %d", p->name, what, row,
-             s->head_dim, s->bits, (int)s->rotation, (int)s->scale, (int)s->scale_dtype);
+    fail_msg("%s: %s differ at row %zu: head_dim %d, %d bits, %d states, rotation %d, scale %d of type %d", p->name,
+             what, row, s->head_dim, s->bits, s->trellis_states, (int)s->rotation, (int)s->scale, (int)s->scale_dtype);
 }
 
 /* Equal bits, or NaN both: whose payload survives a sum of two NaN depends on the order of its operands. */
@@ -205,6 +205,31 @@ static void check_spec(const test_backends *all, const kvb_codec_spec *spec, ora
     kvb_codec_destroy(scalar);
 }
 
+/* Every head_dim, width and mode of trellis codes, and of the search of scales; every trellis often. */
+static void for_each_trellis(check_function *check) {
+    static const int states[] = {16, 8, 16, 64, 16, 256, 0};
+    test_backends all = open_backends();
+    oracle_random random = {32};
+    int n_codecs = 0;
+    for (int d = KVB_MIN_HEAD_DIM; d <= KVB_MAX_HEAD_DIM; d += 8) {
+        for (int bits = KVB_MIN_TRELLIS_BITS; bits <= KVB_MAX_TRELLIS_BITS; bits++) {
+            for (int mode = n_codecs % 3; mode < 18; mode += 7) {
+                float levels[KVB_MAX_LEVELS];
+                kvb_codec_spec spec = {.head_dim = d, .bits = bits, .sign_seed = 77};
+                spec.rotation = (kvb_rotation)(mode % 3);
+                spec.scale = (kvb_scale_kind)(mode / 3 % 3);
+                spec.scale_dtype = mode / 9 ? KVB_F16 : KVB_F32;
+                spec.trellis_states = states[n_codecs % 7];
+                if (kvb_head_dim_supported(d, spec.rotation)) {
+                    spec.centroids = fill_levels(n_codecs / 7 % n_codebooks, bits + (spec.trellis_states > 0), levels);
+                    check_spec(&all, &spec, &random, check);
+                    n_codecs++;
+                }
+            }
+        }
+    }
+}
+
 /* Every head_dim and mode; every width, or one: what is done to the input does not depend on it. */
 static void for_each_spec(check_function *check, int all_widths) {
     test_backends all = open_backends();
@@ -239,6 +264,11 @@ static void check_floats(const pair *p, oracle_random *random) {
 static void floats_have_the_bits_of_scalar(void **state) {
     (void)state;
     for_each_spec(check_floats, 1);
+}
+
+static void trellis_rows_have_the_bits_of_scalar(void **state) {
+    (void)state;
+    for_each_trellis(check_floats);
 }
 
 /* Every pattern of 16 bits some time. */
@@ -332,9 +362,8 @@ int main(void) {
         floats_end[k] = open_buffer();
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(floats_have_the_bits_of_scalar),
-        cmocka_unit_test(halves_have_the_bits_of_scalar),
-        cmocka_unit_test(round_trips_are_what_decoding_gives),
+        cmocka_unit_test(floats_have_the_bits_of_scalar), cmocka_unit_test(trellis_rows_have_the_bits_of_scalar),
+        cmocka_unit_test(halves_have_the_bits_of_scalar), cmocka_unit_test(round_trips_are_what_decoding_gives),
         cmocka_unit_test(the_same_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,8 @@ static kvb_codec_tables tables;
 static void fill(int bits, const float *levels) {
     kvb_codec_spec spec = kvb_codec_spec_default(KVB_MIN_HEAD_DIM, bits);
     spec.rotation = KVB_ROTATION_NONE;
-    kvb_codec_tables_fill(&tables, &spec, levels);
+    spec.centroids = levels;
+    kvb_codec_tables_fill(&tables, &spec);
 }
 
 static void check_value(const float *levels, float value) {

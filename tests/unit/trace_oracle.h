@@ -120,8 +120,12 @@ static inline float *stored_rows(const kvb_ab_config *config, const float *rows,
     assert_non_null(out);
     if (bits == EXACT)
         return memcpy(out, rows, n * (size_t)dim * sizeof *out);
-    kvb_codec_spec spec = {dim, bits, config->rotation, config->sign_seed, config->scale_kind, config->scale_dtype,
-                           NULL};
+    kvb_codec_spec spec = {.head_dim = dim,
+                           .bits = bits,
+                           .rotation = config->rotation,
+                           .sign_seed = config->sign_seed,
+                           .scale = config->scale_kind,
+                           .scale_dtype = config->scale_dtype};
     kvb_codec *codec = create_codec(&spec);
     void *block = malloc(kvb_codec_block_bytes(codec, n));
     kvb_packed packed = kvb_packed_view(codec, block, n);
