@@ -84,6 +84,48 @@ __device__ uint32_t round_scale(float s, int bytes, float *value) {
     return __float_as_uint(s);
 }
 
+// A row's codes when its coordinates are multiplied by r, and the two sums of least squares: <row, c> and <c, c>.
+struct Sums {
+    float row_c, c_c;
+};
+__device__ Sums choose(const kvb_cuda_format &f, const float *row, const float *midpoints, const float *centroids,
+                       float r, bool has_codes, uint8_t *codes, int lane) {
+    Sums s = {0.0f, 0.0f};
+    for (int i = lane; i < f.head_dim; i += LANES) {
+        const float value = __fmul_rn(row[i], r);
+        int code = 0;
+        for (int step = 1 << (f.bits - 1); step > 0; step /= 2) {
+            code += value > midpoints[code + step - 1] ? step : 0;
+        }
+        code = has_codes ? code : 0;
+        codes[i] = (uint8_t)code;
+        s.row_c = __fadd_rn(s.row_c, __fmul_rn(row[i], centroids[code]));
+        s.c_c = __fadd_rn(s.c_c, __fmul_rn(centroids[code], centroids[code]));
+    }
+    s.row_c = fold(s.row_c);
+    s.c_c = fold(s.c_c);
+    return s;
+}
+__device__ __forceinline__ float least_squares(Sums s) {
+    return s.c_c > 0.0f ? __fdiv_rn(s.row_c, s.c_c) : 0.0f;
+}
+
+// The factor of r whose codes lower the squared error most; the first among equals.
+__device__ float search(const kvb_cuda_format &f, const float *row, const float *midpoints, const float *centroids,
+                        float r, bool has_codes, uint8_t *codes, int lane) {
+    float most = 0.0f, best = 1.0f;
+    for (int i = 0; i < 9; i++) { // 32, 31, 33, 30, 34, 29, 35, 28, 36 thirty-seconds, exact
+        const float factor = 1.0f + (float)(i % 2 ? -(i + 1) / 2 : i / 2) * 0.03125f;
+        const Sums s = choose(f, row, midpoints, centroids, __fmul_rn(r, factor), has_codes, codes, lane);
+        const float gain = __fmul_rn(least_squares(s), s.row_c);
+        if (i == 0 || gain > most) {
+            most = gain;
+            best = factor;
+        }
+    }
+    return best;
+}
+
 // The rotated row becomes codes; returns the bits of its scale.
 __device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const float *midpoints,
                                const float *centroids, uint8_t *codes, int lane) {
@@ -94,27 +136,17 @@ __device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const
     sum = fold(sum);
     float scale = __fdiv_rn(__fsqrt_rn(sum), f.sqrt_dim);
     uint32_t bits = 0;
-    if (!f.is_lsq) {
+    if (f.scale_kind == KVB_SCALE_NORM) {
         bits = round_scale(scale, f.scale_bytes, &scale);
     }
     const bool has_codes = isfinite(sum) && scale > 0.0f;
-    const float inverse = __fdiv_rn(1.0f, scale);
-    float row_c = 0.0f, c_c = 0.0f;
-    for (int i = lane; i < f.head_dim; i += LANES) {
-        const float value = __fmul_rn(row[i], inverse);
-        int code = 0;
-        for (int step = 1 << (f.bits - 1); step > 0; step /= 2) {
-            code += value > midpoints[code + step - 1] ? step : 0;
-        }
-        code = has_codes ? code : 0;
-        codes[i] = (uint8_t)code;
-        row_c = __fadd_rn(row_c, __fmul_rn(row[i], centroids[code]));
-        c_c = __fadd_rn(c_c, __fmul_rn(centroids[code], centroids[code]));
+    float r = __fdiv_rn(1.0f, scale);
+    if (f.scale_kind == KVB_SCALE_SEARCH) {
+        r = __fmul_rn(r, search(f, row, midpoints, centroids, r, has_codes, codes, lane));
     }
-    row_c = fold(row_c);
-    c_c = fold(c_c);
-    if (f.is_lsq) {
-        bits = round_scale(c_c > 0.0f ? __fdiv_rn(row_c, c_c) : 0.0f, f.scale_bytes, &scale);
+    const Sums sums = choose(f, row, midpoints, centroids, r, has_codes, codes, lane);
+    if (f.scale_kind != KVB_SCALE_NORM) {
+        bits = round_scale(least_squares(sums), f.scale_bytes, &scale);
     }
     if (!isfinite(sum)) {
         bits = f.scale_bytes == 2 ? 0x7e00 : 0x7fc00000;

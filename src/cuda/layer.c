@@ -42,7 +42,7 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
     format->head_dim = from->head_dim;
     format->bits = from->bits;
     format->scale_bytes = (int)kvb_dtype_bytes(from->scale_dtype);
-    format->is_lsq = from->scale == KVB_SCALE_LSQ;
+    format->scale_kind = (int)from->scale;
     format->rotates = from->rotation != KVB_ROTATION_NONE;
     format->hadamard_order = m;
     format->inverse_sqrt_dim = from->inverse_sqrt_dim;
@@ -62,6 +62,15 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
     if (!spec->k_codec || !spec->v_codec) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: %s is NULL",
                              spec->k_codec ? "v_codec" : "k_codec");
+    }
+    for (int side = 0; side < 2; side++) {
+        const int states = (side ? spec->v_codec : spec->k_codec)->spec.trellis_states;
+        if (states) {
+            return kvb_error_set(
+                error, KVB_ERROR_UNSUPPORTED,
+                "cuda layer: %s is a trellis code of %d states, the GPU's kernels read scalar codes (trellis_states 0)",
+                side ? "v_codec" : "k_codec", states);
+        }
     }
     if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",

@@ -8,7 +8,8 @@
 /* One side's format, with tables on the device. */
 typedef struct kvb_cuda_format {
     int head_dim, bits, scale_bytes;
-    int is_lsq, rotates, hadamard_order;
+    int scale_kind; /* kvb_scale_kind */
+    int rotates, hadamard_order;
     float inverse_sqrt_dim, sqrt_dim;
     const float *centroids, *midpoints; /* 2^bits; the last midpoint is Inf */
     const uint16_t *half_centroids;

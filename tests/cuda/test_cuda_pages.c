@@ -161,7 +161,7 @@ static void exported_rows_are_those_of_the_cpu(void **state) {
             rows_case c = {.head_dim = dims[i],
                            .bits = bits,
                            .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
-                           .scale = n % 3 ? KVB_SCALE_LSQ : KVB_SCALE_NORM,
+                           .scale = (kvb_scale_kind)((n + (int)i) % 3),
                            .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
                            .dtype = (kvb_dtype)(n % 3)};
             run_case(&c, &random);

@@ -67,6 +67,13 @@ static void layers(void **state) {
     of.n_kv_heads = 3;
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "n_q_heads is 4, legal are multiples of n_kv_heads (3)");
     assert_null(out);
+    spec.trellis_states = 16;
+    kvb_codec *trellis = create_codec(&spec);
+    of.n_kv_heads = 2;
+    of.v_codec = trellis;
+    assert_int_equal(kvb_cuda_layer_create(&of, NULL, &out, &error), KVB_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "v_codec is a trellis code of 16 states"));
+    kvb_codec_destroy(trellis);
     refused(kvb_cuda_device_get(0, NULL, &error), "out is NULL");
     kvb_cuda_layer_destroy(NULL);
     kvb_codec_destroy(codec);
