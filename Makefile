@@ -1,6 +1,6 @@
 # The front door of kvbits; `make help` lists what it opens. CMake does the building (CMakePresets.json).
 .DEFAULT_GOAL := help
-.PHONY: help ab ab-real eval test build parity packages packages-cross packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
+.PHONY: help ab ab-real eval test build parity cuda packages packages-cross packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
 SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
@@ -37,6 +37,11 @@ test: build ## build everything and run all tests
 parity: build packages-cross ## the tests of every backend; neon is built for AArch64 and run under qemu
 	KVB_REQUIRE=$${KVB_REQUIRE:-neon} ctest --test-dir build -L parity --output-on-failure --no-tests=error \
 	    --parallel $(JOBS)
+
+cuda: packages ## build libkvbits-cuda in build-cuda/ (minutes of nvcc) and run its tests on the GPU, if there is one
+	@cmake --preset cuda
+	@MAKEFLAGS= cmake --build build-cuda --parallel $(JOBS)
+	ctest --test-dir build-cuda -L cuda --output-on-failure --no-tests=error --timeout 600
 
 build: build/configured ## build the libraries, build/kvbits and the tests (release)
 	@$(CMAKE_BUILD)
@@ -75,8 +80,8 @@ mutants: packages-develop ## plant every known bug in a copy and see the test th
 fuzz: packages-develop ## run each fuzz target for FUZZ_SECONDS (libFuzzer)
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
-format: packages-develop ## clang-format every C file in place
-	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+format: packages-develop ## clang-format every C and CUDA file in place
+	@git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
 
 check: packages-develop ## the static checks: format, clang-tidy, layers, symbols
 	@scripts/check.sh

@@ -113,7 +113,7 @@ def report(verdict, mutant, seconds, note=""):
 
 def run_all(mutants, jobs):
     copy_tree()
-    must(["cmake", "-S", TREE, "-B", BUILD, "-DCMAKE_BUILD_TYPE=Debug",
+    must(["cmake", "-S", TREE, "-B", BUILD, "-DCMAKE_BUILD_TYPE=Debug", "-DKVB_CUDA=OFF",
           *(["-G", "Ninja"] if shutil.which("ninja") and not (BUILD / "CMakeCache.txt").exists() else [])], "cmake failed")
     start = time.monotonic()
     build(sorted({mutant.target for mutant in mutants}), jobs, "the tree does not build without any mutant")
