@@ -1,6 +1,6 @@
 # The front door of kvbits; `make help` lists what it opens. CMake does the building (CMakePresets.json).
 .DEFAULT_GOAL := help
-.PHONY: help ab ab-real test build parity cuda packages packages-cross packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
+.PHONY: help ab ab-real eval test build parity cuda packages packages-cross packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
 SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
@@ -12,7 +12,7 @@ CMAKE_BUILD = MAKEFLAGS= cmake --build build --parallel $(JOBS)
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
-	@echo 'ARGS="--help" goes to the command behind ab, ab-real, bench, bench-goals, bench-ab and mutants; FUZZ_SECONDS=20, PREFIX=/usr/local.'
+	@echo 'ARGS="--help" goes to the command behind ab, ab-real, eval, bench, bench-goals, bench-ab and mutants; FUZZ_SECONDS=20, PREFIX=/usr/local.'
 
 ab: build/configured ## build the command and run the default A/B (reports in kvbits-ab/)
 	@$(CMAKE_BUILD) --target kvbits-cli
@@ -21,6 +21,15 @@ ab: build/configured ## build the command and run the default A/B (reports in kv
 ab-real: build/configured ## the same on tensors recorded from a real model (reports in kvbits-ab-real/)
 	@$(CMAKE_BUILD) --target kvbits-cli
 	build/kvbits ab --trace tests/data/smollm2_trace.safetensors --out kvbits-ab-real $(ARGS)
+
+EVAL_TOKENS ?= 40960
+EVAL_SCHEMES ?= 4/4,5/3,4/4t64s,5/3t64s,5/5,5/5t64s,6/4t64s,6/6,6/6t64s,7/5t64s,8/8,8/8s
+eval: packages ## what caches do to SmolLM2's predictions on 40,960 tokens (fetches llama.cpp, model, text; an hour and more)
+	@for part in llama model text; do tools/prepare_eval.sh $$part || exit 1; done
+	@cmake --preset release -DKVB_LLAMA=ON -DCMAKE_PREFIX_PATH="$(CURDIR)/build/real/llama" >/dev/null
+	@$(CMAKE_BUILD) --target kvbits-cli
+	build/kvbits eval build/real/SmolLM2-135M-Instruct.Q4_1.gguf --text build/real/policy.txt --tokens $(EVAL_TOKENS) \
+	    --schemes $(EVAL_SCHEMES) --out kvbits-eval $(ARGS)
 
 test: build ## build everything and run all tests
 	ctest --test-dir build --output-on-failure --no-tests=error --timeout 600 --parallel $(JOBS)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Data flows one way: src < eval < bench < cli, and src < src/cuda. Checks who includes what, file lengths and stray paths of one machine.
+"""Data flows one way: src < eval < engine < bench < cli, and src < src/cuda. Checks who includes what, file lengths and stray paths of one machine.
 
     check_layers.py [ROOT]
 """
@@ -15,7 +15,8 @@ stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads t
 PROCESSOR = {"immintrin.h", "emmintrin.h", "arm_neon.h", "cpuid.h", "sys/auxv.h"}
 POSIX = re.compile(r"^(sys/\w+|unistd|fcntl|pthread|sched|dirent|getopt|argp|libgen|poll|spawn|termios|fnmatch|glob)\.h$")
 PUBLIC = {"kvbits/kvbits.h", "kvbits/eval.h"}
-INTERFACES = PUBLIC | {"kvbits/cuda.h", "bench/bench.h"}
+INTERFACES = PUBLIC | {"kvbits/cuda.h", "bench/bench.h", "engine/engine.h", "engine/evaluate.h", "engine/record.h"}
+LLAMA = {"llama.h", "ggml.h", "ggml-backend.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 MACHINE_PATH = re.compile(r"(?<![\w.}$)])/(?:home|root|work|farm|Users)/[\w.-]")
 
@@ -31,6 +32,7 @@ LAYERS = {
     "src": ({"kvbits/kvbits.h"}, PROCESSOR, False),
     "src/cuda": ({"kvbits/kvbits.h", "kvbits/cuda.h"}, CUDA, False),
     "eval": (PUBLIC, PROCESSOR | {"jansson.h", "sleef.h"}, True),
+    "engine": (PUBLIC, {"jansson.h"} | LLAMA, True),
     "bench": (PUBLIC, PROCESSOR | {"jansson.h", "ggml.h", "ggml-cpu.h"}, True),
     "cli": (INTERFACES, set(), True),
 }
