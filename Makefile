@@ -1,6 +1,6 @@
 # The front door of kvbits; `make help` lists what it opens. CMake does the building (CMakePresets.json).
 .DEFAULT_GOAL := help
-.PHONY: help ab ab-real test build parity packages packages-cross packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
+.PHONY: help ab ab-real eval test build parity cuda packages packages-cross packages-develop bench bench-goals bench-ab mutants fuzz format check install clean
 SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
@@ -12,7 +12,7 @@ CMAKE_BUILD = MAKEFLAGS= cmake --build build --parallel $(JOBS)
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
-	@echo 'ARGS="--help" goes to the command behind ab, ab-real, bench, bench-goals, bench-ab and mutants; FUZZ_SECONDS=20, PREFIX=/usr/local.'
+	@echo 'ARGS="--help" goes to the command behind ab, ab-real, eval, bench, bench-goals, bench-ab and mutants; FUZZ_SECONDS=20, PREFIX=/usr/local.'
 
 ab: build/configured ## build the command and run the default A/B (reports in kvbits-ab/)
 	@$(CMAKE_BUILD) --target kvbits-cli
@@ -22,12 +22,26 @@ ab-real: build/configured ## the same on tensors recorded from a real model (rep
 	@$(CMAKE_BUILD) --target kvbits-cli
 	build/kvbits ab --trace tests/data/smollm2_trace.safetensors --out kvbits-ab-real $(ARGS)
 
+EVAL_TOKENS ?= 40960
+EVAL_SCHEMES ?= 4/4,5/3,4/4t64s,5/3t64s,5/5,5/5t64s,6/4t64s,6/6,6/6t64s,7/5t64s,8/8,8/8s
+eval: packages ## what caches do to SmolLM2's predictions on 40,960 tokens (fetches llama.cpp, model, text; an hour and more)
+	@for part in llama model text; do tools/prepare_eval.sh $$part || exit 1; done
+	@cmake --preset release -DKVB_LLAMA=ON -DCMAKE_PREFIX_PATH="$(CURDIR)/build/real/llama" >/dev/null
+	@$(CMAKE_BUILD) --target kvbits-cli
+	build/kvbits eval build/real/SmolLM2-135M-Instruct.Q4_1.gguf --text build/real/policy.txt --tokens $(EVAL_TOKENS) \
+	    --schemes $(EVAL_SCHEMES) --out kvbits-eval $(ARGS)
+
 test: build ## build everything and run all tests
 	ctest --test-dir build --output-on-failure --no-tests=error --timeout 600 --parallel $(JOBS)
 
 parity: build packages-cross ## the tests of every backend; neon is built for AArch64 and run under qemu
 	KVB_REQUIRE=$${KVB_REQUIRE:-neon} ctest --test-dir build -L parity --output-on-failure --no-tests=error \
 	    --parallel $(JOBS)
+
+cuda: packages ## build libkvbits-cuda in build-cuda/ (minutes of nvcc) and run its tests on the GPU, if there is one
+	@cmake --preset cuda
+	@MAKEFLAGS= cmake --build build-cuda --parallel $(JOBS)
+	ctest --test-dir build-cuda -L cuda --output-on-failure --no-tests=error --timeout 600
 
 build: build/configured ## build the libraries, build/kvbits and the tests (release)
 	@$(CMAKE_BUILD)
@@ -66,8 +80,8 @@ mutants: packages-develop ## plant every known bug in a copy and see the test th
 fuzz: packages-develop ## run each fuzz target for FUZZ_SECONDS (libFuzzer)
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
-format: packages-develop ## clang-format every C file in place
-	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+format: packages-develop ## clang-format every C and CUDA file in place
+	@git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
 
 check: packages-develop ## the static checks: format, clang-tidy, layers, symbols
 	@scripts/check.sh

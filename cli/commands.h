@@ -12,8 +12,10 @@ enum {
 int kvb_cmd_ab(int argc, char **argv);
 int kvb_cmd_bench(int argc, char **argv);
 int kvb_cmd_codebook(int argc, char **argv);
+int kvb_cmd_eval(int argc, char **argv);
 int kvb_cmd_info(int argc, char **argv);
 int kvb_cmd_inspect(int argc, char **argv);
+int kvb_cmd_record(int argc, char **argv);
 int kvb_cmd_report(int argc, char **argv);
 
 #endif

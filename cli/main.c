@@ -17,8 +17,10 @@ static const command commands[] = {
     {"ab", "kvbits ab", kvb_cmd_ab, "the bit-width A/B, on synthetic data or on a recorded trace"},
     {"bench", "kvbits bench", kvb_cmd_bench, "how fast the kernels are here, beside what the machine can do at most"},
     {"codebook", "kvbits codebook", kvb_cmd_codebook, "print codebooks, or check one that you have"},
+    {"eval", "kvbits eval", kvb_cmd_eval, "what caches do to a real model's predictions (needs llama.cpp)"},
     {"info", "kvbits info", kvb_cmd_info, "what a cache takes, for every pair of widths"},
     {"inspect", "kvbits inspect", kvb_cmd_inspect, "what a saved cache (.kvb) holds, and whether it is whole"},
+    {"record", "kvbits record", kvb_cmd_record, "a trace of a real model for kvbits ab (needs llama.cpp)"},
     {"report", "kvbits report", kvb_cmd_report, "result.md and report.html from an earlier run's result.json"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Data flows one way: src < eval < bench < cli. Checks who includes what, file lengths and stray paths of one machine.
+"""Data flows one way: src < eval < engine < bench < cli, and src < src/cuda. Checks who includes what, file lengths and stray paths of one machine.
 
     check_layers.py [ROOT]
 """
@@ -15,18 +15,24 @@ stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads t
 PROCESSOR = {"immintrin.h", "emmintrin.h", "arm_neon.h", "cpuid.h", "sys/auxv.h"}
 POSIX = re.compile(r"^(sys/\w+|unistd|fcntl|pthread|sched|dirent|getopt|argp|libgen|poll|spawn|termios|fnmatch|glob)\.h$")
 PUBLIC = {"kvbits/kvbits.h", "kvbits/eval.h"}
-INTERFACES = PUBLIC | {"bench/bench.h"}
+INTERFACES = PUBLIC | {"kvbits/cuda.h", "bench/bench.h", "engine/engine.h", "engine/evaluate.h", "engine/record.h"}
+LLAMA = {"llama.h", "ggml.h", "ggml-backend.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 MACHINE_PATH = re.compile(r"(?<![\w.}$)])/(?:home|root|work|farm|Users)/[\w.-]")
 
 # Opening, syncing and renaming files is no part of ISO C; these do it for the library.
 POSIX_FILES = {"src/file_read.c", "src/file_write.c"}
+# The toolkit's headers, and those of C++ that device code is written with.
+CUDA = {"cuda_runtime_api.h", "cuda_fp16.h", "cuda_bf16.h", "math_constants.h", "cstdint", "type_traits"}
+C_SUFFIXES, CUDA_SUFFIXES = {".c", ".h", ".inc"}, {".cu", ".cuh"}
 
 # layer: (public headers it may include, third-party headers it may include, POSIX allowed)
 LAYERS = {
     "include": ({"kvbits/kvbits.h"}, set(), False),
     "src": ({"kvbits/kvbits.h"}, PROCESSOR, False),
+    "src/cuda": ({"kvbits/kvbits.h", "kvbits/cuda.h"}, CUDA, False),
     "eval": (PUBLIC, PROCESSOR | {"jansson.h", "sleef.h"}, True),
+    "engine": (PUBLIC, {"jansson.h"} | LLAMA, True),
     "bench": (PUBLIC, PROCESSOR | {"jansson.h", "ggml.h", "ggml-cpu.h"}, True),
     "cli": (INTERFACES, set(), True),
 }
@@ -48,8 +54,13 @@ def own(root, path, name):
     return None
 
 
+def layer_of(path):
+    """The key of LAYERS that stands for the file: its folders, or its first one."""
+    return next((name for name in ("/".join(path.parts[:2]), path.parts[0]) if name in LAYERS), None)
+
+
 def check_includes(root, path, text):
-    public, third_party, posix = LAYERS[path.parts[0]]
+    public, third_party, posix = LAYERS[layer_of(path)]
     for quote, name in INCLUDE.findall(text):
         if name in INTERFACES:
             if name not in public:
@@ -69,9 +80,9 @@ def check_file(root, path):
         text = (root / path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return
-    if path.suffix in {".c", ".h", ".inc"} and path.parts[0] in LAYERS:
+    if path.suffix in C_SUFFIXES | CUDA_SUFFIXES and layer_of(path):
         yield from check_includes(root, path, text)
-    if path.suffix in {".c", ".h", ".inc", ".py", ".sh"}:
+    if path.suffix in C_SUFFIXES | CUDA_SUFFIXES | {".py", ".sh"}:
         lines = text.count("\n")
         if lines > MAX_LINES and "generated" not in text[:400].lower():
             yield f"{path} has {lines} lines, more than {MAX_LINES}"
@@ -86,7 +97,7 @@ def main():
     problems = [problem for path in paths for problem in check_file(root, path)]
     for problem in problems:
         print(problem, file=sys.stderr)
-    layered = sum(path.parts[0] in LAYERS for path in paths)
+    layered = sum(layer_of(path) is not None for path in paths)
     print(f"layers: {layered} files in {len(LAYERS)} layers, {len(problems)} problems")
     return 1 if problems or not layered else 0
 

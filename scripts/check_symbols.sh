@@ -57,4 +57,10 @@ if [ -e "$build/eval/libkvbits-eval.a" ]; then
     library libkvbits-eval eval.h "$libc|libkvbits\.so\.[0-9.]+|libjansson\.so\.4|libsleef\.so\.3" eval
     has_none_fused eval/libkvbits-eval.a none
 fi
+# What nvcc makes of kernels in the namespace kvb has C++ names, and its own registration has its prefixes.
+if [ -e "$build/src/cuda/libkvbits-cuda.a" ]; then
+    complain "libkvbits-cuda.a defines global names without kvb_" \
+        "$(nm -g --defined-only "$build/src/cuda/libkvbits-cuda.a" 2>/dev/null | awk 'NF == 3 {print $3}' |
+            grep -vE '^(kvb_|_Z[A-Z]*[0-9A-Za-z_]*3kvb|__(cuda|fat|nv)|DW\.ref\.)' || true)"
+fi
 [ "$failures" -eq 0 ] && echo "symbols: the libraries export exactly what their headers declare"

@@ -1,8 +1,9 @@
-// Decode attention on packed pages as they are stored: every warp on its own ring of bulk copies, one merge per block, one per item.
+// Decode attention on packed pages as they are stored: every warp on its own ring of bulk copies, one merge per block,
+// one per item.
 //
-// An item is one KV head of one sequence with its group of up to 8 query heads; `splits` blocks share it, and warp w of all
-// takes every so-many-th tile. Scores and outputs are transposed (tokens x heads, dims x heads), so that the running
-// maximum of a head belongs to a column and rescaling needs no shuffle.
+// An item is one KV head of one sequence with its group of up to 8 query heads; `splits` blocks share it, and warp w of
+// all takes every so-many-th tile. Scores and outputs are transposed (tokens x heads, dims x heads), so that the
+// running maximum of a head belongs to a column and rescaling needs no shuffle.
 #pragma once
 #include "rows.cuh"
 
@@ -37,21 +38,23 @@ __device__ __forceinline__ void barrier_expect(uint64_t *b, uint32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
 }
 __device__ __forceinline__ void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_t *b, uint64_t policy) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-                     shared_address(to)),
-                 "l"(from), "r"(bytes), "r"(shared_address(b)), "l"(policy)
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+            "r"(shared_address(to)),
+        "l"(from), "r"(bytes), "r"(shared_address(b)), "l"(policy)
+        : "memory");
 }
 __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity) {
-    asm volatile("{\n.reg .pred p;\nWAIT:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@p bra DONE;\nbra WAIT;\nDONE:\n}" ::"r"(
-                     shared_address(b)),
+    asm volatile("{\n.reg .pred p;\nWAIT:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@p bra DONE;\nbra "
+                 "WAIT;\nDONE:\n}" ::"r"(shared_address(b)),
                  "r"(parity)
                  : "memory");
 }
 __device__ __forceinline__ void multiply(float *c, const uint32_t *a, uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 __device__ __forceinline__ uint32_t transpose(uint32_t x) {
     uint32_t r;
@@ -142,8 +145,8 @@ template <int BITS, int DIM, int SHARE> struct Share {
 
 // c += K q for a block of 16 tokens.
 template <class D, int BITS, class R>
-__device__ __forceinline__ void multiply_keys(float *c, const uint8_t *keys, int first_row, int g, int t, const uint8_t *table,
-                                              uint32_t lane, const uint32_t (*q)[2]) {
+__device__ __forceinline__ void multiply_keys(float *c, const uint8_t *keys, int first_row, int g, int t,
+                                              const uint8_t *table, uint32_t lane, const uint32_t (*q)[2]) {
     using S = Share<BITS, D::DIM, 4>;
     constexpr int elements = Planes<BITS>::elements, n = S::L::elements;
     S a, b;
@@ -176,8 +179,8 @@ __device__ __forceinline__ void multiply_keys(float *c, const uint8_t *keys, int
 
 // o += V^T P for a block of 16 tokens.
 template <class D, int BITS, class R>
-__device__ __forceinline__ void add_values(float (*o)[4], const uint8_t *values, int first_row, int g, int t, const uint8_t *table,
-                                           uint32_t lane, const uint32_t *weights) {
+__device__ __forceinline__ void add_values(float (*o)[4], const uint8_t *values, int first_row, int g, int t,
+                                           const uint8_t *table, uint32_t lane, const uint32_t *weights) {
     using S = Share<BITS, D::DIM, 8>;
     constexpr int elements = Planes<BITS>::elements, n = S::L::elements;
     S rows[4];
@@ -229,7 +232,8 @@ __device__ __forceinline__ void add_values(float (*o)[4], const uint8_t *values,
     }
 }
 
-template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ DecodeArguments p) {
+template <int KBITS, int VBITS, class D>
+__global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ DecodeArguments p) {
     extern __shared__ __align__(1024) uint8_t shared[];
     constexpr int DIM = D::DIM, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, steps = D::steps;
     using KR = typename D::KR;
@@ -250,7 +254,8 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
     const int begin = p.window > 0 && n_tokens > p.window ? n_tokens - p.window : 0;
     const int first_tile = begin / TOKENS, n_tiles = (n_tokens + TOKENS - 1) / TOKENS - first_tile;
     const int per_split = (n_tiles + p.splits - 1) / p.splits;
-    const int tile_begin = first_tile + min(split * per_split, n_tiles), tile_end = first_tile + min((split + 1) * per_split, n_tiles);
+    const int tile_begin = first_tile + min(split * per_split, n_tiles),
+              tile_end = first_tile + min((split + 1) * per_split, n_tiles);
     const int32_t *table = p.table + (size_t)sequence * p.table_stride;
     // ---- The ring is filled before anything else ----
     // A tile is several pieces of a page, copied by as many lanes.
@@ -281,7 +286,8 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
         }
         __syncwarp();
         if (lane < pieces) {
-            const uint8_t *from = piece_from + (size_t)page * p.n_kv_heads * head_bytes + next % tiles_per_page * piece_bytes;
+            const uint8_t *from =
+                piece_from + (size_t)page * p.n_kv_heads * head_bytes + next % tiles_per_page * piece_bytes;
             bulk_copy(ring + stage * D::stage_bytes + piece_to, from, piece_bytes, &full[stage], policy);
         }
         next += WARPS;
@@ -322,7 +328,8 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
         const float *row = q_shared + g * DIM;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            q[s][i] = pack(row[KL::coordinate(t, 2 * s + i, 0)] * q_scale, row[KL::coordinate(t, 2 * s + i, 1)] * q_scale);
+            q[s][i] =
+                pack(row[KL::coordinate(t, 2 * s + i, 0)] * q_scale, row[KL::coordinate(t, 2 * s + i, 1)] * q_scale);
         }
     }
 

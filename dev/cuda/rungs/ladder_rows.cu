@@ -1,5 +1,6 @@
 // The decode ladder: checks every rung against double precision, then times it against a plain read of the same bytes.
-//     nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a -I../../../include -I../../../src -x cu ladder.cu -o ladder && ./ladder
+//     nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a -I../../../include -I../../../src -x cu ladder.cu -o
+//     ladder && ./ladder
 #include "decode_rows.cuh"
 
 #include <algorithm>
@@ -38,7 +39,8 @@ __global__ void read_all(const uint4 *data, size_t n, uint32_t *out) {
     uint32_t x = 0;
     size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x, stride = (size_t)gridDim.x * blockDim.x;
     for (; i + 3 * stride < n; i += 4 * stride) {
-        uint4 a = __ldcs(data + i), b = __ldcs(data + i + stride), c = __ldcs(data + i + 2 * stride), d = __ldcs(data + i + 3 * stride);
+        uint4 a = __ldcs(data + i), b = __ldcs(data + i + stride), c = __ldcs(data + i + 2 * stride),
+              d = __ldcs(data + i + 3 * stride);
         x ^= a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
     }
     for (; i < n; i += stride) {
@@ -160,9 +162,11 @@ template <int KBITS, int VBITS, class D> void rung(const char *name, Shape s, bo
     }
     int sms = 132;
     kvb::DecodeArguments p = {};
-    p.q = upload(q), p.table = upload(table), p.lengths = upload(lengths), p.k_centroids = upload(kc), p.v_centroids = upload(vc);
+    p.q = upload(q), p.table = upload(table), p.lengths = upload(lengths), p.k_centroids = upload(kc),
+    p.v_centroids = upload(vc);
     p.k_signs = upload(signs), p.v_signs = p.k_signs, p.pool = pool, p.table_stride = pages_per;
-    p.page_tokens = page_tokens, p.n_kv_heads = s.n_kv_heads, p.group = group, p.window = s.window, p.scale = 1.0f / std::sqrt((float)dim);
+    p.page_tokens = page_tokens, p.n_kv_heads = s.n_kv_heads, p.group = group, p.window = s.window,
+    p.scale = 1.0f / std::sqrt((float)dim);
     p.splits = items <= sms ? sms / items : 1;
     OK(cudaMalloc(&p.out, q.size() * 4));
     OK(cudaMemset(p.out, 0xff, q.size() * 4));
@@ -207,7 +211,8 @@ template <int KBITS, int VBITS, class D> void rung(const char *name, Shape s, bo
                 double top = -1e300, sum = 0;
                 int first = s.window && s.n_tokens > s.window ? s.n_tokens - s.window : 0;
                 auto row_of = [&](int t) {
-                    return ((size_t)table[b * pages_per + t / page_tokens] * s.n_kv_heads + h / group) * page_tokens + t % page_tokens;
+                    return ((size_t)table[b * pages_per + t / page_tokens] * s.n_kv_heads + h / group) * page_tokens +
+                           t % page_tokens;
                 };
                 for (int t = first; t < s.n_tokens; t++) {
                     size_t row = row_of(t);
@@ -223,7 +228,8 @@ template <int KBITS, int VBITS, class D> void rung(const char *name, Shape s, bo
                     double w = std::exp(logits[t] - top);
                     sum += w;
                     for (int i = 0; i < dim; i++) {
-                        o[i] += w * (double)codebook_tables[VBITS - 1][v_codes[row * dim + i]] * __half2float(v_scales[row]);
+                        o[i] += w * (double)codebook_tables[VBITS - 1][v_codes[row * dim + i]] *
+                                __half2float(v_scales[row]);
                     }
                 }
                 for (double &v : o) {
@@ -236,8 +242,8 @@ template <int KBITS, int VBITS, class D> void rung(const char *name, Shape s, bo
                 }
             }
         }
-        std::printf("check %-10s %d/%d d %d %d:%d b %d kv %d window %d: relative L2 error %.2e\n", name, KBITS, VBITS, dim, s.n_heads,
-                    s.n_kv_heads, s.batch, s.n_tokens, s.window, std::sqrt(error / norm));
+        std::printf("check %-10s %d/%d d %d %d:%d b %d kv %d window %d: relative L2 error %.2e\n", name, KBITS, VBITS,
+                    dim, s.n_heads, s.n_kv_heads, s.batch, s.n_tokens, s.window, std::sqrt(error / norm));
         if (!(error <= 1e-6 * norm)) {
             std::printf("FAILED\n");
         }
@@ -246,14 +252,17 @@ template <int KBITS, int VBITS, class D> void rung(const char *name, Shape s, bo
         const size_t bytes = (size_t)items * s.n_tokens / page_tokens * D::head_bytes(page_tokens);
         time_it(launch, &median, &low, &high);
         time_it([&] { read_all<<<1056, 256>>>((const uint4 *)pool, bytes / 16, sink); }, &read, &r_low, &r_high);
-        std::printf("time  %-10s %d/%d d %d %d:%d b %d kv %d%s: %.1f us (%.1f-%.1f), %.0f GB/s, %.1f %% of 3.0 TB/s; plain read %.1f us, %.1f %% of it\n",
-                    name, KBITS, VBITS, dim, s.n_heads, s.n_kv_heads, s.batch, s.n_tokens, scattered ? " scattered" : "", median, low,
-                    high, bytes / median / 1e3, bytes / median / 3e4, read, 100 * read / median);
+        std::printf("time  %-10s %d/%d d %d %d:%d b %d kv %d%s: %.1f us (%.1f-%.1f), %.0f GB/s, %.1f %% of 3.0 TB/s; "
+                    "plain read %.1f us, %.1f %% of it\n",
+                    name, KBITS, VBITS, dim, s.n_heads, s.n_kv_heads, s.batch, s.n_tokens,
+                    scattered ? " scattered" : "", median, low, high, bytes / median / 1e3, bytes / median / 3e4, read,
+                    100 * read / median);
     }
     OK(cudaDeviceSynchronize());
-    for (const void *d : {(const void *)p.q, (const void *)p.table, (const void *)p.lengths, (const void *)p.k_centroids,
-                          (const void *)p.v_centroids, (const void *)p.k_signs, (const void *)pool, (const void *)p.out,
-                          (const void *)p.partials, (const void *)p.counters}) {
+    for (const void *d :
+         {(const void *)p.q, (const void *)p.table, (const void *)p.lengths, (const void *)p.k_centroids,
+          (const void *)p.v_centroids, (const void *)p.k_signs, (const void *)pool, (const void *)p.out,
+          (const void *)p.partials, (const void *)p.counters}) {
         OK(cudaFree((void *)d));
     }
 }

@@ -1,15 +1,16 @@
 // Packed rows as docs/format.md stores them, straight into mma.m16n8k16's A operand: no second order of bytes.
 //
-// In a plane of width w byte j of a row holds coordinates j, j + S, ..., S = dim * w / 8. Which coordinate is which k or m of
-// an MMA is free as long as q, or the output, agrees; so a lane takes the coordinates that lie together in its bytes.
+// In a plane of width w byte j of a row holds coordinates j, j + S, ..., S = dim * w / 8. Which coordinate is which k
+// or m of an MMA is free as long as q, or the output, agrees; so a lane takes the coordinates that lie together in its
+// bytes.
 //
 // An element is a pair of coordinates that decode to one half2. Keys: A is tokens x dims; lane (g, t), g = lane / 4,
-// t = lane % 4, holds rows g and g + 8 of a block of 16 tokens and a quarter of each row's elements, two to a step. Values: A
-// is dims x tokens; lane (g, t) holds rows 2t, 2t+1, 2t+8, 2t+9 and an eighth of each row's elements, one to a step, whose two
-// coordinates are rows g and g + 8 of A.
+// t = lane % 4, holds rows g and g + 8 of a block of 16 tokens and a quarter of each row's elements, two to a step.
+// Values: A is dims x tokens; lane (g, t) holds rows 2t, 2t+1, 2t+8, 2t+9 and an eighth of each row's elements, one to
+// a step, whose two coordinates are rows g and g + 8 of A.
 //
-// Planes narrower than the widest align with it: the bits of a lane's coordinates lie in as many bytes, `offset` bytes into
-// the row, at the same places after one shift; both depend on t or g alone.
+// Planes narrower than the widest align with it: the bits of a lane's coordinates lie in as many bytes, `offset` bytes
+// into the row, at the same places after one shift; both depend on t or g alone.
 #pragma once
 #include "tables.cuh"
 

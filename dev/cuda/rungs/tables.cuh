@@ -1,8 +1,8 @@
 // Codes of a row to halves by tables in shared memory, replicated over the banks so that no two lanes meet.
 //
-// Reader<BITS>: from a word of the widest plane and the aligned words of the others (rows.cuh), index() makes words whose
-// bytes are entries; a reader of pairs then makes the half2 of every element by pairs(), a reader of singles the half of one
-// coordinate, in the low or the high half of a register, by low() and high().
+// Reader<BITS>: from a word of the widest plane and the aligned words of the others (rows.cuh), index() makes words
+// whose bytes are entries; a reader of pairs then makes the half2 of every element by pairs(), a reader of singles the
+// half of one coordinate, in the low or the high half of a register, by low() and high().
 #pragma once
 #include <cstdint>
 #include <cuda_fp16.h>
@@ -62,7 +62,8 @@ template <> struct Reader<1> { // nibbles are quads
         uint32_t low, high;
     };
     __device__ static void build(uint8_t *table, const half *c) {
-        fill_quads<16>(table, [=](int e, int pair) { return half_pair(c[e >> 2 * pair & 1], c[e >> (2 * pair + 1) & 1]); });
+        fill_quads<16>(table,
+                       [=](int e, int pair) { return half_pair(c[e >> 2 * pair & 1], c[e >> (2 * pair + 1) & 1]); });
     }
     __device__ static uint32_t open(int lane) {
         return (uint32_t)(lane & 15) * 16;
@@ -84,7 +85,8 @@ template <> struct Reader<2> { // bytes are quads
     static constexpr int table_bytes = 256 * 128;
     using Index = uint32_t;
     __device__ static void build(uint8_t *table, const half *c) {
-        fill_quads<256>(table, [=](int e, int pair) { return half_pair(c[e >> 4 * pair & 3], c[e >> (4 * pair + 2) & 3]); });
+        fill_quads<256>(table,
+                        [=](int e, int pair) { return half_pair(c[e >> 4 * pair & 3], c[e >> (4 * pair + 2) & 3]); });
     }
     __device__ static uint32_t open(int lane) {
         return (uint32_t)(lane & 15) * 16;
@@ -101,20 +103,23 @@ template <> struct Reader<2> { // bytes are quads
     }
 };
 
-template <> struct Reader<3> { // bits 0-3 of an entry are two fields of the wide plane, bits 4 and 6 those of the narrow one
+template <>
+struct Reader<3> { // bits 0-3 of an entry are two fields of the wide plane, bits 4 and 6 those of the narrow one
     static constexpr bool singles = false;
     static constexpr int table_bytes = 65536;
     struct Index {
         uint32_t low, high;
     };
     __device__ static void build(uint8_t *table, const half *c) {
-        fill_pairs<256>(table, [=](int e) { return half_pair(c[(e & 3) | (e >> 2 & 4)], c[(e >> 2 & 3) | (e >> 4 & 4)]); });
+        fill_pairs<256>(table,
+                        [=](int e) { return half_pair(c[(e & 3) | (e >> 2 & 4)], c[(e >> 2 & 3) | (e >> 4 & 4)]); });
     }
     __device__ static uint32_t open(int lane) {
         return (uint32_t)lane * 4;
     }
     __device__ static Index index(const uint32_t *planes) {
-        return {(planes[0] & 0x0f0f0f0fu) | (planes[1] << 4 & 0x50505050u), (planes[0] >> 4 & 0x0f0f0f0fu) | (planes[1] & 0x50505050u)};
+        return {(planes[0] & 0x0f0f0f0fu) | (planes[1] << 4 & 0x50505050u),
+                (planes[0] >> 4 & 0x0f0f0f0fu) | (planes[1] & 0x50505050u)};
     }
     __device__ static void pairs(const uint8_t *table, uint32_t lane, Index x, uint32_t *out) {
 #pragma unroll
@@ -200,17 +205,20 @@ template <int N> struct Singles {
     __device__ static uint32_t open(int lane) {
         return (uint32_t)lane * 4;
     }
-    template <class I> __device__ static uint32_t low(const uint8_t *table, uint32_t lane, I x, int element, int second) {
+    template <class I>
+    __device__ static uint32_t low(const uint8_t *table, uint32_t lane, I x, int element, int second) {
         return load_entry(table, entry(second ? x.second : x.first, element, lane));
     }
-    template <class I> __device__ static uint32_t high(const uint8_t *table, uint32_t lane, I x, int element, int second) {
+    template <class I>
+    __device__ static uint32_t high(const uint8_t *table, uint32_t lane, I x, int element, int second) {
         return load_entry(table, entry(second ? x.second : x.first, element, lane + 128));
     }
 };
 
 template <> struct Reader<6> : Singles<64> {
     __device__ static Index index(const uint32_t *planes) {
-        return {(planes[0] & 0x0f0f0f0fu) | (planes[1] << 4 & 0x30303030u), (planes[0] >> 4 & 0x0f0f0f0fu) | (planes[1] & 0x30303030u)};
+        return {(planes[0] & 0x0f0f0f0fu) | (planes[1] << 4 & 0x30303030u),
+                (planes[0] >> 4 & 0x0f0f0f0fu) | (planes[1] & 0x30303030u)};
     }
 };
 

@@ -1,5 +1,6 @@
 // The ladder's best rung behind three plain functions, for compare_torch.py:
-//     nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a -shared -Xcompiler -fPIC ladder_library.cu -o libladder.so
+//     nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a -shared -Xcompiler -fPIC ladder_library.cu -o
+//     libladder.so
 #include "decode.cuh"
 
 #include <algorithm>
@@ -43,7 +44,8 @@ template <int K, int V, int DIM, int TOKENS, int WARPS> void launch(const Run &r
     kvb::decode<K, V, D><<<run.items * run.arguments.splits, D::WARPS * 32, D::shared_bytes, stream>>>(run.arguments);
 }
 
-template <int K, int V, int DIM, int TOKENS, int WARPS> Run *open(int n_heads, int n_kv_heads, int batch, int n_tokens) {
+template <int K, int V, int DIM, int TOKENS, int WARPS>
+Run *open(int n_heads, int n_kv_heads, int batch, int n_tokens) {
     using D = kvb::Decode<K, V, DIM, TOKENS, WARPS, 2>;
     using T = typename D::T;
     Run *run = new Run();
@@ -67,13 +69,17 @@ template <int K, int V, int DIM, int TOKENS, int WARPS> Run *open(int n_heads, i
     }
     std::vector<half> centroids(256);
     for (int i = 0; i < 256; i++) {
-        centroids[i] = __float2half(((float)(i % (1 << std::max(K, V))) + 0.5f) / (float)(1 << std::max(K, V)) * 4.0f - 2.0f);
+        centroids[i] =
+            __float2half(((float)(i % (1 << std::max(K, V))) + 0.5f) / (float)(1 << std::max(K, V)) * 4.0f - 2.0f);
     }
     p.q = upload(run, q), p.table = upload(run, table), p.lengths = upload(run, lengths), p.pool = pool;
-    p.k_centroids = p.v_centroids = upload(run, centroids), p.k_signs = p.v_signs = upload(run, std::vector<uint32_t>(32, 0x5a5a1234u));
-    p.table_stride = pages, p.n_kv_heads = n_kv_heads, p.group = n_heads / n_kv_heads, p.scale = 1.0f / std::sqrt((float)DIM);
+    p.k_centroids = p.v_centroids = upload(run, centroids),
+    p.k_signs = p.v_signs = upload(run, std::vector<uint32_t>(32, 0x5a5a1234u));
+    p.table_stride = pages, p.n_kv_heads = n_kv_heads, p.group = n_heads / n_kv_heads,
+    p.scale = 1.0f / std::sqrt((float)DIM);
     p.splits = run->items <= 132 ? 132 / run->items : 1;
-    p.out = allocate<float>(run, q.size()), p.partials = allocate<float>(run, (size_t)run->items * p.splits * 8 * (DIM + 2));
+    p.out = allocate<float>(run, q.size()),
+    p.partials = allocate<float>(run, (size_t)run->items * p.splits * 8 * (DIM + 2));
     p.counters = allocate<uint32_t>(run, run->items);
     cudaMemset(p.counters, 0, run->items * 4);
     cudaFuncSetAttribute(kvb::decode<K, V, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, D::shared_bytes);

@@ -1,8 +1,9 @@
-// Decode attention on fragment-order tiles: every warp on its own ring of bulk copies, one merge per block, one per item.
+// Decode attention on fragment-order tiles: every warp on its own ring of bulk copies, one merge per block, one per
+// item.
 //
-// An item is one KV head of one sequence with its group of up to 8 query heads; `splits` blocks share it, and warp w of all
-// takes every so-many-th tile. Scores and outputs are transposed (tokens x heads, dims x heads), so that the running
-// maximum of a head belongs to a column and rescaling needs no shuffle.
+// An item is one KV head of one sequence with its group of up to 8 query heads; `splits` blocks share it, and warp w of
+// all takes every so-many-th tile. Scores and outputs are transposed (tokens x heads, dims x heads), so that the
+// running maximum of a head belongs to a column and rescaling needs no shuffle.
 #pragma once
 #include "fragments.cuh"
 
@@ -35,21 +36,23 @@ __device__ __forceinline__ void barrier_init(uint64_t *b) {
 }
 __device__ __forceinline__ void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_t *b, uint64_t policy) {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-                     shared_address(to)),
-                 "l"(from), "r"(bytes), "r"(shared_address(b)), "l"(policy)
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+            "r"(shared_address(to)),
+        "l"(from), "r"(bytes), "r"(shared_address(b)), "l"(policy)
+        : "memory");
 }
 __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity) {
-    asm volatile("{\n.reg .pred p;\nWAIT:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@p bra DONE;\nbra WAIT;\nDONE:\n}" ::"r"(
-                     shared_address(b)),
+    asm volatile("{\n.reg .pred p;\nWAIT:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@p bra DONE;\nbra "
+                 "WAIT;\nDONE:\n}" ::"r"(shared_address(b)),
                  "r"(parity)
                  : "memory");
 }
 __device__ __forceinline__ void multiply(float *c, const uint32_t *a, uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 __device__ __forceinline__ uint32_t transpose(uint32_t x) {
     uint32_t r;
@@ -108,7 +111,8 @@ template <int KBITS, int VBITS, int DIM_, int TOKENS_, int WARPS_, int STAGES_, 
 
 // Steps 0 .. N-1 with a constant index.
 template <class B, class S, int STEP, int N> struct Steps {
-    template <class F> __device__ static __forceinline__ void run(const uint32_t *w, const uint8_t *table, typename S::Lane l, F f) {
+    template <class F>
+    __device__ static __forceinline__ void run(const uint32_t *w, const uint8_t *table, typename S::Lane l, F f) {
         uint32_t a[4];
         S::template get<STEP>(w, table, l, a);
         f(STEP, a);
@@ -116,10 +120,13 @@ template <class B, class S, int STEP, int N> struct Steps {
     }
 };
 template <class B, class S, int N> struct Steps<B, S, N, N> {
-    template <class F> __device__ static __forceinline__ void run(const uint32_t *, const uint8_t *, typename S::Lane, F) {}
+    template <class F>
+    __device__ static __forceinline__ void run(const uint32_t *, const uint8_t *, typename S::Lane, F) {
+    }
 };
 
-template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ DecodeArguments p) {
+template <int KBITS, int VBITS, class D>
+__global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ DecodeArguments p) {
     extern __shared__ __align__(1024) uint8_t shared[];
     constexpr int DIM = D::DIM, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, steps = D::steps;
     using T = typename D::T;
@@ -139,7 +146,8 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
     const int begin = p.window > 0 && n_tokens > p.window ? n_tokens - p.window : 0;
     const int first_tile = begin / TOKENS, n_tiles = (n_tokens + TOKENS - 1) / TOKENS - first_tile;
     const int per_split = (n_tiles + p.splits - 1) / p.splits;
-    const int tile_begin = first_tile + min(split * per_split, n_tiles), tile_end = first_tile + min((split + 1) * per_split, n_tiles);
+    const int tile_begin = first_tile + min(split * per_split, n_tiles),
+              tile_end = first_tile + min((split + 1) * per_split, n_tiles);
     const int32_t *table = p.table + (size_t)sequence * p.table_stride;
     constexpr int stage_bytes = (T::bytes + 127) / 128 * 128, tiles_per_page = D::PAGE / TOKENS;
 
@@ -151,7 +159,8 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
     int next = tile_begin + warp, page = 0; // to be copied; its page is read one tile ahead
     auto look_up = [&] { page = next < tile_end ? __ldg(table + next / tiles_per_page) : 0; };
     auto fetch = [&](int stage) {
-        const uint8_t *from = p.pool + ((size_t)page * p.n_kv_heads + kv_head) * D::head_bytes + next % tiles_per_page * T::bytes;
+        const uint8_t *from =
+            p.pool + ((size_t)page * p.n_kv_heads + kv_head) * D::head_bytes + next % tiles_per_page * T::bytes;
         bulk_copy(ring + stage * stage_bytes, from, T::bytes, &full[stage], policy);
         next += WARPS;
         look_up();
@@ -221,8 +230,8 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
             uint32_t words[T::K::words];
             T::K::load(data + b * T::K::bytes, lane, words);
             c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0.0f;
-            Steps<typename T::K, KS, 0, steps>::run(words, k_table, k_lane,
-                                                    [&](int s, const uint32_t *a) { multiply(c[b], a, q[s][0], q[s][1]); });
+            Steps<typename T::K, KS, 0, steps>::run(
+                words, k_table, k_lane, [&](int s, const uint32_t *a) { multiply(c[b], a, q[s][0], q[s][1]); });
         }
         float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
@@ -279,8 +288,9 @@ template <int KBITS, int VBITS, class D> __global__ void __launch_bounds__(D::WA
         for (int b = 0; b < D::blocks; b++) {
             uint32_t words[T::V::words];
             T::V::load(data + T::values + b * T::V::bytes, lane, words);
-            Steps<typename T::V, VS, 0, steps>::run(
-                words, v_table, v_lane, [&](int s, const uint32_t *a) { multiply(o[s], a, weights[b][0], weights[b][1]); });
+            Steps<typename T::V, VS, 0, steps>::run(words, v_table, v_lane, [&](int s, const uint32_t *a) {
+                multiply(o[s], a, weights[b][0], weights[b][1]);
+            });
         }
         __syncwarp();
         if (lane == 0 && next < tile_end) {

@@ -1,14 +1,16 @@
 // Packed rows in fragment order: the order in which the tensor cores of mma.m16n8k16 want their A operand, so that a
 // lane's codes for one block of 16 tokens are consecutive and decode without a shuffle.
 //
-// A block is 16 tokens of one side of one KV head. A step is one A operand, 16 x 16 values, of which a lane (g = lane / 4,
-// t = lane % 4) holds 8, two to a register:
+// A block is 16 tokens of one side of one KV head. A step is one A operand, 16 x 16 values, of which a lane (g = lane /
+// 4, t = lane % 4) holds 8, two to a register:
 //     keys:    row = token, column = dim       values:   row = dim, column = token
-//     register 0: (g, 2t), (g, 2t+1)    1: (g+8, 2t), (g+8, 2t+1)    2: (g, 2t+8), (g, 2t+9)    3: (g+8, 2t+8), (g+8, 2t+9)
+//     register 0: (g, 2t), (g, 2t+1)    1: (g+8, 2t), (g+8, 2t+1)    2: (g, 2t+8), (g, 2t+9)    3: (g+8, 2t+8), (g+8,
+//     2t+9)
 // So a block is dim / 16 steps, value 8 * step + 2 * register + (0, 1) of a lane's stream of dim / 2 values.
 //
 // Each width has a Stream: how a lane's values lie in 32-bit words (position(), which the host packs by), and how one
-// step becomes four half2 (get()). Look-up tables lie in shared memory, replicated over the banks so that no two lanes meet.
+// step becomes four half2 (get()). Look-up tables lie in shared memory, replicated over the banks so that no two lanes
+// meet.
 #pragma once
 #include <cstdint>
 #include <cuda_fp16.h>
@@ -25,13 +27,14 @@ struct Place {
     int word, bit;
 };
 
-// The bytes of `fields` begin at byte `i` of a word: byte << 8 | low, an address into a table with entries of 256 bytes.
+// The bytes of `fields` begin at byte `i` of a word: byte << 8 | low, an address into a table with entries of 256
+// bytes.
 __device__ __forceinline__ uint32_t entry256(uint32_t word, int i, uint32_t low) {
     return permute(word, low, 0x5504u | (uint32_t)i << 4);
 }
 
-// Codes in bytes with two spare bits: three words and the spares are four words of four bytes. Bits 6 and 7 of a byte are
-// noise, and tables repeat themselves.
+// Codes in bytes with two spare bits: three words and the spares are four words of four bytes. Bits 6 and 7 of a byte
+// are noise, and tables repeat themselves.
 __device__ __forceinline__ uint32_t spare_word(uint32_t a, uint32_t b, uint32_t c) {
     return (a >> 6 & 0x03030303u) | (b >> 4 & 0x0c0c0c0cu) | (c >> 2 & 0x30303030u);
 }
@@ -52,8 +55,8 @@ __device__ __forceinline__ uint32_t half_pair(half low, half high) {
     return (uint32_t)__half_as_ushort(low) | (uint32_t)__half_as_ushort(high) << 16;
 }
 
-// A pair of codes of `BITS` bits (first low) -> half2; copies for 32 lanes: the lower half of an entry of 256 bytes, or an
-// entry of 128.
+// A pair of codes of `BITS` bits (first low) -> half2; copies for 32 lanes: the lower half of an entry of 256 bytes, or
+// an entry of 128.
 template <int BITS, int ENTRY> __device__ void build_pairs(uint8_t *table, const half *centroids) {
     for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) {
         int entry = i / 8, mask = (1 << BITS) - 1;
@@ -212,7 +215,8 @@ template <> struct Stream<2> {
 };
 
 // Nibbles hold code / 2 and give the middle and half the gap of two neighboring centroids; bits of a plane choose.
-// 32 values: four words of nibbles, then one of bits: bit 4 * step' + register is the first value's, 16 more the second's.
+// 32 values: four words of nibbles, then one of bits: bit 4 * step' + register is the first value's, 16 more the
+// second's.
 template <> struct Stream<5> {
     static constexpr int table_bytes = 32768;
     __host__ __device__ static Place place(int v, int bit) {
@@ -270,8 +274,7 @@ template <int BITS> struct DenseStream {
         uint32_t field = bit + BITS <= 32 ? words[word] >> bit : __funnelshift_r(words[word], words[word + 1], bit);
         return (field & ((1u << BITS) - 1)) << 8;
     }
-    template <int R, int STEP>
-    __device__ static uint32_t pair(const uint32_t *words, const uint8_t *table, Lane l) {
+    template <int R, int STEP> __device__ static uint32_t pair(const uint32_t *words, const uint8_t *table, Lane l) {
         return *(const uint32_t *)(table + (address<8 * STEP + 2 * R>(words) | l.low)) |
                *(const uint32_t *)(table + (address<8 * STEP + 2 * R + 1>(words) | l.high));
     }

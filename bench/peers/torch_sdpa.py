@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Times kvb_cuda_attend beside the best of PyTorch's attention in bfloat16, interleaved in one process:
+
+    torch_sdpa.py LIBRARY [--json FILE] [--rounds 50] [--shape NAME]
+
+LIBRARY is libkvbits-cuda-peer.so (cmake --build build-cuda --target kvbits-cuda-peer). Every round runs each
+contender twice, each time after clean foreign lines have filled the L2, so that what disturbs one disturbs all; the
+first run finds other kernels' instructions in the caches, the second its own. Reported are medians with quartiles of
+both, by events. PyTorch's flash, cuDNN and efficient kernels are tried each (enable_gqa; what refuses
+a shape is left out) on contiguous keys and values; ours read pages in random order through a page table, which were
+encoded from the same rows by kvb_cuda_append. The plan (once a step for all layers) is timed by itself. Each output is
+compared with attention on the unquantized rows in float32, first sequence: an error as large as the format's is right.
+"""
+import argparse
+import ctypes as c
+import json
+import sys
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+F32, BF16, PAGE = 0, 2, 64
+SHAPES = {  # name: query heads, KV heads, head_dim, batch, tokens
+    "32:8 x 128, 16, 32768": (32, 8, 128, 16, 32768),
+    "64:8 x 128, 16, 32768": (64, 8, 128, 16, 32768),
+    "16:8 x 256, 16, 32768": (16, 8, 256, 16, 32768),
+    "32:8 x 128, 1, 131072": (32, 8, 128, 1, 131072),
+    "32:8 x 128, 1, 32768": (32, 8, 128, 1, 32768),
+    "9:3 x 64, 16, 32768": (9, 3, 64, 16, 32768),
+}
+PAIRS = [(8, 8), (6, 6), (5, 5), (6, 4), (4, 4), (3, 3), (2, 2)]
+
+
+class Error(c.Structure):
+    _fields_ = [("text", c.c_char * 512)]
+
+
+class CodecSpec(c.Structure):
+    """Longer than the library's: it is only passed on."""
+    _fields_ = [("head_dim", c.c_int), ("bits", c.c_int), ("rest", c.c_char * 248)]
+
+
+class LayerSpec(c.Structure):
+    _fields_ = [("device", c.c_int), ("k_codec", c.c_void_p), ("v_codec", c.c_void_p), ("n_kv_heads", c.c_int),
+                ("n_q_heads", c.c_int)]
+
+
+class Pages(c.Structure):
+    _fields_ = [("pool", c.c_void_p), ("table", c.c_void_p), ("table_stride", c.c_size_t), ("first_page", c.c_void_p),
+                ("lengths", c.c_void_p), ("n_sequences", c.c_int)]
+
+
+class Rows(c.Structure):
+    _fields_ = [("k", c.c_void_p), ("v", c.c_void_p), ("dtype", c.c_int), ("row_begin", c.c_void_p),
+                ("most_rows", c.c_int)]
+
+
+class Queries(c.Structure):
+    _fields_ = [("q", c.c_void_p), ("out", c.c_void_p), ("lse", c.c_void_p), ("q_dtype", c.c_int),
+                ("out_dtype", c.c_int), ("q_begin", c.c_void_p), ("most_queries", c.c_int), ("scale", c.c_float),
+                ("softcap", c.c_float), ("window", c.c_int), ("sinks", c.c_void_p), ("split_queries", c.c_int)]
+
+
+class Library:
+    def __init__(self, path):
+        self.so = c.CDLL(path)
+        self.so.kvb_codec_spec_default.restype = CodecSpec
+        for name in ("kvb_cuda_layer_page_bytes", "kvb_cuda_scratch_bytes"):
+            getattr(self.so, name).restype = c.c_size_t
+        self.error = Error()
+
+    def must(self, name, *arguments):
+        if getattr(self.so, name)(*arguments, c.byref(self.error)) != 0:
+            sys.exit(f"{name}: {self.error.text.decode()}")
+
+
+class Packed:
+    """One layer in pages, and its queries."""
+
+    def __init__(self, library, bits, shape, q, k, v):
+        heads, kv_heads, dim, batch, tokens = shape
+        self.library, self.layer, codecs = library, c.c_void_p(), []
+        for b in bits:
+            spec, codec = library.so.kvb_codec_spec_default(dim, b), c.c_void_p()
+            library.must("kvb_codec_create", c.byref(spec), None, None, c.byref(codec))
+            codecs.append(codec)
+        spec = LayerSpec(0, codecs[0], codecs[1], kv_heads, heads)
+        library.must("kvb_cuda_layer_create", c.byref(spec), None, c.byref(self.layer))
+        self.page_bytes = library.so.kvb_cuda_layer_page_bytes(self.layer)
+        per_sequence = (tokens + PAGE - 1) // PAGE
+        self.bytes = batch * per_sequence * self.page_bytes
+        self.pool = torch.empty(self.bytes, dtype=torch.uint8, device="cuda")
+        self.table = torch.randperm(batch * per_sequence, device="cuda").to(torch.int32)
+        self.lengths = torch.zeros(batch, dtype=torch.int32, device="cuda")
+        self.pages = Pages(self.pool.data_ptr(), self.table.data_ptr(), per_sequence, None, self.lengths.data_ptr(), batch)
+        # Rows are [sequence][token][KV head][dim], k and v [sequence][KV head][token][dim].
+        k_rows, v_rows = k.transpose(1, 2).contiguous(), v.transpose(1, 2).contiguous()
+        begin = torch.arange(batch + 1, dtype=torch.int32, device="cuda") * tokens
+        rows = Rows(k_rows.data_ptr(), v_rows.data_ptr(), BF16, begin.data_ptr(), tokens)
+        stream = self.stream()
+        library.must("kvb_cuda_append", self.layer, c.byref(self.pages), c.byref(rows), stream)
+        library.must("kvb_cuda_advance", c.byref(self.pages), c.byref(rows), stream)
+        self.out = torch.full((batch, heads, dim), float("nan"), dtype=torch.bfloat16, device="cuda")
+        self.q = q.reshape(batch, heads, dim).contiguous()
+        self.queries = Queries(self.q.data_ptr(), self.out.data_ptr(), None, BF16, BF16, None, 1, dim ** -0.5, 0.0, 0, None, 0)
+        self.scratch = torch.zeros(library.so.kvb_cuda_scratch_bytes(self.layer, batch, 1), dtype=torch.uint8, device="cuda")
+        self.plan()
+        torch.cuda.synchronize()
+
+    @staticmethod
+    def stream():
+        return c.c_void_p(torch.cuda.current_stream().cuda_stream)
+
+    def call(self, name):
+        self.library.must(name, self.layer, c.byref(self.pages), c.byref(self.queries), c.c_void_p(self.scratch.data_ptr()),
+                          c.c_size_t(self.scratch.numel()), self.stream())
+
+    def plan(self):
+        self.call("kvb_cuda_attend_plan")
+
+    def attend(self):
+        self.call("kvb_cuda_attend")
+
+
+def torch_contenders(q, k, v):
+    """Each backend that takes the shape, as a function."""
+    found = {}
+    for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION),
+                          ("efficient", SDPBackend.EFFICIENT_ATTENTION)):
+        def run(backend=backend):
+            with sdpa_kernel(backend):
+                return torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        try:
+            run()
+            found[name] = run
+        except RuntimeError:
+            pass
+    return found
+
+
+def reference(q, k, v):
+    """The first sequence, in float32."""
+    group = q.shape[1] // k.shape[1]
+    keys, values = (x[0].float().repeat_interleave(group, 0) for x in (k, v))
+    weights = torch.softmax((q[0].float() @ keys.transpose(1, 2)) * q.shape[-1] ** -0.5, -1)
+    return (weights @ values)[:, 0]
+
+
+def measure(contenders, rounds, flush):
+    times = {run: {name: [] for name in contenders} for run in ("first", "again")}
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    for i in range(rounds + 3):
+        for name, run in contenders.items():
+            for of_run in times.values():
+                flush.sum()  # reads: the lines that it leaves need not be written back
+                begin.record()
+                run()
+                end.record()
+                end.synchronize()
+                if i >= 3:
+                    of_run[name].append(begin.elapsed_time(end) * 1000)
+    return {run: {name: [round(sorted(x)[len(x) * i // 4], 1) for i in (1, 2, 3)] for name, x in of_run.items()}
+            for run, of_run in times.items()}
+
+
+def compare(library, name, shape, rounds, flush):
+    heads, kv_heads, dim, batch, tokens = shape
+    torch.manual_seed(1)
+    q = torch.randn(batch, heads, 1, dim, dtype=torch.bfloat16, device="cuda")
+    k, v = (torch.randn(batch, kv_heads, tokens, dim, dtype=torch.bfloat16, device="cuda") for _ in "kv")
+    contenders, packed = torch_contenders(q, k, v), {}
+    for bits in PAIRS:
+        packed[f"{bits[0]}/{bits[1]}"] = Packed(library, bits, shape, q, k, v)
+    contenders.update({key: layer.attend for key, layer in packed.items()})
+    contenders["plan"] = packed["4/4"].plan
+    times, exact = measure(contenders, rounds, flush), reference(q, k, v)
+    best = {run: min((x for x in ("flash", "cudnn", "efficient") if x in of), key=lambda x: of[x][1])
+            for run, of in times.items()}
+    print(f"{name}: first {best['first']} {times['first'][best['first']][1]} us, again {best['again']} "
+          f"{times['again'][best['again']][1]} us, plan {times['again']['plan'][1]} us", flush=True)
+    result = {"shape": name, "best": best, "us": times, "bytes": {}, "error": {}}
+    for key, layer in packed.items():
+        error = ((layer.out[0].float() - exact).norm() / exact.norm()).item()
+        result["bytes"][key], result["error"][key] = layer.bytes, error
+        for run, of in times.items():
+            low, middle, high = of[key]
+            print(f"  {key} {run}: {middle} us ({low}-{high}), {layer.bytes / middle / 1e3:.0f} GB/s, "
+                  f"{of[best[run]][1] / middle:.2f}x, error {error:.3f}", flush=True)
+        library.so.kvb_cuda_layer_destroy(layer.layer)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("library")
+    parser.add_argument("--json")
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--shape", help="a part of a shape's name")
+    arguments = parser.parse_args()
+    library = Library(arguments.library)
+    flush = torch.ones(128 << 20, dtype=torch.float32, device="cuda")
+    results = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda,
+               "rounds": arguments.rounds, "shapes": []}
+    print(results["gpu"], "torch", results["torch"], "cuda", results["cuda"], flush=True)
+    for name, shape in SHAPES.items():
+        if not arguments.shape or arguments.shape in name:
+            results["shapes"].append(compare(library, name, shape, arguments.rounds, flush))
+            torch.cuda.empty_cache()
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+/* kvbits eval: options in, kvb_eval_run, documents out. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "engine/evaluate.h"
+#include "eval_options.h"
+#include "exit_code.h"
+#include "output.h"
+#include "progress.h"
+#include "text_file.h"
+#include "threads.h"
+
+/* The engine's caches by their names; cache 0 is the reference itself. */
+static kvb_status add_engine(kvb_eval *eval, const char *list, kvb_error *error) {
+    kvb_status status = KVB_OK;
+    if (strcmp(list, "none") == 0)
+        return KVB_OK;
+    for (const char *p = list; status == KVB_OK;) {
+        const size_t length = strcspn(p, ",");
+        int cache = 1;
+        const char *name;
+        while ((name = kvb_engine_cache_name(cache)) && (strlen(name) != length || memcmp(name, p, length) != 0))
+            cache++;
+        if (!name)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "--engine is '%.80s'; legal: none, or f16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl with "
+                                 "commas between",
+                                 list);
+        status = kvb_eval_add(eval, name, cache, NULL, error);
+        if (!p[length])
+            break;
+        p += length + 1;
+    }
+    return status;
+}
+
+static kvb_status add_uniform(kvb_eval *eval, const kvb_eval_options *options, const kvb_uniform_scheme *u,
+                              kvb_error *error) {
+    char name[64];
+    kvb_layer_spec *layers = malloc((size_t)eval->n_layers * sizeof *layers);
+    if (!layers)
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %d layers", eval->n_layers);
+    for (int i = 0; i < eval->n_layers; i++) {
+        const kvb_engine_layer *of = &eval->layers[i];
+        layers[i] = kvb_layer_spec_default(of->n_kv_heads, of->k_dim, u->k_bits, u->v_bits);
+        layers[i].v.head_dim = of->v_dim;
+        layers[i].k.rotation = layers[i].v.rotation = (kvb_rotation)options->rotation;
+        kvb_codec_spec *sides[2] = {&layers[i].k, &layers[i].v};
+        for (int side = 0; side < 2; side++) {
+            if (u->trellis_states && kvb_trellis_codebook(u->trellis_states, sides[side]->bits))
+                sides[side]->trellis_states = u->trellis_states;
+            if (u->search && sides[side]->bits != KVB_DENSE_BITS)
+                sides[side]->scale = KVB_SCALE_SEARCH;
+        }
+        layers[i].exact_first = u->exact_first;
+        layers[i].exact_last = u->exact_last;
+    }
+    snprintf(name, sizeof name, "%d/%d", u->k_bits, u->v_bits);
+    if (u->trellis_states)
+        snprintf(name + strlen(name), sizeof name - strlen(name), "t%d", u->trellis_states);
+    if (u->search)
+        snprintf(name + strlen(name), sizeof name - strlen(name), "s");
+    if (u->exact_first || u->exact_last)
+        snprintf(name + strlen(name), sizeof name - strlen(name), u->exact_last ? "+%d+%d" : "+%d", u->exact_first,
+                 u->exact_last);
+    kvb_status status = kvb_eval_add(eval, name, -1, layers, error);
+    free(layers);
+    return status;
+}
+
+static kvb_status write_one(const kvb_eval_options *options, const char *name, const char *text, kvb_error *error) {
+    const size_t bytes = strlen(options->out) + strlen(name) + 2;
+    char *path = malloc(bytes);
+    if (!path)
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the path of %s", name);
+    snprintf(path, bytes, "%s/%s", options->out, name);
+    kvb_status status = kvb_output_write(path, text, strlen(text), error);
+    free(path);
+    return status;
+}
+
+static kvb_status write_documents(const kvb_eval *eval, const kvb_eval_options *options, kvb_error *error) {
+    char *json = NULL, *markdown = NULL;
+    kvb_status status = kvb_eval_json(eval, options->model, options->text, &json, error);
+    if (status == KVB_OK)
+        status = kvb_eval_markdown(json, &markdown, error);
+    if (status == KVB_OK && options->out)
+        status = write_one(options, "result.json", json, error);
+    if (status == KVB_OK && options->out)
+        status = write_one(options, "result.md", markdown, error);
+    if (status == KVB_OK && !options->quiet)
+        fputs(markdown, stdout);
+    free(json);
+    free(markdown);
+    return status;
+}
+
+static kvb_status measure(const kvb_eval_options *options, kvb_eval *eval, kvb_error *error) {
+    kvb_status status = KVB_OK;
+    for (int i = 0; i < options->n_uniform && status == KVB_OK; i++)
+        status = add_uniform(eval, options, &options->uniform[i], error);
+    if (status == KVB_OK)
+        status = add_engine(eval, options->engine, error);
+    if (status == KVB_OK)
+        status = kvb_eval_run(eval, error);
+    return status == KVB_OK ? write_documents(eval, options, error) : status;
+}
+
+static kvb_status run(const kvb_eval_options *options, kvb_engine *engine, kvb_threads *threads, kvb_error *error) {
+    kvb_eval *eval = NULL;
+    int32_t *tokens = NULL;
+    kvb_eval_tokens text = {.window = options->window};
+    kvb_parallel parallel = kvb_threads_parallel(threads);
+    kvb_progress_line line;
+    const kvb_progress progress = kvb_progress_line_start(&line);
+    kvb_status status =
+        kvb_text_tokens(engine, options->text, options->tokens, &tokens, &text.n_tokens, &text.first, error);
+    text.tokens = tokens;
+    if (status == KVB_OK)
+        status = kvb_eval_create(engine, &text, &parallel, &progress, &eval, error);
+    if (status == KVB_OK)
+        status = measure(options, eval, error);
+    kvb_progress_line_end(&line);
+    kvb_eval_free(eval);
+    free(tokens);
+    return status;
+}
+
+int kvb_cmd_eval(int argc, char **argv) {
+    kvb_eval_options options;
+    kvb_error error = {""};
+    kvb_engine *engine = NULL;
+    kvb_threads *threads = NULL;
+    kvb_status status = kvb_eval_options_parse(argc, argv, &options, &error);
+    if (status == KVB_OK && options.help) {
+        kvb_eval_options_help(stdout);
+        return KVB_EXIT_OK;
+    }
+    if (status == KVB_OK)
+        status = kvb_engine_available(&error);
+    if (status == KVB_OK && options.out)
+        status = kvb_output_make_folder(options.out, &error);
+    if (status == KVB_OK)
+        status = kvb_threads_create(options.threads, &threads, &error);
+    if (status == KVB_OK) {
+        const kvb_engine_options how = {.context = options.window,
+                                        .threads = kvb_threads_parallel(threads).workers,
+                                        .weights_as_stored = options.weights_as_stored};
+        status = kvb_engine_open(options.model, &how, &engine, &error);
+    }
+    if (status == KVB_OK)
+        status = run(&options, engine, threads, &error);
+    kvb_engine_close(engine);
+    kvb_threads_destroy(threads);
+    if (status != KVB_OK)
+        fprintf(stderr, "kvbits eval: %s\n", error.text);
+    return kvb_exit_code(status);
+}

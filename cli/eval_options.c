@@ -1,0 +1,235 @@
+#include "eval_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "option_loop.h"
+#include "parse.h"
+#include "threads.h"
+
+enum {
+    TEXT = 1,
+    TOKENS,
+    WINDOW,
+    SCHEMES,
+    K_BITS,
+    V_BITS,
+    EXACT_FIRST,
+    EXACT_LAST,
+    ROTATION,
+    ENGINE,
+    OUT,
+    THREADS,
+    WEIGHTS,
+    QUIET,
+    HELP
+};
+
+static const struct option table[] = {
+    {"text", required_argument, NULL, TEXT},
+    {"tokens", required_argument, NULL, TOKENS},
+    {"window", required_argument, NULL, WINDOW},
+    {"schemes", required_argument, NULL, SCHEMES},
+    {"k-bits", required_argument, NULL, K_BITS},
+    {"v-bits", required_argument, NULL, V_BITS},
+    {"exact-first", required_argument, NULL, EXACT_FIRST},
+    {"exact-last", required_argument, NULL, EXACT_LAST},
+    {"rotation", required_argument, NULL, ROTATION},
+    {"engine", required_argument, NULL, ENGINE},
+    {"out", required_argument, NULL, OUT},
+    {"threads", required_argument, NULL, THREADS},
+    {"weights", required_argument, NULL, WEIGHTS},
+    {"quiet", no_argument, NULL, QUIET},
+    {"help", no_argument, NULL, HELP},
+    {NULL, 0, NULL, 0},
+};
+
+typedef struct state {
+    kvb_eval_options *options;
+    kvb_uniform_scheme one; /* of --k-bits and its like */
+} state;
+
+static int is_width(long bits) {
+    return (bits >= 1 && bits <= KVB_MAX_BITS) || bits == KVB_DENSE_BITS;
+}
+
+static int has_trellis(int bits) {
+    return bits >= 2 && bits <= 6;
+}
+
+/* A number up to 65536 at *text, which moves behind it. */
+static int scan_number(const char **text, int *out) {
+    char *end;
+    if (**text < '0' || **text > '9')
+        return 0;
+    const unsigned long value = strtoul(*text, &end, 10);
+    *text = end;
+    *out = value > 65536 ? -1 : (int)value;
+    return *out >= 0;
+}
+
+/* "4/4", "4/4t64s", "4/4+4", "4/4t64+4+16". */
+static int scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
+    *scheme = (kvb_uniform_scheme){.k_bits = 0};
+    if (!scan_number(text, &scheme->k_bits) || *(*text)++ != '/' || !scan_number(text, &scheme->v_bits))
+        return 0;
+    if (!is_width(scheme->k_bits) || !is_width(scheme->v_bits))
+        return 0;
+    if (**text == 't') {
+        ++*text;
+        if (!scan_number(text, &scheme->trellis_states) || !kvb_trellis_codebook(scheme->trellis_states, 4) ||
+            !(has_trellis(scheme->k_bits) || has_trellis(scheme->v_bits)))
+            return 0;
+    }
+    if (**text == 's') {
+        ++*text;
+        scheme->search = 1;
+    }
+    if (**text == '+') {
+        ++*text;
+        if (!scan_number(text, &scheme->exact_first))
+            return 0;
+        if (**text == '+') {
+            ++*text;
+            return scan_number(text, &scheme->exact_last);
+        }
+    }
+    return 1;
+}
+
+static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb_error *error) {
+    const char *p = text;
+    options->n_uniform = 0;
+    for (;;) {
+        if (options->n_uniform == KVB_MAX_SCHEMES - 1 || !scan_scheme(&p, &options->uniform[options->n_uniform]) ||
+            (*p && *p != ','))
+            return kvb_error_set(
+                error, KVB_ERROR_ARGUMENT,
+                "--schemes is '%.80s'; legal: 1 to %d times K/V[tSTATES][s][+FIRST[+LAST]] with commas "
+                "between, widths 1-8 or 16, 8, 16, 64 or 256 states for 2-6 bits, exact tokens 0-65536",
+                text, KVB_MAX_SCHEMES - 1);
+        options->n_uniform++;
+        if (*p++ == '\0')
+            return KVB_OK;
+    }
+}
+
+static kvb_status parse_width(const char *option, const char *text, int *out, kvb_error *error) {
+    kvb_status status = kvb_parse_int(option, text, out, error);
+    if (status == KVB_OK && !is_width(*out))
+        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option,
+                               *out, KVB_MAX_BITS, KVB_DENSE_BITS);
+    return status;
+}
+
+static kvb_status parse_count(const char *option, const char *text, int64_t least, int64_t most, int *out,
+                              kvb_error *error) {
+    int64_t value;
+    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
+    if (status == KVB_OK)
+        *out = (int)value;
+    return status;
+}
+
+static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
+    state *s = context;
+    kvb_eval_options *options = s->options;
+    switch (option) {
+    case TEXT:
+        options->text = text;
+        return KVB_OK;
+    case TOKENS:
+        return kvb_parse_count("tokens", text, 1, 1 << 28, &options->tokens, error);
+    case WINDOW:
+        return parse_count("window", text, 16, 1 << 20, &options->window, error);
+    case SCHEMES:
+        return parse_schemes(text, options, error);
+    case K_BITS:
+        return parse_width("k-bits", text, &s->one.k_bits, error);
+    case V_BITS:
+        return parse_width("v-bits", text, &s->one.v_bits, error);
+    case EXACT_FIRST:
+        return parse_count("exact-first", text, 0, 65536, &s->one.exact_first, error);
+    case EXACT_LAST:
+        return parse_count("exact-last", text, 0, 65536, &s->one.exact_last, error);
+    case ROTATION:
+        return kvb_parse_choice("rotation", text, "none|hadamard|signed", &options->rotation, error);
+    case ENGINE:
+        options->engine = text;
+        return KVB_OK;
+    case OUT:
+        options->out = text;
+        return KVB_OK;
+    case THREADS:
+        return parse_count("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
+    case WEIGHTS:
+        return kvb_parse_choice("weights", text, "float|stored", &options->weights_as_stored, error);
+    case QUIET:
+        options->quiet = 1;
+        return KVB_OK;
+    default:
+        options->help = 1;
+        return KVB_OK;
+    }
+}
+
+static kvb_status finish(state *s, unsigned given, kvb_error *error) {
+    kvb_eval_options *options = s->options;
+    const int k = (given >> K_BITS) & 1, v = (given >> V_BITS) & 1,
+              exact = ((given >> EXACT_FIRST) & 1) | ((given >> EXACT_LAST) & 1);
+    if (options->help)
+        return KVB_OK;
+    if (!options->model)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "which MODEL.gguf? (kvbits eval MODEL.gguf --text FILE)");
+    if (!options->text)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "which text? (--text FILE)");
+    if (k != v || (exact && !k))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "--k-bits and --v-bits come together, and --exact-first and --exact-last with them");
+    if (k)
+        options->uniform[options->n_uniform++] = s->one;
+    return KVB_OK;
+}
+
+kvb_status kvb_eval_options_parse(int argc, char **argv, kvb_eval_options *options, kvb_error *error) {
+    unsigned given;
+    state s = {.options = options};
+    *options = (kvb_eval_options){
+        .window = 1024, .rotation = KVB_ROTATION_SIGNED, .engine = "f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl"};
+    /* The model comes first, as the one operand. */
+    if (argc > 1 && argv[1][0] != '-') {
+        options->model = argv[1];
+        argv[1] = argv[0];
+        argv++;
+        argc--;
+    }
+    kvb_status status = kvb_options_read(argc, argv, table, store, &s, &given, error);
+    return status == KVB_OK ? finish(&s, given, error) : status;
+}
+
+void kvb_eval_options_help(FILE *stream) {
+    fputs(
+        "Usage: kvbits eval MODEL.gguf --text FILE [OPTION...]\n"
+        "Runs the model on the text with kvbits' packed cache and attention in the place of the engine's, and with "
+        "the\n"
+        "engine's own quantized caches, and says how far the next-token distributions move. Needs llama.cpp\n"
+        "(docs/eval.md). A self-check comes first: attention on exact keys and values must be the engine's.\n\n"
+        "  --text FILE               UTF-8 text\n"
+        "  --tokens N                at most, 1-2^28 (default: the whole text)\n"
+        "  --window N                tokens of a sequence, 16 up to what the model was trained for (default 1024)\n"
+        "  --schemes LIST            K/V[tSTATES][s][+FIRST[+LAST]]: widths 1-8 (16: halves), trellis codes (8, 16, "
+        "64\n"
+        "                            or 256 states, 2-6 bits), searched scales, exact tokens: 4/4,5/3t64s,4/4+4+32\n"
+        "  --k-bits B --v-bits B     one more such scheme\n"
+        "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
+        "  --rotation none|hadamard|signed   of every kvbits scheme (default signed)\n"
+        "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
+        "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
+        "                            whose rounding hides small differences (default float)\n"
+        "  --out FOLDER              also write result.json and result.md there\n"
+        "  --threads N               1-1024 (default: every processor that may be used)\n"
+        "  --quiet                   do not print the tables\n"
+        "  --help                    this text\n\n"
+        "Exit codes: 0 done, 2 bad input, 3 input/output error or no llama.cpp.\n",
+        stream);
+}

@@ -1,0 +1,33 @@
+/* The options of `kvbits eval`. */
+#ifndef KVBITS_CLI_EVAL_OPTIONS_H
+#define KVBITS_CLI_EVAL_OPTIONS_H
+
+#include <stdio.h>
+
+#include "kvbits/eval.h"
+
+enum { KVB_MAX_SCHEMES = 64 };
+
+/* A kvbits cache with the same format in every layer. */
+typedef struct kvb_uniform_scheme {
+    int k_bits, v_bits, exact_first, exact_last;
+    int trellis_states; /* 0: scalar codes; else of every side whose width has trellis codes, at least one */
+    int search;         /* KVB_SCALE_SEARCH instead of the default */
+} kvb_uniform_scheme;
+
+typedef struct kvb_eval_options {
+    const char *model, *text, *out;
+    int64_t tokens; /* at most; 0: all of the text */
+    int window, threads, quiet, help;
+    int weights_as_stored;
+    int rotation;                                /* kvb_rotation */
+    kvb_uniform_scheme uniform[KVB_MAX_SCHEMES]; /* --schemes, then --k-bits and --v-bits */
+    int n_uniform;
+    const char *engine; /* names of the engine's caches, separated by commas */
+} kvb_eval_options;
+
+/* Neither prints nor exits. The sentence names the option, the bad value and the legal ones. */
+KVB_CHECKED kvb_status kvb_eval_options_parse(int argc, char **argv, kvb_eval_options *options, kvb_error *error);
+void kvb_eval_options_help(FILE *stream);
+
+#endif

@@ -1,0 +1,138 @@
+/* libkvbits-cuda: the packed cache on the GPU: encoding into pages, attention on them, and the way to and from the rows
+ * of docs/format.md. docs/cuda.md says what runs where, how fast and how exactly.
+ *
+ * Memory for pages, tables, lengths, rows and results is the caller's, on the device. Only kvb_cuda_layer_create and
+ * _destroy allocate, free and wait. Everything else queues work on the caller's stream (a cudaStream_t; NULL: the
+ * default stream) of the layer's device, which must be the current one, reads no device memory from the host, and can
+ * be captured in a CUDA graph: lengths and tables are read on the device when the work runs, so a graph can be replayed
+ * as a cache grows.
+ *
+ * Shapes are [slowest]...[fastest]. What is queued is not checked for NaN or Inf: such rows get a NaN as their scale
+ * and show in what attends to them (docs/format.md, section 2). KVB_ERROR_ARGUMENT: a value outside its range;
+ * KVB_ERROR_UNSUPPORTED: no GPU, one without compute capability 9.0, or a format that no kernel reads;
+ * KVB_ERROR_MEMORY: the device has not enough. The sentence names what and why. */
+#ifndef KVBITS_CUDA_H
+#define KVBITS_CUDA_H
+
+#include "kvbits/kvbits.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Devices ---------------------------------------------------------------------------------------------------- */
+
+typedef struct kvb_cuda_device {
+    char name[128];
+    int major, minor; /* compute capability */
+    int multiprocessors;
+    size_t memory; /* bytes */
+} kvb_cuda_device;
+
+/* The `index`-th device, from 0. KVB_ERROR_UNSUPPORTED without a driver or a GPU, KVB_ERROR_ARGUMENT past the last. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_device_get(int index, kvb_cuda_device *out, kvb_error *error);
+
+/* ---- Layers ----------------------------------------------------------------------------------------------------- */
+
+#define KVB_CUDA_PAGE_TOKENS 64
+
+typedef struct kvb_cuda_layer_spec {
+    int device;
+    /* Scalar codes of 1-8 bits whose centroids binary16 represents, as the library's do; any rotation and scale. Read
+     * by create only. */
+    const kvb_codec *k_codec, *v_codec;
+    int n_kv_heads, n_q_heads; /* at least 1; n_q_heads a multiple of n_kv_heads */
+} kvb_cuda_layer_spec;
+
+/* A layer's format and its tables on the device. Immutable: layers of one format can share it, threads and streams too.
+ */
+typedef struct kvb_cuda_layer kvb_cuda_layer;
+
+KVB_API KVB_CHECKED kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allocator *allocator,
+                                                     kvb_cuda_layer **out, kvb_error *error);
+KVB_API void kvb_cuda_layer_destroy(kvb_cuda_layer *layer); /* NULL is legal; no work on the layer may be pending */
+/* Bytes of a page: 64 tokens of K and V of all KV heads, codes and scales. A multiple of 32. */
+KVB_API size_t kvb_cuda_layer_page_bytes(const kvb_cuda_layer *layer);
+/* 1 when a tuned kernel attends to the layer (docs/cuda.md lists them), 0 when the general one does: as exact, and
+ * slow. */
+KVB_API int kvb_cuda_layer_is_tuned(const kvb_cuda_layer *layer);
+
+/* ---- Pages ------------------------------------------------------------------------------------------------------ */
+
+/* The sequences of a batch. Token t of sequence s lies in page table[s][t / 64 - first_page[s]] of the pool: pages may
+ * be anywhere in it, shared by sequences, and differ from layer to layer. The order of bytes in a page is the library's
+ * own (src/cuda/fragments.h) and may change: kvb_cuda_export gives the lasting one. */
+typedef struct kvb_cuda_pages {
+    void *pool;                /* aligned to 128 bytes */
+    const int32_t *table;      /* [n_sequences][table_stride] */
+    size_t table_stride;       /* entries, at least 1 */
+    const int32_t *first_page; /* [n_sequences]: pages that a window has given back, or NULL: none */
+    int32_t *lengths;          /* [n_sequences] tokens; kvb_cuda_advance alone writes them */
+    int n_sequences;           /* at least 1 */
+} kvb_cuda_pages;
+
+/* New tokens of all sequences: sequence s gets rows row_begin[s] .. row_begin[s + 1] - 1 of K and V. */
+typedef struct kvb_cuda_rows {
+    const void *k, *v; /* [row][KV head][head_dim of K or V] */
+    kvb_dtype dtype;
+    const int32_t *row_begin; /* on the device, [n_sequences + 1], rising */
+    int most_rows;            /* on the host: no sequence gets more; at least 1 */
+} kvb_cuda_rows;
+
+/* Encodes the rows into the tokens behind `lengths`, with the bits of kvb_encode; the pages must be in the table.
+ * lengths stay as they are, so that all layers of a model append to the same ones before kvb_cuda_advance. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                               const kvb_cuda_rows *rows, void *stream, kvb_error *error);
+/* lengths[s] += row_begin[s + 1] - row_begin[s]. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, const kvb_cuda_rows *rows, void *stream,
+                                                kvb_error *error);
+
+typedef enum kvb_cuda_side { KVB_CUDA_K = 0, KVB_CUDA_V = 1 } kvb_cuda_side;
+
+/* Copies rows first .. first + n_tokens - 1 of a KV head of a sequence to the rows of `packed` (pointers on the device)
+ * from its row 0 on, as docs/format.md stores them: what kvb_decode, kvb_attend and files read. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                               kvb_cuda_side side, int sequence, int kv_head, int first, int n_tokens,
+                                               const kvb_packed *packed, void *stream, kvb_error *error);
+/* The way back. Neither reads nor writes lengths; of pages only these tokens change. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_import(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                               kvb_cuda_side side, int sequence, int kv_head, int first, int n_tokens,
+                                               const kvb_packed *packed, void *stream, kvb_error *error);
+
+/* ---- Attention -------------------------------------------------------------------------------------------------- */
+
+/* Query i of a sequence's n_q stands at token lengths - n_q + i and sees the tokens up to itself (append first). */
+typedef struct kvb_cuda_queries {
+    const void *q; /* [row][n_q_heads][head_dim of K] */
+    void *out;     /* [row][n_q_heads][head_dim of V] */
+    float *lse;    /* [row][n_q_heads]: natural log of the sum of exponentials, sink included; or NULL */
+    kvb_dtype q_dtype, out_dtype;
+    const int32_t *q_begin; /* on the device, [n_sequences + 1]: a sequence's rows; NULL: most_queries of each */
+    int most_queries;       /* on the host: no sequence has more; at least 1 */
+    float scale;            /* of logits; 1 / sqrt(head_dim) as a rule */
+    float softcap;          /* logits become softcap * tanh(logit / softcap); 0: as they are */
+    int window;             /* a query sees this many tokens, itself included; 0: all */
+    const float *sinks;     /* [n_q_heads] on the device: one more logit, without a value; or NULL */
+    int split_queries;      /* 1: queries in two halves, three times more exact and slower (docs/cuda.md) */
+} kvb_cuda_queries;
+
+/* Bytes of scratch on the device for batches up to these sizes. It must be zero before its first use:
+ * kvb_cuda_scratch_clear. Calls that run at the same time need scratch of their own. */
+KVB_API size_t kvb_cuda_scratch_bytes(const kvb_cuda_layer *layer, int n_sequences, int most_queries);
+KVB_API KVB_CHECKED kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *scratch, size_t bytes,
+                                                      void *stream, kvb_error *error);
+/* Shares out the work of a batch from the lengths on the device, into scratch. One plan serves every layer with the
+ * same heads, window and scratch, until lengths or queries change. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                                    const kvb_cuda_queries *queries, void *scratch, size_t bytes,
+                                                    void *stream, kvb_error *error);
+/* Attends by that plan. Float sums; equal inputs give equal bits. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                               const kvb_cuda_queries *queries, void *scratch, size_t bytes,
+                                               void *stream, kvb_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,550 @@
+// Attention of few queries on packed pages: every warp on its own ring of bulk copies, one merge per block, one per
+// item.
+//
+// An item is up to 8 columns (queries x heads of a group) of one KV head of one sequence. Scores and outputs are
+// transposed (tokens x columns, dims x columns), so that a column's running maximum belongs to a lane and rescaling
+// needs no shuffle.
+#pragma once
+#include "attend_copies.cuh"
+#include "attend_exact.cuh"
+#include "attend_producer.cuh"
+#include "attend_streams.cuh"
+
+#include <type_traits>
+
+namespace kvb {
+
+// A tile is a page. SHARE warps share a tile and its place in a ring, a few blocks of 16 tokens each.
+// SPLIT: queries and weights as two halves each, so that what is left of the error is float's.
+template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int STAGES_, bool SPLIT_> struct Decode {
+    static constexpr int KBITS = KBITS_, VBITS = VBITS_, DK = DK_, DV = DV_, SHARE = SHARE_, WARPS = WARPS_,
+                         STAGES = STAGES_;
+    static constexpr int TOKENS = KVB_CUDA_PAGE_TOKENS, RINGS = WARPS / SHARE;
+    static constexpr bool SPLIT = SPLIT_;
+    using K = Block<KBITS, DK>;
+    using V = Block<VBITS, DV>;
+    static constexpr bool one_table = KBITS == VBITS; // used when both sides have one codebook
+    static constexpr int large_tables = Stream<KBITS>::table_bytes + Stream<VBITS>::table_bytes;
+    static constexpr bool small_pairs = !one_table && large_tables > 98304;
+    using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, Stream<KBITS>>;
+    using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, Stream<VBITS>>;
+    static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = DK / 16,
+                         v_steps = DV / 16;
+    static constexpr int k_bytes = tile_blocks * K::bytes, v_bytes = tile_blocks * V::bytes,
+                         stage_bytes = (k_bytes + v_bytes + 127) / 128 * 128;
+    static constexpr int tables = KS::table_bytes + (one_table ? 0 : VS::table_bytes);
+    static constexpr int ring = RINGS * STAGES * stage_bytes;
+    static constexpr int pass_steps = DK > 128 || DV > 128 ? 2
+                                      : v_steps < 4        ? v_steps
+                                                           : 4,
+                         pass_dims = pass_steps * 16, pass_stride = pass_dims + 4;
+    static constexpr int row = DK > DV ? DK : DV;
+    static constexpr int chunk = 64; // of exact tokens
+    static constexpr int merge_floats = WARPS * columns * pass_stride > columns *(chunk + 1)
+                                            ? WARPS *columns *pass_stride
+                                            : columns *(chunk + 1);
+    static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
+    static constexpr int states = (WARPS + 2) * columns * 2 * 4;
+    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + RINGS * STAGES * 8;
+    static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
+    static_assert(SHARE == 1 || RINGS < 16, "a barrier for each ring, of sixteen");
+};
+
+// What a lane's columns 2t and 2t + 1 see of the packed tokens, and what all columns of the warp see.
+struct Columns {
+    int begin[2], end[2], query[2];
+    int all_begin, all_end;
+};
+
+static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int first_column, int n_columns,
+                                     int lane) {
+    Columns c;
+    for (int i = 0; i < 2; i++) {
+        int column = lane % 4 * 2 + i;
+        c.query[i] = (first_column + (column < n_columns ? column : 0)) / p.group;
+        Visible v = Visible::of(p, s, c.query[i]);
+        c.begin[i] = max(v.begin, p.n_exact_first);
+        c.end[i] = min(v.end, s.n_tokens - p.n_exact_last);
+    }
+    c.all_begin = __reduce_max_sync(0xffffffffu, max(c.begin[0], c.begin[1]));
+    c.all_end = __reduce_min_sync(0xffffffffu, min(c.end[0], c.end[1]));
+    return c;
+}
+
+// Partial results of an item's blocks, in order, whoever runs this.
+template <class D>
+__device__ void add_parts(const kvb_cuda_attend_job &p, int first_part, int n_parts, int n_columns, float *rows,
+                          float *tops, float *sums) {
+    constexpr int DV = D::DV;
+    for (int i = threadIdx.x; i < n_columns * DV; i += D::WARPS * 32) {
+        const int column = i / DV;
+        float higher = -1e30f, all = 0.0f, value = 0.0f;
+        for (int first = 0; first < n_parts; first += 16) {
+            float part_tops[16], part_sums[16], values[16]; // all loads are issued before one is used
+#pragma unroll
+            for (int j = 0; j < 16; j++) {
+                const int slot = (first_part + first + j) * 2 + (first + j == 0);
+                const float *part = p.partials + (size_t)slot * 8 * (DV + 2);
+                const bool is = first + j < n_parts;
+                part_tops[j] = is ? __ldcg(part + column) : -1e30f;
+                part_sums[j] = is ? __ldcg(part + 8 + column) : 0.0f;
+                values[j] = is ? __ldcg(part + 16 + i) : 0.0f;
+            }
+            const float before = higher;
+#pragma unroll
+            for (int j = 0; j < 16; j++) {
+                higher = fmaxf(higher, part_tops[j]);
+            }
+            const float factor = exp2_of(before - higher);
+            all *= factor;
+            value *= factor;
+#pragma unroll
+            for (int j = 0; j < 16; j++) {
+                const float f = exp2_of(part_tops[j] - higher);
+                all += part_sums[j] * f;
+                value += values[j] * f;
+            }
+        }
+        rows[i] = value;
+        if (i % DV == 0) {
+            tops[column] = higher;
+            sums[column] = all;
+        }
+    }
+}
+
+// Sink, division, log-sum-exp, the rotation back, by one warp.
+template <int DV>
+__device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, float top, float sum, float *values,
+                              float *temporary, int lane) {
+    float factor = 1.0f;
+    if (p.sinks) {
+        const float sink = p.sinks[head] * 1.4426950408889634f, higher = fmaxf(top, sink);
+        factor = exp2_of(top - higher);
+        sum = sum * factor + exp2_of(sink - higher);
+        top = higher;
+    }
+    factor = sum == 0.0f ? 0.0f : factor / sum; // nothing was seen
+    for (int i = lane; i < DV; i += 32) {
+        values[i] *= factor;
+    }
+    __syncwarp();
+    rotate_row<DV>(values, temporary, p.v, lane, true);
+    for (int i = lane; i < DV; i += 32) {
+        store_value(p.out, row * p.out_row_stride + head * p.out_head_stride + i, p.out_type, values[i]);
+    }
+    if (p.lse && lane == 0) {
+        p.lse[(size_t)row * p.n_kv_heads * p.group + head] =
+            sum == 0.0f ? -INFINITY : (top + log2f(sum)) * 0.6931471805599453f;
+    }
+}
+
+// Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
+template <int BLOCKS>
+__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const Sequence &s, int query0, int query1,
+                                           int first) {
+    uint32_t bits = 0;
+    for (int j = 0; j < BLOCKS * 4; j++) {
+        const int token = first + j / 4 * 16 + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
+        const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < s.n_tokens - p.n_exact_last;
+        bits |= (uint32_t)(is && Visible::of(p, s, query).sees(p, s, query, token)) << j;
+    }
+    return bits;
+}
+
+template <class D>
+__global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ kvb_cuda_attend_job p) {
+    extern __shared__ __align__(1024) uint8_t shared[];
+    static_assert(D::shared_bytes <= 232448, "fits the shared memory of a multiprocessor");
+    constexpr int DK = D::DK, DV = D::DV, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, BLOCKS = D::blocks;
+    using K = typename D::K;
+    using V = typename D::V;
+    using KS = typename D::KS;
+    using VS = typename D::VS;
+    uint8_t *k_table = shared, *v_table = D::one_table ? shared : shared + KS::table_bytes;
+    uint8_t *rings = shared + D::tables;
+    float *merge = (float *)(rings + D::ring);
+    float *tops = (float *)((uint8_t *)merge + D::merge), *sums = tops + (WARPS + 2) * 8; // [warps, exact, all][column]
+    float *rows = sums + (WARPS + 2) * 8; // [column][DK], later [column][DV]
+    float *exact = rows + 8 * D::row;     // [column][DV]
+    uint64_t *barriers = (uint64_t *)(exact + 8 * D::row);
+    __shared__ bool is_last;
+
+    const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    kvb_cuda_segment work = load_segment(p, blockIdx.x);
+    if (work.begins < 0) {
+        return;
+    }
+
+    // ---- The ring is filled before anything else ----
+    const int ring_index = warp / D::SHARE, part = warp % D::SHARE;
+    uint8_t *ring = rings + ring_index * STAGES * D::stage_bytes;
+    uint64_t *full = barriers + ring_index * STAGES;
+    const uint64_t policy = read_once_policy();
+    Producer<D> producer;
+    if (lane == 0 && part == 0) {
+        for (int s = 0; s < STAGES; s++) {
+            barrier_init(&full[s]);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    }
+    __syncwarp();
+    producer.together =
+        p.v.pages == p.k.pages + D::k_bytes && p.v.page_stride == p.k.page_stride && p.v.head_stride == p.k.head_stride;
+    producer.take(p, work, ring_index);
+    producer.settle(p, ring_index);
+#pragma unroll 1
+    for (int s = 0; s < STAGES; s++) {
+        producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, ring_index, lane == 0 && part == 0);
+    }
+    constexpr int own = (8 + WARPS - 1) / WARPS, N = (DK + 31) / 32; // columns of a warp
+    float queries[own][N];
+    auto load_queries = [&] {
+#pragma unroll
+        for (int i = 0; i < own; i++) {
+            const int c = min(warp + i * WARPS, 7), column = min(work.first_column + c, max(work.n_q * p.group - 1, 0));
+            const size_t at = (size_t)(work.first_row + column / p.group) * p.q_row_stride +
+                              (work.kv_head * p.group + column % p.group) * p.q_head_stride;
+            if (work.n_q > 0) {
+                load_row_of<DK>(queries[i], p.q, at, p.q_type, lane);
+            }
+        }
+    };
+    __syncwarp();
+    load_queries();
+    KS::build(k_table, (const __half *)p.k.centroids);
+    if (!D::one_table) {
+        VS::build(v_table, (const __half *)p.v.centroids);
+    }
+
+    int stage = 0;
+    uint32_t parity = 0;
+#pragma unroll 1
+    while (true) {
+        // ---- Queries, a column a warp ----
+        Sequence sequence = {work.n_tokens, work.first_row, work.n_q,
+                             p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
+        const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
+        const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins;
+#pragma unroll
+        for (int i = 0; i < own; i++) {
+            const int c = warp + i * WARPS;
+            if (c < 8) {
+#pragma unroll
+                for (int j = 0; j < N; j++) {
+                    queries[i][j] = c < n_columns ? queries[i][j] : 0.0f;
+                }
+                store_row<DK>(rows + c * DK, queries[i], lane);
+            }
+        }
+        if (has_exact) {
+            __syncthreads();
+            if (p.exact_type == KVB_F32) {
+                exact_partial<DK, DV, D::chunk, true>(p, sequence, work.sequence, work.kv_head, work.first_column,
+                                                      n_columns, rows, merge, exact, tops + WARPS * 8,
+                                                      sums + WARPS * 8);
+            } else {
+                exact_partial<DK, DV, D::chunk, false>(p, sequence, work.sequence, work.kv_head, work.first_column,
+                                                       n_columns, rows, merge, exact, tops + WARPS * 8,
+                                                       sums + WARPS * 8);
+            }
+            for (int c = warp; c < n_columns; c += WARPS) {
+                rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, lane, false);
+            }
+        }
+        __syncwarp();
+        for (int c = warp; c < n_columns; c += WARPS) {
+            rotate_row<DK>(rows + c * DK, merge + warp * D::row, p.k, lane, false);
+        }
+        __syncthreads();
+        // Halves of q times a power of two that makes its largest coordinate 1 or so; `unit` undoes it.
+        uint32_t q[D::k_steps][2], q_rest[D::SPLIT ? D::k_steps : 1][2];
+        float unit[2];
+        {
+            const float *row = rows + g * DK + 2 * t;
+            float most = 0.0f;
+#pragma unroll
+            for (int s = 0; s < D::k_steps; s++) {
+                most = fmaxf(fmaxf(fmaxf(fabsf(row[s * 16]), fabsf(row[s * 16 + 1])),
+                                   fmaxf(fabsf(row[s * 16 + 8]), fabsf(row[s * 16 + 9]))),
+                             most);
+            }
+            most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+            most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+            const int exponent = min(max((int)(__float_as_uint(most) >> 23), 27), 227) - 127; // of column g
+            const float up = __uint_as_float((uint32_t)(127 - exponent) << 23),
+                        down = __uint_as_float((uint32_t)(127 + exponent) << 23);
+#pragma unroll
+            for (int s = 0; s < D::k_steps; s++) {
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    const float x = row[s * 16 + 8 * i] * up, y = row[s * 16 + 8 * i + 1] * up;
+                    q[s][i] = pack_halves(x, y);
+                    if (D::SPLIT) {
+                        q_rest[s][i] = pack_rests(x, y, q[s][i]);
+                    }
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                unit[i] = __shfl_sync(0xffffffffu, down, (2 * t + i) * 4) * p.scale * 1.4426950408889634f;
+            }
+        }
+        const Columns columns = columns_of(p, sequence, work.first_column, n_columns, lane);
+
+        // ---- Tiles ----
+        float top[2] = {-1e30f, -1e30f}, sum[2] = {0.0f, 0.0f}, o[D::v_steps][4];
+        float v_unit = 1.0f, v_down = 1.0f,
+              v_limit = -1.0f; // weights times scales times v_unit fit halves while scales are at most v_limit
+#pragma unroll
+        for (int s = 0; s < D::v_steps; s++) {
+            o[s][0] = o[s][1] = o[s][2] = o[s][3] = 0.0f;
+        }
+        const typename KS::Lane k_lane = KS::open(lane, k_table);
+        const typename VS::Lane v_lane = VS::open(lane, v_table);
+        const Softcap softcap = Softcap::of(p.softcap);
+        const int tiles_end = work.end > work.begin ? (work.end + TOKENS - 1) / TOKENS : 0;
+#pragma unroll 1
+        for (int tile = work.begin / TOKENS + ring_index; tile < tiles_end; tile += D::RINGS) {
+            const uint8_t *keys = ring + stage * D::stage_bytes + part * BLOCKS * K::bytes;
+            const uint8_t *values = ring + stage * D::stage_bytes + D::k_bytes + part * BLOCKS * V::bytes;
+            const int first_token = tile * TOKENS + part * BLOCKS * 16;
+            barrier_wait(&full[stage], parity);
+            float c[BLOCKS][4];
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                uint32_t words[K::words];
+                K::load(keys + b * K::bytes, lane, words);
+                c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0.0f;
+                Steps<KS, 0, D::k_steps>::run(words, k_table, k_lane, [&](int s, const uint32_t *a) {
+                    multiply(c[b], a, q[s][0], q[s][1]);
+                    if (D::SPLIT) {
+                        multiply(c[b], a, q_rest[D::SPLIT ? s : 0][0], q_rest[D::SPLIT ? s : 0][1]);
+                    }
+                });
+            }
+            float v_scales[BLOCKS][2], v_most = 0.0f;
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                const float2 k_scales = K::load_scales(keys + b * K::bytes, lane);
+                c[b][0] *= k_scales.x * unit[0];
+                c[b][1] *= k_scales.x * unit[1];
+                c[b][2] *= k_scales.y * unit[0];
+                c[b][3] *= k_scales.y * unit[1];
+            }
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                const float2 scales = V::load_scales(values + b * V::bytes, lane);
+                v_scales[b][0] = scales.x, v_scales[b][1] = scales.y;
+            }
+            if (p.softcap > 0.0f) {
+#pragma unroll
+                for (int b = 0; b < BLOCKS; b++) {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        c[b][i] = softcap(c[b][i]);
+                    }
+                }
+            }
+            const bool edge = first_token < columns.all_begin || first_token + BLOCKS * 16 > columns.all_end;
+            if (edge) {
+                const uint32_t tree =
+                    p.tree_mask ? tree_bits<BLOCKS>(p, sequence, columns.query[0], columns.query[1], first_token + g)
+                                : 0;
+#pragma unroll
+                for (int b = 0; b < BLOCKS; b++) {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        const int token = first_token + b * 16 + g + i / 2 * 8;
+                        const bool sees =
+                            (token >= columns.begin[i % 2] && token < columns.end[i % 2]) || tree >> (b * 4 + i) & 1;
+                        c[b][i] = sees ? c[b][i] : -INFINITY;
+                    }
+#pragma unroll
+                    for (int i = 0; i < 2; i++) { // what nobody sees may be NaN
+                        v_scales[b][i] =
+                            c[b][2 * i] == -INFINITY && c[b][2 * i + 1] == -INFINITY ? 0.0f : v_scales[b][i];
+                    }
+                }
+            }
+            float most[2] = {-INFINITY, -INFINITY};
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                most[0] = fmaxf(most[0], fmaxf(c[b][0], c[b][2]));
+                most[1] = fmaxf(most[1], fmaxf(c[b][1], c[b][3]));
+                v_most = fmaxf(v_most, fmaxf(fabsf(v_scales[b][0]), fabsf(v_scales[b][1])));
+            }
+            if (__any_sync(0xffffffffu, most[0] > top[0] || most[1] > top[1] || v_most > v_limit)) {
+                float factor_v = 1.0f;
+                v_most = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(v_most)));
+                if (v_most > v_limit) {
+                    const int exponent = min(max((int)(__float_as_uint(v_most) >> 23) - 127, -30), 30);
+                    v_unit = __uint_as_float((uint32_t)(127 - exponent) << 23);
+                    factor_v = v_unit * v_down;
+                    v_down = __uint_as_float((uint32_t)(127 + exponent) << 23);
+                    v_limit = __uint_as_float((uint32_t)(127 + exponent + 10) << 23);
+                }
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 4));
+                    most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 8));
+                    most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 16));
+                    const float higher = fmaxf(top[h], most[h]), factor = exp2_of(top[h] - higher);
+                    top[h] = higher;
+                    sum[h] *= factor;
+#pragma unroll
+                    for (int s = 0; s < D::v_steps; s++) {
+                        o[s][h] *= factor * factor_v;
+                        o[s][h + 2] *= factor * factor_v;
+                    }
+                }
+            }
+            uint32_t weights[BLOCKS][2], weight_rests[D::SPLIT ? BLOCKS : 1][2];
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    const float w0 = exp2_of(c[b][2 * i] - top[0]), w1 = exp2_of(c[b][2 * i + 1] - top[1]);
+                    sum[0] += w0;
+                    sum[1] += w1;
+                    const float scale = v_scales[b][i] * v_unit;
+                    float x0 = w0 * scale, x1 = w1 * scale;
+                    if (edge) {
+                        x0 = c[b][2 * i] == -INFINITY ? 0.0f : x0;
+                        x1 = c[b][2 * i + 1] == -INFINITY ? 0.0f : x1;
+                    }
+                    const uint32_t rounded = pack_halves(x0, x1);
+                    weights[b][i] = transpose(rounded);
+                    if (D::SPLIT) {
+                        weight_rests[D::SPLIT ? b : 0][i] = transpose(pack_rests(x0, x1, rounded));
+                    }
+                }
+            }
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                uint32_t words[V::words];
+                V::load(values + b * V::bytes, lane, words);
+                Steps<VS, 0, D::v_steps>::run(words, v_table, v_lane, [&](int s, const uint32_t *a) {
+                    multiply(o[s], a, weights[b][0], weights[b][1]);
+                    if (D::SPLIT) {
+                        multiply(o[s], a, weight_rests[D::SPLIT ? b : 0][0], weight_rests[D::SPLIT ? b : 0][1]);
+                    }
+                });
+            }
+            if (D::SHARE > 1) { // all have read what the next copy overwrites
+                meet<D::SHARE * 32>(1 + ring_index);
+            } else {
+                __syncwarp();
+            }
+            producer.issue(p, ring + stage * D::stage_bytes, &full[stage], policy, ring_index, lane == 0 && part == 0);
+            if (++stage == STAGES) {
+                stage = 0;
+                parity ^= 1;
+            }
+        }
+
+        // ---- The block's warps, in order, the exact tokens last ----
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 4);
+            sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 8);
+            sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 16);
+            if (g == 0) {
+                tops[warp * 8 + 2 * t + h] = top[h];
+                sums[warp * 8 + 2 * t + h] = sum[h];
+            }
+        }
+        float *mine = p.partials + (size_t)(blockIdx.x * 2 + work.begins) * 8 * (DV + 2);
+        const int n_states = WARPS + (has_exact ? 1 : 0);
+#pragma unroll
+        for (int pass = 0; pass < (D::v_steps + D::pass_steps - 1) / D::pass_steps; pass++) {
+            if (pass) {
+                __syncthreads();
+            }
+#pragma unroll
+            for (int i = 0; i < D::pass_steps; i++) {
+                const int s = pass * D::pass_steps + i;
+                if (s < D::v_steps) {
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        float *to = merge + (warp * 8 + 2 * t + h) * D::pass_stride + i * 16 + g;
+                        to[0] = o[s < D::v_steps ? s : 0][h] * v_down;
+                        to[8] = o[s < D::v_steps ? s : 0][h + 2] * v_down;
+                    }
+                }
+            }
+            __syncthreads();
+            for (int i = threadIdx.x; i < n_columns * D::pass_dims; i += WARPS * 32) {
+                const int column = i / D::pass_dims, dim = pass * D::pass_dims + i % D::pass_dims;
+                if (dim >= DV) {
+                    continue;
+                }
+                float higher = -1e30f, all = 0.0f, value = 0.0f;
+                for (int w = 0; w < n_states; w++) {
+                    higher = fmaxf(higher, tops[w * 8 + column]);
+                }
+#pragma unroll
+                for (int w = 0; w < WARPS; w++) {
+                    const float factor = exp2_of(tops[w * 8 + column] - higher);
+                    all += sums[w * 8 + column] * factor;
+                    value += merge[(w * 8 + column) * D::pass_stride + i % D::pass_dims] * factor;
+                }
+                if (has_exact) {
+                    const float factor = exp2_of(tops[WARPS * 8 + column] - higher);
+                    all += sums[WARPS * 8 + column] * factor;
+                    value += exact[column * DV + dim] * factor;
+                }
+                if (work.n_parts > 1) {
+                    mine[16 + column * DV + dim] = value;
+                    if (dim == 0) {
+                        mine[column] = higher;
+                        mine[8 + column] = all;
+                    }
+                } else {
+                    rows[column * DV + dim] = value;
+                    if (dim == 0) {
+                        tops[(WARPS + 1) * 8 + column] = higher;
+                        sums[(WARPS + 1) * 8 + column] = all;
+                    }
+                }
+            }
+        }
+        // ---- The item's blocks: the last to arrive adds them in order ----
+        bool finishes = work.n_parts == 1;
+        if (!finishes) {
+            uint32_t *counter = p.counters + work.item;
+            __threadfence();
+            __syncthreads();
+            if (threadIdx.x == 0) {
+                is_last = atomicAdd(counter, 1u) == (uint32_t)work.n_parts - 1;
+            }
+            __syncthreads();
+            finishes = is_last;
+            if (finishes) {
+                __threadfence();
+                add_parts<D>(p, work.first_part, work.n_parts, n_columns, rows, tops + (WARPS + 1) * 8,
+                             sums + (WARPS + 1) * 8);
+                if (threadIdx.x == 0) {
+                    *counter = 0;
+                }
+            }
+        }
+        __syncthreads();
+        if (finishes) {
+            for (int c = warp; c < n_columns; c += WARPS) {
+                finish_column<DV>(p, sequence.first_row + (work.first_column + c) / p.group,
+                                  work.kv_head * p.group + (work.first_column + c) % p.group, tops[(WARPS + 1) * 8 + c],
+                                  sums[(WARPS + 1) * 8 + c], rows + c * DV, merge + warp * D::row, lane);
+            }
+        }
+        if (work.next < 0) {
+            break;
+        }
+        work = load_segment(p, work.next);
+        load_queries();
+        __syncthreads();
+    }
+}
+
+} // namespace kvb

@@ -1,0 +1,41 @@
+// One tuned kernel: KVB_INSTANCE(k_bits, v_bits, k_dim, v_dim) in a file of its own, so that files compile side by
+// side.
+#pragma once
+#include "attend_decode.cuh"
+#include "attend_launch.h"
+
+namespace kvb {
+
+// As many warps to a tile as keep 50 to 100 KB in flight. Measured: more makes multiprocessors unequal, and the slowest
+// is waited for; four warps to a tile cost the middle widths more than they gain.
+template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
+    static constexpr bool many = K + V <= 4 && DK <= 128 && DV <= 128 && !SPLIT; // few bits are slowed by instructions
+    static constexpr int warps = many ? 12 : 8;
+    template <int SHARE> using With = Decode<K, V, DK, DV, SHARE, warps, 2, SPLIT>;
+    static constexpr int most = 106496;
+    static constexpr int share = With<1>::ring <= most ? 1 : With<2>::ring <= most ? 2 : 4;
+    using D = With<share>;
+};
+
+template <class D> int prepare() {
+    return (int)cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, D::shared_bytes);
+}
+template <class D> int launch(const kvb_cuda_attend_job *job, void *stream) {
+    decode<D><<<job->n_blocks, D::WARPS * 32, D::shared_bytes, (cudaStream_t)stream>>>(*job);
+    return (int)cudaGetLastError();
+}
+
+} // namespace kvb
+
+#define KVB_INSTANCE_OF(K, V, DK, DV, SPLIT, NAME)                                                                     \
+    extern "C" const kvb_cuda_attend_kernel NAME;                                                                      \
+    const kvb_cuda_attend_kernel NAME = {K,                                                                            \
+                                         V,                                                                            \
+                                         DK,                                                                           \
+                                         DV,                                                                           \
+                                         SPLIT,                                                                        \
+                                         kvb::prepare<kvb::Shape<K, V, DK, DV, SPLIT>::D>,                             \
+                                         kvb::launch<kvb::Shape<K, V, DK, DV, SPLIT>::D>};
+#define KVB_INSTANCE(K, V, DK, DV)                                                                                     \
+    KVB_INSTANCE_OF(K, V, DK, DV, false, kvb_cuda_attend_##K##_##V##_##DK##_##DV)                                      \
+    KVB_INSTANCE_OF(K, V, DK, DV, true, kvb_cuda_attend_##K##_##V##_##DK##_##DV##_precise)

@@ -1,0 +1,33 @@
+/* The tuned attention kernels by bits and head_dims. */
+#ifndef KVB_CUDA_ATTEND_LAUNCH_H
+#define KVB_CUDA_ATTEND_LAUNCH_H
+
+#include "attend_job.h"
+
+/* What a launch needs to know of the device. */
+typedef struct kvb_cuda_attend_kernel {
+    int k_bits, v_bits, k_dim, v_dim, precise;
+    int (*prepare)(void); /* once per device: a cudaError_t */
+    int (*launch)(const kvb_cuda_attend_job *job, void *stream);
+} kvb_cuda_attend_kernel;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Serves every job, slowly. */
+extern const kvb_cuda_attend_kernel kvb_cuda_attend_general;
+/* NULL when no tuned kernel serves the pair. Tuned kernels want half scales, and of equal widths equal centroids. */
+const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_bits, int v_bits, int k_dim, int v_dim, int precise);
+/* Workspace in floats of any job. */
+size_t kvb_cuda_attend_partials(int n_blocks, int v_dim);
+/* Items of a job: (sequences) x (KV heads) x (tiles of 8 columns). */
+size_t kvb_cuda_attend_items(int n_sequences, int n_kv_heads, int group, int max_n_q);
+/* Fills the job's plan on the stream, from lengths on the device; n_blocks is one per multiprocessor. A cudaError_t. */
+int kvb_cuda_launch_plan(const kvb_cuda_attend_job *job, void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,183 @@
+// Who does what, from lengths on the device: all items' pages in a row are cut into equal shares, one per block of
+// threads. When all sequences are of one length and fit, shares are cut so that none straddles items. An item of
+// several shares is merged in their order.
+#include "attend_launch.h"
+#include "attend_rows.cuh"
+
+namespace kvb {
+
+// What an item costs beside its pages, in pages.
+constexpr int item_cost = 4;
+constexpr int least_share = 4;
+
+struct Range { // packed tokens that some query of a sequence may see
+    int begin, end;
+    __device__ int first_page() const {
+        return begin / KVB_CUDA_PAGE_TOKENS;
+    }
+    __device__ int pages() const {
+        return end > begin ? (end + KVB_CUDA_PAGE_TOKENS - 1) / KVB_CUDA_PAGE_TOKENS - first_page() : 0;
+    }
+};
+
+__device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
+    Sequence s;
+    s.n_tokens = p.lengths[sequence];
+    s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
+    s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
+    s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
+    return s;
+}
+
+__device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
+    Range r = {s.end, p.tree_mask ? s.end : 0};
+    for (int i = 0; i < s.n_q; i++) {
+        Visible v = Visible::of(p, s, i);
+        r.begin = min(r.begin, v.begin);
+        r.end = max(r.end, v.end);
+    }
+    r.begin = max(r.begin, p.n_exact_first);
+    r.end = max(min(r.end, s.n_tokens - p.n_exact_last), r.begin);
+    return r;
+}
+
+struct Sums {
+    long long total;
+    int least, most;
+};
+
+// The pages of every sequence into p.unit_begin, then their sums.
+__device__ Sums measure(const kvb_cuda_attend_job &p) {
+    __shared__ int least, most, carry, warp_sums[32];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    if (threadIdx.x == 0) {
+        least = 0x7fffffff;
+        most = carry = 0;
+    }
+    __syncthreads();
+    for (int first = 0; first < p.n_sequences; first += blockDim.x) {
+        const int i = first + threadIdx.x;
+        int pages = i < p.n_sequences ? range_of(p, sequence_at(p, i)).pages() : 0;
+        if (i < p.n_sequences) {
+            atomicMin(&least, pages);
+            atomicMax(&most, pages);
+        }
+        const int units = i < p.n_sequences ? pages + item_cost : 0;
+        int sum = units;
+        for (int d = 1; d < 32; d *= 2) {
+            const int x = __shfl_up_sync(0xffffffffu, sum, d);
+            sum += lane >= d ? x : 0;
+        }
+        if (lane == 31) {
+            warp_sums[warp] = sum;
+        }
+        __syncthreads();
+        int before = carry;
+        for (int w = 0; w < warp; w++) {
+            before += warp_sums[w];
+        }
+        if (i < p.n_sequences) {
+            p.unit_begin[i] = before + sum - units; // of one item of each sequence
+        }
+        __syncthreads();
+        if (threadIdx.x == blockDim.x - 1) {
+            carry = before + sum;
+        }
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+        p.unit_begin[p.n_sequences] = carry;
+    }
+    __syncthreads();
+    return {carry, least, most};
+}
+
+__global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_attend_job p) {
+    const int column_tiles = (p.max_n_q * p.group + 7) / 8, per_sequence = p.n_kv_heads * column_tiles;
+    const int items = p.n_sequences * per_sequence;
+    const Sums sums = measure(p);
+    const int even = items <= p.n_blocks ? p.n_blocks / items : 0,
+              enough = max((sums.most + least_share - 1) / least_share, 1);
+    const int splits = sums.least == sums.most && even && (even * items * 10 >= p.n_blocks * 9 || enough <= even)
+                           ? min(even, enough)
+                           : 0;
+    const long long total = sums.total * per_sequence;
+    const long long share = max((total + p.n_blocks - 1) / p.n_blocks, (long long)(least_share + item_cost));
+    for (int block = threadIdx.x; block < p.n_blocks; block += blockDim.x) {
+        int first = 0, n = 0;
+        if (splits) {
+            first = block;
+            n = block < items * splits;
+        } else if (block * share < total) {
+            const long long end = min((block + 1) * share, total);
+            int at[2]; // items of the share's first and last unit
+            for (int k = 0; k < 2; k++) {
+                const long long unit = k ? end - 1 : block * share;
+                int low = 0, high = p.n_sequences - 1; // the last sequence that begins at or before the unit
+                while (low < high) {
+                    const int middle = (low + high + 1) / 2;
+                    if ((long long)p.unit_begin[middle] * per_sequence <= unit) {
+                        low = middle;
+                    } else {
+                        high = middle - 1;
+                    }
+                }
+                const int units = p.unit_begin[low + 1] - p.unit_begin[low];
+                const int rest = (int)((unit - (long long)p.unit_begin[low] * per_sequence) / units);
+                at[k] = low * per_sequence + rest;
+                // An item's cost without a page is nobody's; an empty item is where its cost begins.
+                const long long in = unit - (long long)p.unit_begin[low] * per_sequence - (long long)rest * units;
+                if (k && units > item_cost && in < item_cost) {
+                    at[k]--;
+                }
+                if (!k && units == item_cost && in > 0) {
+                    at[k]++;
+                }
+            }
+            first = at[0] + block;
+            n = max(at[1] - at[0] + 1, 0);
+        }
+        if (n == 0) {
+            p.segments[block].begins = -1;
+        }
+        p.shares[2 * block] = first;
+        p.shares[2 * block + 1] = n;
+    }
+    __syncthreads();
+    for (int item = threadIdx.x; item < items; item += blockDim.x) {
+        const int i = item / per_sequence, rest = item % per_sequence;
+        const Sequence s = sequence_at(p, i);
+        const Range r = range_of(p, s);
+        const int pages = r.pages(), units = pages + item_cost;
+        const long long begin = (long long)p.unit_begin[i] * per_sequence + (long long)rest * units;
+        // The first block has the item's first page.
+        const int first = splits ? item * splits : (int)((begin + (pages ? item_cost : 0)) / share);
+        const int last = splits ? first + splits - 1 : pages ? (int)((begin + units - 1) / share) : first;
+        for (int block = first; block <= last; block++) {
+            int from, to; // pages
+            if (splits) {
+                from = (int)((long long)pages * (block - first) / splits);
+                to = (int)((long long)pages * (block - first + 1) / splits);
+            } else {
+                from = max((int)(max(block * share - begin, 0ll)) - item_cost, 0);
+                to = pages ? (int)min(max((block + 1) * share - begin - item_cost, 0ll), (long long)pages) : 0;
+            }
+            kvb_cuda_segment g;
+            g.sequence = i, g.item = item, g.kv_head = rest / column_tiles, g.first_column = rest % column_tiles * 8;
+            g.begin = from == 0 ? r.begin : (r.first_page() + from) * KVB_CUDA_PAGE_TOKENS;
+            g.end = to == pages ? max(r.end, g.begin) : (r.first_page() + to) * KVB_CUDA_PAGE_TOKENS;
+            g.n_tokens = s.n_tokens, g.first_row = s.first_row, g.n_q = s.n_q;
+            g.first_part = first, g.n_parts = last - first + 1, g.begins = block == first;
+            const int index = splits ? block : item + block, share_begin = p.shares[2 * block];
+            g.next = index + 1 < share_begin + p.shares[2 * block + 1] ? p.n_blocks + index + 1 : -1;
+            p.segments[index == share_begin ? block : p.n_blocks + index] = g;
+        }
+    }
+}
+
+} // namespace kvb
+
+extern "C" int kvb_cuda_launch_plan(const kvb_cuda_attend_job *job, void *stream) {
+    kvb::plan<<<1, 1024, 0, (cudaStream_t)stream>>>(*job);
+    return (int)cudaGetLastError();
+}

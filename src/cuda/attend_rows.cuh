@@ -1,0 +1,202 @@
+// Rows of floats in shared memory: typed loads and stores, the rotation and its inverse, what a query sees.
+#pragma once
+#include "attend_job.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+namespace kvb {
+
+// Values of 4 bytes or of 2, as they lie in memory: all of a row's loads are issued before one is converted.
+template <bool WIDE> struct Raw {
+    using Type = uint16_t;
+    __device__ static float value(Type x, int type) {
+        return type == KVB_BF16 ? __uint_as_float((uint32_t)x << 16) : __half2float(__ushort_as_half(x));
+    }
+};
+template <> struct Raw<true> {
+    using Type = float;
+    __device__ static float value(Type x, int) {
+        return x;
+    }
+};
+template <bool WIDE, int DIM>
+__device__ __forceinline__ void load_row(float *x, const void *array, size_t at, int type, int lane) {
+    constexpr int N = (DIM + 31) / 32;
+    typename Raw<WIDE>::Type raw[N];
+    const auto *from = (const typename Raw<WIDE>::Type *)array + at;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        raw[j] = DIM % 32 == 0 || j * 32 + lane < DIM ? from[j * 32 + lane] : (typename Raw<WIDE>::Type)0;
+    }
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        x[j] = Raw<WIDE>::value(raw[j], type);
+    }
+}
+template <int DIM>
+__device__ __forceinline__ void load_row_of(float *x, const void *array, size_t at, int type, int lane) {
+    if (type == KVB_F32) {
+        load_row<true, DIM>(x, array, at, type, lane);
+    } else {
+        load_row<false, DIM>(x, array, at, type, lane);
+    }
+}
+template <int DIM> __device__ __forceinline__ void store_row(float *row, const float *x, int lane) {
+#pragma unroll
+    for (int j = 0; j < (DIM + 31) / 32; j++) {
+        if (DIM % 32 == 0 || j * 32 + lane < DIM) {
+            row[j * 32 + lane] = x[j];
+        }
+    }
+}
+__device__ __forceinline__ void store_value(void *p, size_t i, int type, float x) {
+    switch (type) {
+    case KVB_F16:
+        ((__half *)p)[i] = __float2half_rn(x);
+        break;
+    case KVB_BF16:
+        ((__nv_bfloat16 *)p)[i] = __float2bfloat16_rn(x);
+        break;
+    default:
+        ((float *)p)[i] = x;
+    }
+}
+
+// The matrix of order m over the m runs, by one warp; `temporary` holds a row.
+static __device__ void mix_runs(float *row, float *temporary, int dim, int order, const uint64_t *hadamard, int lane,
+                                bool inverse) {
+    const int run = dim / order;
+    for (int i = lane; i < dim; i += 32) {
+        int a = i / run, c = i % run;
+        float sum = 0.0f;
+        for (int j = 0; j < order; j++) {
+            bool negative = (inverse ? hadamard[j] >> a : hadamard[a] >> j) & 1;
+            float x = row[j * run + c];
+            sum += negative ? -x : x;
+        }
+        temporary[i] = sum;
+    }
+    __syncwarp();
+    for (int i = lane; i < dim; i += 32) {
+        row[i] = temporary[i];
+    }
+    __syncwarp();
+}
+
+// A warp's row in registers, coordinate 32 j + lane in x[j].
+template <int DIM> __device__ __forceinline__ void transform(float *x, int lane) {
+#pragma unroll
+    for (int h = 1; h < 32; h *= 2) {
+#pragma unroll
+        for (int j = 0; j < DIM / 32; j++) {
+            const float other = __shfl_xor_sync(0xffffffffu, x[j], h);
+            x[j] = lane & h ? other - x[j] : x[j] + other;
+        }
+    }
+#pragma unroll
+    for (int h = 1; h < DIM / 32; h *= 2) {
+#pragma unroll
+        for (int j = 0; j < DIM / 32; j++) {
+            if (!(j & h)) {
+                const float a = x[j], b = x[j + h];
+                x[j] = a + b;
+                x[j + h] = a - b;
+            }
+        }
+    }
+}
+__device__ __forceinline__ float negated_if(float x, uint32_t signs, int lane) {
+    return __uint_as_float(__float_as_uint(x) ^ (signs >> lane & 1) << 31);
+}
+
+// Rows of any length, order 1 as well.
+static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, int dim, int order,
+                                                  const uint64_t *hadamard, int lane, bool inverse) {
+    if (order > 1) {
+        mix_runs(row, temporary, dim, order, hadamard, lane, inverse);
+    }
+    for (int h = 1; h < dim / order; h *= 2) {
+        for (int p = lane; p < dim / 2; p += 32) {
+            int i = p / h * 2 * h + p % h;
+            float a = row[i], b = row[i + h];
+            row[i] = a + b;
+            row[i + h] = a - b;
+        }
+        __syncwarp();
+    }
+}
+
+// One row in shared memory, by one warp: signs, transform, 1/sqrt(dim), or the inverse; nothing when the side has no
+// rotation.
+template <int DIM>
+__device__ __forceinline__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side, int lane,
+                                           bool inverse) {
+    if (!side.signs) {
+        return;
+    }
+    constexpr int N = (DIM + 31) / 32;
+    uint32_t signs[N];
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        signs[j] = __ldg(side.signs + j);
+    }
+    const float factor = rsqrtf((float)DIM);
+    float x[N];
+    if constexpr ((DIM & (DIM - 1)) == 0) {
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            x[j] = row[j * 32 + lane] * factor;
+            x[j] = inverse ? x[j] : negated_if(x[j], signs[j], lane);
+        }
+        transform<DIM>(x, lane);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            row[j * 32 + lane] = inverse ? negated_if(x[j], signs[j], lane) : x[j];
+        }
+    } else {
+        for (int j = 0; j < N; j++) {
+            if (j * 32 + lane < DIM) {
+                float y = row[j * 32 + lane] * factor;
+                row[j * 32 + lane] = inverse ? y : negated_if(y, signs[j], lane);
+            }
+        }
+        __syncwarp();
+        rotate_slowly(row, temporary, DIM, side.hadamard_order, side.hadamard, lane, inverse);
+        for (int j = 0; j < N && inverse; j++) {
+            if (j * 32 + lane < DIM) {
+                row[j * 32 + lane] = negated_if(row[j * 32 + lane], signs[j], lane);
+            }
+        }
+    }
+    __syncwarp();
+}
+
+// A sequence as all its queries share it.
+struct Sequence {
+    int n_tokens, first_row, n_q;
+    int end; // of the tokens that anybody sees
+};
+
+// What one query sees by position: [begin, end), and a tree's tokens from `tree` on.
+struct Visible {
+    int begin, end, tree;
+    __device__ __forceinline__ static Visible of(const kvb_cuda_attend_job &p, const Sequence &s, int query) {
+        int position = p.positions ? __ldg(p.positions + s.first_row + query) : s.n_tokens - s.n_q + query;
+        Visible v;
+        v.tree = p.tree_mask ? s.n_tokens - s.n_q : s.n_tokens;
+        v.end = max(min(min(position + 1, s.end), v.tree), 0);
+        v.begin = min(max(p.window > 0 ? position - p.window + 1 : 0, p.kv_begin), v.end);
+        return v;
+    }
+    __device__ __forceinline__ bool sees(const kvb_cuda_attend_job &p, const Sequence &s, int query, int token) const {
+        if (token < tree) {
+            return token >= begin && token < end;
+        }
+        int j = token - tree;
+        return token >= p.kv_begin && token < s.end &&
+               p.tree_mask[(size_t)(s.first_row + query) * ((p.max_n_q + 7) / 8) + j / 8] >> (j % 8) & 1;
+    }
+};
+
+} // namespace kvb

@@ -1,0 +1,235 @@
+// Encoding rows into pages: signs, rotation, scale, codes and bits in one kernel, in the order and with the roundings
+// of docs/format.md. A block of threads owns 16 tokens of one side of one KV head, so that nobody else writes the words
+// that tokens share; half a warp has a row, and its lanes are the lanes of the format's summation tree.
+#include "kvbits/kvbits.h"
+#include "pack.cuh"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <math_constants.h>
+
+namespace kvb {
+
+constexpr int LANES = 16, THREADS = LANES * KVB_BLOCK_TOKENS;
+
+__device__ __forceinline__ float load(const void *rows, size_t i, int dtype) {
+    switch (dtype) {
+    case KVB_F16:
+        return __half2float(((const __half *)rows)[i]);
+    case KVB_BF16:
+        return __bfloat162float(((const __nv_bfloat16 *)rows)[i]);
+    default:
+        return ((const float *)rows)[i];
+    }
+}
+
+// Lanes of a row meet here. Both rows of a warp go the same way whatever they hold, so the whole warp does.
+__device__ __forceinline__ void meet() {
+    __syncwarp();
+}
+
+__device__ void rotate(const kvb_cuda_format &f, float *row, int lane) {
+    const int d = f.head_dim, n = d / f.hadamard_order;
+    for (int i = lane; i < d; i += LANES) {
+        row[i] = __uint_as_float(__float_as_uint(row[i]) ^ (f.signs[i / 32] >> i % 32 & 1) << 31);
+    }
+    meet();
+    for (int h = 1; h < n; h *= 2) {
+        for (int i = lane; i < d / 2; i += LANES) {
+            float *a = row + i / h * 2 * h + i % h, *b = a + h;
+            const float x = *a, y = *b;
+            *a = __fadd_rn(x, y);
+            *b = __fsub_rn(x, y);
+        }
+        meet();
+    }
+    for (int c = lane; f.hadamard_order > 1 && c < n; c += LANES) { // columns are their lanes' own
+        float column[36];
+        for (int j = 0; j < f.hadamard_order; j++) {
+            column[j] = row[j * n + c];
+        }
+        for (int a = 0; a < f.hadamard_order; a++) {
+            const uint64_t negative = f.hadamard[a];
+            float sum = column[0];
+            for (int j = 1; j < f.hadamard_order; j++) {
+                sum = negative >> j & 1 ? __fsub_rn(sum, column[j]) : __fadd_rn(sum, column[j]);
+            }
+            row[a * n + c] = sum;
+        }
+    }
+    meet();
+    for (int i = lane; i < d; i += LANES) {
+        row[i] = __fmul_rn(row[i], f.inverse_sqrt_dim);
+    }
+    meet();
+}
+
+__device__ __forceinline__ float fold(float sum) {
+    for (int lanes = LANES / 2; lanes > 0; lanes /= 2) {
+        sum = __fadd_rn(sum, __shfl_down_sync(0xffffffffu, sum, lanes, LANES));
+    }
+    return __shfl_sync(0xffffffffu, sum, 0, LANES);
+}
+
+// A scale as it is stored: its bits, and its value through `value`.
+__device__ uint32_t round_scale(float s, int bytes, float *value) {
+    if (bytes == 2) {
+        s = fabsf(s) > 65504.0f ? copysignf(65504.0f, s) : s;
+        const __half half = __float2half_rn(s);
+        *value = __half2float(half);
+        return __half_as_ushort(half);
+    }
+    s = isinf(s) ? copysignf(3.402823466e+38f, s) : s;
+    *value = s;
+    return __float_as_uint(s);
+}
+
+// A row's codes when its coordinates are multiplied by r, and the two sums of least squares: <row, c> and <c, c>.
+struct Sums {
+    float row_c, c_c;
+};
+__device__ Sums choose(const kvb_cuda_format &f, const float *row, const float *midpoints, const float *centroids,
+                       float r, bool has_codes, uint8_t *codes, int lane) {
+    Sums s = {0.0f, 0.0f};
+    for (int i = lane; i < f.head_dim; i += LANES) {
+        const float value = __fmul_rn(row[i], r);
+        int code = 0;
+        for (int step = 1 << (f.bits - 1); step > 0; step /= 2) {
+            code += value > midpoints[code + step - 1] ? step : 0;
+        }
+        code = has_codes ? code : 0;
+        codes[i] = (uint8_t)code;
+        s.row_c = __fadd_rn(s.row_c, __fmul_rn(row[i], centroids[code]));
+        s.c_c = __fadd_rn(s.c_c, __fmul_rn(centroids[code], centroids[code]));
+    }
+    s.row_c = fold(s.row_c);
+    s.c_c = fold(s.c_c);
+    return s;
+}
+__device__ __forceinline__ float least_squares(Sums s) {
+    return s.c_c > 0.0f ? __fdiv_rn(s.row_c, s.c_c) : 0.0f;
+}
+
+// The factor of r whose codes lower the squared error most; the first among equals.
+__device__ float search(const kvb_cuda_format &f, const float *row, const float *midpoints, const float *centroids,
+                        float r, bool has_codes, uint8_t *codes, int lane) {
+    float most = 0.0f, best = 1.0f;
+    for (int i = 0; i < 9; i++) { // 32, 31, 33, 30, 34, 29, 35, 28, 36 thirty-seconds, exact
+        const float factor = 1.0f + (float)(i % 2 ? -(i + 1) / 2 : i / 2) * 0.03125f;
+        const Sums s = choose(f, row, midpoints, centroids, __fmul_rn(r, factor), has_codes, codes, lane);
+        const float gain = __fmul_rn(least_squares(s), s.row_c);
+        if (i == 0 || gain > most) {
+            most = gain;
+            best = factor;
+        }
+    }
+    return best;
+}
+
+// The rotated row becomes codes; returns the bits of its scale.
+__device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const float *midpoints,
+                               const float *centroids, uint8_t *codes, int lane) {
+    float sum = 0.0f;
+    for (int i = lane; i < f.head_dim; i += LANES) {
+        sum = __fadd_rn(sum, __fmul_rn(row[i], row[i]));
+    }
+    sum = fold(sum);
+    float scale = __fdiv_rn(__fsqrt_rn(sum), f.sqrt_dim);
+    uint32_t bits = 0;
+    if (f.scale_kind == KVB_SCALE_NORM) {
+        bits = round_scale(scale, f.scale_bytes, &scale);
+    }
+    const bool has_codes = isfinite(sum) && scale > 0.0f;
+    float r = __fdiv_rn(1.0f, scale);
+    if (f.scale_kind == KVB_SCALE_SEARCH) {
+        r = __fmul_rn(r, search(f, row, midpoints, centroids, r, has_codes, codes, lane));
+    }
+    const Sums sums = choose(f, row, midpoints, centroids, r, has_codes, codes, lane);
+    if (f.scale_kind != KVB_SCALE_NORM) {
+        bits = round_scale(least_squares(sums), f.scale_bytes, &scale);
+    }
+    if (!isfinite(sum)) {
+        bits = f.scale_bytes == 2 ? 0x7e00 : 0x7fc00000;
+    } else if (sum == 0.0f || scale == 0.0f) {
+        bits = 0;
+    } else {
+        return bits;
+    }
+    for (int i = lane; i < f.head_dim; i += LANES) {
+        codes[i] = 0;
+    }
+    return bits;
+}
+
+extern __shared__ __align__(16) unsigned char shared[];
+
+// Grid: blocks of 16 tokens that the longest append touches, KV heads, 2 x sequences.
+__global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
+    const int sequence = blockIdx.z / 2, is_value = blockIdx.z % 2, head = blockIdx.y;
+    const kvb_cuda_format &f = p.formats[is_value];
+    const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
+              n = p.row_begin[sequence + 1] - row_begin;
+    const int first = (before / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS; // token of the block
+    if (n <= 0 || first >= before + n) {
+        return;
+    }
+    const int begin = max(before - first, 0), end = min(before + n - first, KVB_BLOCK_TOKENS), levels = 1 << f.bits;
+    float *midpoints = (float *)shared, *centroids = midpoints + levels, *rows = centroids + levels;
+    uint8_t *codes = (uint8_t *)(rows + KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16));
+    for (int i = threadIdx.x; i < levels; i += THREADS) {
+        midpoints[i] = f.midpoints[i];
+        centroids[i] = f.centroids[i];
+    }
+    __syncthreads();
+    const int token = threadIdx.x / LANES, lane = threadIdx.x % LANES;
+    const bool is_new = token >= begin && token < end;
+    float *row = rows + token * f.head_dim;
+    const size_t from = ((size_t)(row_begin + first + token - before) * p.n_kv_heads + head) * f.head_dim;
+    for (int i = lane; i < f.head_dim; i += LANES) { // a row of another token is zeros, so that all lanes go one way
+        row[i] = is_new ? load(p.rows[is_value], from + i, p.dtype) : 0.0f;
+    }
+    meet();
+    if (f.rotates) {
+        rotate(f, row, lane);
+    }
+    const uint32_t scale = encode_row(f, row, midpoints, centroids, codes + token * f.head_dim, lane);
+    uint8_t *block = block_at(p.places[is_value], f, sequence, head, first);
+    if (is_new && lane == 0) {
+        store_scale(f, block, token, scale);
+    }
+    __syncthreads(); // rows are read, codes are written: the rows' memory serves for words
+    pack_block(f, is_value, codes, begin, end, (uint32_t *)rows, block);
+}
+
+__global__ void advance(int32_t *lengths, const int32_t *row_begin, int n) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) {
+        lengths[i] += row_begin[i + 1] - row_begin[i];
+    }
+}
+
+static size_t shared_bytes(const kvb_cuda_format &f) {
+    return sizeof(float) * (2u << f.bits) + (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) * sizeof(float) +
+           (size_t)KVB_BLOCK_TOKENS * f.head_dim;
+}
+
+} // namespace kvb
+
+int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream) {
+    const size_t k = kvb::shared_bytes(job->formats[0]), v = kvb::shared_bytes(job->formats[1]), bytes = k > v ? k : v;
+    // The largest rows take 49 KB; every call asks, since the attribute belongs to the current device.
+    const cudaError_t error =
+        cudaFuncSetAttribute(kvb::append, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    if (error != cudaSuccess) {
+        return (int)error;
+    }
+    const int blocks = (job->most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1;
+    kvb::append<<<dim3(blocks, job->n_kv_heads, 2 * job->n_sequences), kvb::THREADS, bytes, (cudaStream_t)stream>>>(
+        *job);
+    return (int)cudaGetLastError();
+}
+
+int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *row_begin, int n_sequences, void *stream) {
+    kvb::advance<<<(n_sequences + 255) / 256, 256, 0, (cudaStream_t)stream>>>(lengths, row_begin, n_sequences);
+    return (int)cudaGetLastError();
+}

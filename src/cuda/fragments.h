@@ -1,0 +1,148 @@
+/* Where the bits of a row lie in device memory: the one statement of it, for host and device.
+ *
+ * A block is 16 tokens of one side (K or V) of one KV head: codes in the order in which tensor cores' operands want
+ * them, then 16 scales. A page side is page_tokens / 16 blocks, one after another, so that any tile of whole blocks is
+ * contiguous. A step is one 16 x 16 operand, of which lane l (g = l / 4, t = l % 4) holds eight values, two to a
+ * register: keys:    row = token, column = dim       values:   row = dim, column = token register 0: (g, 2t), (g, 2t+1)
+ * 1: (g+8, 2t), (g+8, 2t+1)    2: (g, 2t+8), (g, 2t+9)    3: (g+8, 2t+8), (g+8, 2t+9) Value 8 * step + 2 * register +
+ * (0, 1) of a lane's stream; each width says how a stream lies in 32-bit words. Rows are padded to whole steps; places
+ * do not depend on head_dim. */
+#ifndef KVB_CUDA_FRAGMENTS_H
+#define KVB_CUDA_FRAGMENTS_H
+
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#define KVB_FRAGMENT_FUNCTION static inline __host__ __device__ constexpr
+#elif defined(__cplusplus)
+#define KVB_FRAGMENT_FUNCTION static inline constexpr
+#else
+#define KVB_FRAGMENT_FUNCTION static inline
+#endif
+
+#define KVB_BLOCK_TOKENS 16
+
+/* Bit `bit` of word `word` of a lane's stream. */
+typedef struct kvb_place {
+    int word, bit;
+} kvb_place;
+
+KVB_FRAGMENT_FUNCTION int kvb_fragment_steps(int head_dim) {
+    return (head_dim + 15) / 16;
+}
+
+/* Words of a lane for a block of `steps` steps of `bits` bits (1-8, or 16: halves). */
+KVB_FRAGMENT_FUNCTION int kvb_fragment_words(int steps, int bits) {
+    int rest = 0;
+    switch (bits) {
+    case 1:
+        return (steps + 3) / 4;
+    case 2:
+        return (steps + 1) / 2;
+    case 3:
+        rest = steps % 4;
+        return steps / 4 * 3 + rest;
+    case 5:
+        rest = steps % 4;
+        return steps / 4 * 5 + (rest > 0 ? rest + 1 : 0);
+    case 6:
+        return steps / 2 * 3 + steps % 2 * 2;
+    case 7:
+        rest = steps % 4;
+        return steps / 4 * 7 + rest * 2;
+    default: /* 4, 8, 16 */
+        return steps * bits / 4;
+    }
+}
+
+/* Where bit `bit` of the code of value `v` of a lane's stream lies.
+ * 3, 6, 7 bits: bytes hold 6 (two codes), 6 and 7 bits; what would be a fourth, fourth and eighth word of a round lies
+ * in the spare bits of the others. 5 bits: a word of low bits, then nibbles code / 2. 1 bit: bit 4 * step' + register
+ * is the first value's of a pair, 16 more the second's. */
+KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_place(int bits, int v, int bit) {
+    kvb_place p = {0, 0};
+    int in = 0, byte = 0;
+    switch (bits) {
+    case 1:
+        in = v % 32;
+        p.word = v / 32;
+        p.bit = in / 2 + in % 2 * 16;
+        return p;
+    case 5:
+        in = v % 32;
+        p.word = v / 32 * 5 + (bit > 0 ? 1 + in / 8 : 0);
+        p.bit = bit > 0 ? in % 8 * 4 + bit - 1 : in / 2 + in % 2 * 16;
+        return p;
+    case 3:
+        in = v % 32 / 2;
+        bit += v % 2 * 3;
+        p.word = v / 32 * 3;
+        break;
+    case 6:
+        in = v % 16;
+        p.word = v / 16 * 3;
+        break;
+    case 7:
+        in = v % 32;
+        p.word = v / 32 * 7;
+        if (in < 28) {
+            p.word += in / 4;
+            p.bit = in % 4 * 8 + bit;
+        } else {
+            p.word += bit;
+            p.bit = (in - 28) * 8 + 7;
+        }
+        return p;
+    default: /* 2, 4, 8, 16: fields that do not straddle words */
+        p.word = v / (32 / bits);
+        p.bit = v % (32 / bits) * bits + bit;
+        return p;
+    }
+    /* 6-bit field `in` of 16 in three words */
+    if (in < 12) {
+        p.word += in / 4;
+        byte = in % 4;
+        p.bit = byte * 8 + bit;
+    } else {
+        p.word += bit / 2;
+        p.bit = (in - 12) * 8 + 6 + bit % 2;
+    }
+    return p;
+}
+
+/* Words of all lanes in a block: four of a lane together, lane after lane, then two, then one. Byte offset of one. */
+KVB_FRAGMENT_FUNCTION int kvb_fragment_word_offset(int words, int lane, int word) {
+    int fours = words / 4, twos = words % 4 / 2;
+    if (word < fours * 4) {
+        return word / 4 * 512 + lane * 16 + word % 4 * 4;
+    }
+    if (word < fours * 4 + twos * 2) {
+        return fours * 512 + lane * 8 + word % 4 * 4;
+    }
+    return fours * 512 + twos * 256 + lane * 4;
+}
+
+/* Bytes of a block's codes, and of a block; scale_bytes is 2, 4, or 0 for 16 bits. */
+KVB_FRAGMENT_FUNCTION int kvb_fragment_code_bytes(int head_dim, int bits) {
+    return kvb_fragment_words(kvb_fragment_steps(head_dim), bits) * 128;
+}
+KVB_FRAGMENT_FUNCTION int kvb_fragment_block_bytes(int head_dim, int bits, int scale_bytes) {
+    return kvb_fragment_code_bytes(head_dim, bits) + KVB_BLOCK_TOKENS * scale_bytes;
+}
+
+/* Byte offset in a block of the word that holds bit `bit` of the code of (token 0-15, dim), and the bit in it. */
+KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_code_place(int head_dim, int bits, int token, int dim, int bit,
+                                                        int is_value) {
+    int row = is_value ? dim % 16 : token, column = is_value ? token : dim % 16, step = dim / 16;
+    int lane = row % 8 * 4 + column % 8 / 2, reg = row / 8 + column / 8 * 2;
+    kvb_place p = kvb_fragment_place(bits, 8 * step + 2 * reg + column % 2, bit);
+    p.word = kvb_fragment_word_offset(kvb_fragment_words(kvb_fragment_steps(head_dim), bits), lane, p.word);
+    return p;
+}
+
+/* Byte offset in a block of token's scale. */
+KVB_FRAGMENT_FUNCTION int kvb_fragment_scale_offset(int head_dim, int bits, int scale_bytes, int token) {
+    return kvb_fragment_code_bytes(head_dim, bits) + (token % 8 * 2 + token / 8) * scale_bytes;
+}
+
+#endif

@@ -1,0 +1,198 @@
+/* A layer: two codecs' tables, copied to the device, and the kernels that serve them. */
+#include "layer.h"
+
+#include "codec.h"
+#include "fragments.h"
+#include "memory.h"
+
+#include <cuda_runtime_api.h>
+#include <string.h>
+
+/* A format's tables as they lie on the device. */
+typedef struct tables {
+    float centroids[KVB_MAX_LEVELS], midpoints[KVB_MAX_LEVELS];
+    uint64_t hadamard[2][KVB_MAX_HADAMARD_ORDER];
+    uint16_t half_centroids[KVB_MAX_LEVELS];
+    uint32_t signs[KVB_MAX_HEAD_DIM / 32];
+} tables;
+
+static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format *format, tables *to,
+                       kvb_error *error) {
+    const kvb_codec_tables *from = &codec->tables;
+    int m = from->hadamard_order;
+    memset(to, 0, sizeof *to);
+    for (int i = 0; i < from->levels; i++) {
+        to->half_centroids[i] = kvb_f32_to_f16(from->centroids[i]);
+        if (kvb_f16_to_f32(to->half_centroids[i]) != from->centroids[i]) {
+            return kvb_error_set(
+                error, KVB_ERROR_UNSUPPORTED,
+                "%s: centroid %d is %.9g, which binary16 does not hold: the GPU needs centroids that it does", side, i,
+                (double)from->centroids[i]);
+        }
+    }
+    memcpy(to->centroids, from->centroids, sizeof to->centroids);
+    memcpy(to->midpoints, from->midpoints, sizeof to->midpoints);
+    for (int i = 0; i < from->head_dim && from->rotation == KVB_ROTATION_SIGNED; i++) {
+        to->signs[i / 32] |= (from->sign_masks[i] >> 31) << i % 32;
+    }
+    for (int i = 0; i < m * m && from->rotation != KVB_ROTATION_NONE; i++) {
+        to->hadamard[0][i / m] |= (uint64_t)(from->mix[0][i] >= m) << i % m;
+    }
+    memset(format, 0, sizeof *format);
+    format->head_dim = from->head_dim;
+    format->bits = from->bits;
+    format->scale_bytes = (int)kvb_dtype_bytes(from->scale_dtype);
+    format->scale_kind = (int)from->scale;
+    format->rotates = from->rotation != KVB_ROTATION_NONE;
+    format->hadamard_order = m;
+    format->inverse_sqrt_dim = from->inverse_sqrt_dim;
+    format->sqrt_dim = from->sqrt_dim;
+    return KVB_OK;
+}
+
+static void point(kvb_cuda_format *format, const tables *on_device) {
+    format->centroids = on_device->centroids;
+    format->midpoints = on_device->midpoints;
+    format->half_centroids = on_device->half_centroids;
+    format->signs = on_device->signs;
+    format->hadamard = on_device->hadamard[0];
+}
+
+static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
+    if (!spec->k_codec || !spec->v_codec) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: %s is NULL",
+                             spec->k_codec ? "v_codec" : "k_codec");
+    }
+    for (int side = 0; side < 2; side++) {
+        const int states = (side ? spec->v_codec : spec->k_codec)->spec.trellis_states;
+        if (states) {
+            return kvb_error_set(
+                error, KVB_ERROR_UNSUPPORTED,
+                "cuda layer: %s is a trellis code of %d states, the GPU's kernels read scalar codes (trellis_states 0)",
+                side ? "v_codec" : "k_codec", states);
+        }
+    }
+    if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",
+                             spec->n_kv_heads);
+    }
+    if (spec->n_q_heads < 1 || spec->n_q_heads % spec->n_kv_heads != 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda layer: n_q_heads is %d, legal are multiples of n_kv_heads (%d)", spec->n_q_heads,
+                             spec->n_kv_heads);
+    }
+    return KVB_OK;
+}
+
+/* The tuned kernels read half scales, and one table where the widths are equal. */
+static void choose_kernels(kvb_cuda_layer *layer, const tables both[2]) {
+    const kvb_cuda_format *k = &layer->formats[0], *v = &layer->formats[1];
+    const int is_plain = k->scale_bytes == 2 && v->scale_bytes == 2 &&
+                         (k->bits != v->bits ||
+                          memcmp(both[0].half_centroids, both[1].half_centroids, sizeof both[0].half_centroids) == 0);
+    for (int precise = 0; precise < 2; precise++) {
+        const kvb_cuda_attend_kernel *tuned =
+            is_plain ? kvb_cuda_attend_find(k->bits, v->bits, k->head_dim, v->head_dim, precise) : NULL;
+        layer->kernels[precise] = tuned ? tuned : &kvb_cuda_attend_general;
+    }
+}
+
+/* On the device: its tables, and its kernels made ready. */
+static kvb_status upload(kvb_cuda_layer *layer, const tables *from, kvb_error *error) {
+    int current = 0;
+    kvb_status status = kvb_cuda_status((int)cudaGetDevice(&current), "cuda layer", error);
+    if (status == KVB_OK) {
+        status = kvb_cuda_status((int)cudaSetDevice(layer->device), "cuda layer", error);
+    }
+    if (status == KVB_OK) {
+        status = kvb_cuda_status((int)cudaMalloc(&layer->tables, 2 * sizeof *from), "cuda layer", error);
+    }
+    if (status == KVB_OK) {
+        status = kvb_cuda_status((int)cudaMemcpy(layer->tables, from, 2 * sizeof *from, cudaMemcpyHostToDevice),
+                                 "cuda layer", error);
+    }
+    for (int i = 0; i < 2; i++) {
+        point(&layer->formats[i], (const tables *)layer->tables + i);
+        if (status == KVB_OK) {
+            status = kvb_cuda_status(layer->kernels[i]->prepare(), "cuda layer", error);
+        }
+    }
+    if (status != KVB_OK && layer->tables) {
+        cudaFree(layer->tables);
+    }
+    cudaSetDevice(current);
+    return status;
+}
+
+kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allocator *allocator, kvb_cuda_layer **out,
+                                 kvb_error *error) {
+    tables both[2];
+    kvb_cuda_device device;
+    if (!spec || !out) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_layer_create: %s is NULL", spec ? "out" : "spec");
+    }
+    *out = NULL;
+    kvb_status status = kvb_allocator_check(allocator, error);
+    if (status == KVB_OK) {
+        status = check(spec, error);
+    }
+    if (status == KVB_OK) {
+        status = kvb_cuda_device_get(spec->device, &device, error);
+    }
+    if (status != KVB_OK) {
+        return status;
+    }
+    if (device.major < 9) {
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "cuda:%d: %s has compute capability %d.%d, kvbits needs 9.0",
+                             spec->device, device.name, device.major, device.minor);
+    }
+    kvb_cuda_layer made = {.device = spec->device,
+                           .n_kv_heads = spec->n_kv_heads,
+                           .n_q_heads = spec->n_q_heads,
+                           .n_blocks = device.multiprocessors};
+    for (int i = 0; i < 2 && status == KVB_OK; i++) {
+        kvb_cuda_format *f = &made.formats[i];
+        status = fill(i ? spec->v_codec : spec->k_codec, i ? "v_codec" : "k_codec", f, &both[i], error);
+        made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->bits, f->scale_bytes) *
+                             (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
+    }
+    if (status != KVB_OK) {
+        return status;
+    }
+    if (kvb_cuda_layer_page_bytes(&made) > UINT32_MAX) {
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
+                             "cuda layer: a page of %d KV heads takes %zu bytes, the GPU's kernels reach %lu",
+                             spec->n_kv_heads, kvb_cuda_layer_page_bytes(&made), (unsigned long)UINT32_MAX);
+    }
+    choose_kernels(&made, both);
+    made.allocator = kvb_allocator_resolve(allocator);
+    kvb_cuda_layer *layer = made.allocator.allocate(made.allocator.context, sizeof *layer, _Alignof(kvb_cuda_layer));
+    if (!layer) {
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "cuda layer: the allocator returned NULL for %zu bytes",
+                             sizeof *layer);
+    }
+    status = upload(&made, both, error);
+    *layer = made;
+    if (status != KVB_OK) {
+        made.allocator.release(made.allocator.context, layer, sizeof *layer);
+        return status;
+    }
+    *out = layer;
+    return KVB_OK;
+}
+
+void kvb_cuda_layer_destroy(kvb_cuda_layer *layer) {
+    if (layer) {
+        kvb_allocator allocator = layer->allocator;
+        cudaFree(layer->tables);
+        allocator.release(allocator.context, layer, sizeof *layer);
+    }
+}
+
+size_t kvb_cuda_layer_page_bytes(const kvb_cuda_layer *layer) {
+    return (layer->head_bytes[0] + layer->head_bytes[1]) * (size_t)layer->n_kv_heads;
+}
+
+int kvb_cuda_layer_is_tuned(const kvb_cuda_layer *layer) {
+    return layer->kernels[0] != &kvb_cuda_attend_general;
+}

@@ -1,0 +1,26 @@
+/* What stands behind the opaque layer, and what the calls on it share. */
+#ifndef KVB_CUDA_LAYER_H
+#define KVB_CUDA_LAYER_H
+
+#include "attend_launch.h"
+#include "kvbits/cuda.h"
+#include "page_job.h"
+
+struct kvb_cuda_layer {
+    kvb_allocator allocator;
+    int device, n_kv_heads, n_q_heads, n_blocks;
+    kvb_cuda_format formats[2];
+    size_t head_bytes[2];                     /* of a page */
+    void *tables;                             /* on the device, all of both formats */
+    const kvb_cuda_attend_kernel *kernels[2]; /* for queries whole and split */
+};
+
+/* A cudaError_t as a status: `what` failed. KVB_OK for cudaSuccess. */
+kvb_status kvb_cuda_status(int code, const char *what, kvb_error *error);
+/* The pages are possible: asks no device. */
+kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_error *error);
+/* The layer's device is the current one. The last check, behind all that need no GPU. */
+kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error);
+kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side);
+
+#endif

@@ -1,0 +1,61 @@
+/* What the kernels that write and read pages are told: device pointers and numbers, validated by whoever fills them. */
+#ifndef KVB_CUDA_PAGE_JOB_H
+#define KVB_CUDA_PAGE_JOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One side's format, with tables on the device. */
+typedef struct kvb_cuda_format {
+    int head_dim, bits, scale_bytes;
+    int scale_kind; /* kvb_scale_kind */
+    int rotates, hadamard_order;
+    float inverse_sqrt_dim, sqrt_dim;
+    const float *centroids, *midpoints; /* 2^bits; the last midpoint is Inf */
+    const uint16_t *half_centroids;
+    const uint32_t *signs;    /* bit i % 32 of word i / 32 */
+    const uint64_t *hadamard; /* rows of bits, NULL when the order is 1 */
+} kvb_cuda_format;
+
+/* Where pages of a side lie: of head h of page p at pool + p * page_bytes + h * head_bytes. */
+typedef struct kvb_cuda_place {
+    uint8_t *pool;
+    size_t page_bytes, head_bytes;
+    const int32_t *table, *first_page;
+    size_t table_stride;
+} kvb_cuda_place;
+
+typedef struct kvb_cuda_append_job {
+    kvb_cuda_format formats[2]; /* K, V */
+    kvb_cuda_place places[2];
+    const void *rows[2]; /* [row][KV head][head_dim] */
+    int dtype;           /* kvb_dtype */
+    int n_sequences, n_kv_heads, most_rows;
+    const int32_t *row_begin, *lengths;
+} kvb_cuda_append_job;
+
+/* Rows of one KV head of one sequence, to or from planes. */
+typedef struct kvb_cuda_convert_job {
+    kvb_cuda_format format;
+    kvb_cuda_place place;
+    int is_value, sequence, kv_head, first, n_tokens;
+    int n_planes, widths[3];
+    uint8_t *planes[3];
+    void *scales;
+} kvb_cuda_convert_job;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Each queues its kernel on the stream; a cudaError_t. */
+int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream);
+int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *row_begin, int n_sequences, void *stream);
+int kvb_cuda_launch_export(const kvb_cuda_convert_job *job, void *stream);
+int kvb_cuda_launch_import(const kvb_cuda_convert_job *job, void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

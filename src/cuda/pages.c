@@ -1,0 +1,168 @@
+/* Calls that write and read pages: what they are given is checked here, the kernels check nothing. */
+#include "layer.h"
+
+#include <cuda_runtime_api.h>
+#include <limits.h>
+
+kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_error *error) {
+    if (!layer || !pages) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda: %s is NULL", layer ? "pages" : "layer");
+    }
+    if (!pages->pool || !pages->table || !pages->lengths) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: %s is NULL",
+                             !pages->pool    ? "pool"
+                             : !pages->table ? "table"
+                                             : "lengths");
+    }
+    if ((uintptr_t)pages->pool % 128 != 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: pool is %p, legal are multiples of 128",
+                             pages->pool);
+    }
+    if (pages->n_sequences < 1 || pages->n_sequences > 32767) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: n_sequences is %d, legal are 1 to 32767",
+                             pages->n_sequences);
+    }
+    if (pages->table_stride < 1) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: table_stride is 0, legal are 1 and more");
+    }
+    return KVB_OK;
+}
+
+kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error) {
+    int current = -1;
+    kvb_status status = kvb_cuda_status((int)cudaGetDevice(&current), "cuda", error);
+    if (status == KVB_OK && current != layer->device) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda: the current device is cuda:%d, the layer is on cuda:%d",
+                             current, layer->device);
+    }
+    return status;
+}
+
+kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side) {
+    /* [page][KV head][K, V]: the attention kernels copy both sides of a head at once. */
+    return (kvb_cuda_place){.pool = (uint8_t *)pages->pool + (side == KVB_CUDA_V ? layer->head_bytes[KVB_CUDA_K] : 0),
+                            .page_bytes = kvb_cuda_layer_page_bytes(layer),
+                            .head_bytes = layer->head_bytes[KVB_CUDA_K] + layer->head_bytes[KVB_CUDA_V],
+                            .table = pages->table,
+                            .first_page = pages->first_page,
+                            .table_stride = pages->table_stride};
+}
+
+static kvb_status rows_check(const kvb_cuda_rows *rows, int needs_values, kvb_error *error) {
+    if (!rows || !rows->row_begin || (needs_values && (!rows->k || !rows->v))) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda rows: %s is NULL",
+                             !rows              ? "the struct"
+                             : !rows->row_begin ? "row_begin"
+                             : rows->k          ? "v"
+                                                : "k");
+    }
+    if (kvb_dtype_bytes(rows->dtype) == 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda rows: dtype is %d, legal are KVB_F32, KVB_F16 and KVB_BF16", (int)rows->dtype);
+    }
+    if (rows->most_rows < 1 || rows->most_rows > INT_MAX - KVB_CUDA_PAGE_TOKENS) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda rows: most_rows is %d, legal are 1 to %d",
+                             rows->most_rows, INT_MAX - KVB_CUDA_PAGE_TOKENS);
+    }
+    return KVB_OK;
+}
+
+kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                           void *stream, kvb_error *error) {
+    kvb_status status = kvb_cuda_pages_check(layer, pages, error);
+    if (status == KVB_OK) {
+        status = rows_check(rows, 1, error);
+    }
+    if (status != KVB_OK) {
+        return status;
+    }
+    kvb_cuda_append_job job = {.rows = {rows->k, rows->v},
+                               .dtype = (int)rows->dtype,
+                               .n_sequences = pages->n_sequences,
+                               .n_kv_heads = layer->n_kv_heads,
+                               .most_rows = rows->most_rows,
+                               .row_begin = rows->row_begin,
+                               .lengths = pages->lengths};
+    status = kvb_cuda_current_check(layer, error);
+    if (status != KVB_OK) {
+        return status;
+    }
+    for (int side = 0; side < 2; side++) {
+        job.formats[side] = layer->formats[side];
+        job.places[side] = kvb_cuda_place_of(layer, pages, side);
+    }
+    return kvb_cuda_status(kvb_cuda_launch_append(&job, stream), "kvb_cuda_append", error);
+}
+
+kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, const kvb_cuda_rows *rows, void *stream, kvb_error *error) {
+    kvb_status status = rows_check(rows, 0, error);
+    if (status != KVB_OK) {
+        return status;
+    }
+    if (!pages || !pages->lengths || pages->n_sequences < 1) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_advance: pages need lengths of one sequence or more");
+    }
+    return kvb_cuda_status(kvb_cuda_launch_advance(pages->lengths, rows->row_begin, pages->n_sequences, stream),
+                           "kvb_cuda_advance", error);
+}
+
+static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
+                          int kv_head, int first, int n_tokens, const kvb_packed *packed,
+                          int (*launch)(const kvb_cuda_convert_job *, void *), void *stream, const char *what,
+                          kvb_error *error) {
+    kvb_status status = kvb_cuda_pages_check(layer, pages, error);
+    if (status != KVB_OK) {
+        return status;
+    }
+    if (side != KVB_CUDA_K && side != KVB_CUDA_V) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: side is %d, legal are KVB_CUDA_K and KVB_CUDA_V", what,
+                             (int)side);
+    }
+    if (sequence < 0 || sequence >= pages->n_sequences) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: sequence is %d, legal are 0 to %d", what, sequence,
+                             pages->n_sequences - 1);
+    }
+    if (kv_head < 0 || kv_head >= layer->n_kv_heads) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: kv_head is %d, legal are 0 to %d", what, kv_head,
+                             layer->n_kv_heads - 1);
+    }
+    if (first < 0 || n_tokens < 1 || n_tokens > INT_MAX - KVB_CUDA_PAGE_TOKENS - first) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "%s: tokens %d and %d behind it: legal are 0 and more, 1 and more", what, first, n_tokens);
+    }
+    kvb_cuda_convert_job job = {.format = layer->formats[side],
+                                .place = kvb_cuda_place_of(layer, pages, side),
+                                .is_value = side == KVB_CUDA_V,
+                                .sequence = sequence,
+                                .kv_head = kv_head,
+                                .first = first,
+                                .n_tokens = n_tokens};
+    job.n_planes = kvb_plane_widths(job.format.bits, job.widths);
+    for (int p = 0; p < job.n_planes; p++) {
+        job.planes[p] = packed ? packed->planes[p] : NULL;
+        if (!job.planes[p]) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: plane %d of packed is NULL", what, p);
+        }
+    }
+    job.scales = packed->scales;
+    if (!job.scales || (uintptr_t)job.scales % (size_t)job.format.scale_bytes != 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: scales of packed are at %p, legal are multiples of %d",
+                             what, job.scales, job.format.scale_bytes);
+    }
+    status = kvb_cuda_current_check(layer, error);
+    return status != KVB_OK ? status : kvb_cuda_status(launch(&job, stream), what, error);
+}
+
+kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
+                           int kv_head, int first, int n_tokens, const kvb_packed *packed, void *stream,
+                           kvb_error *error) {
+    return convert(layer, pages, side, sequence, kv_head, first, n_tokens, packed, kvb_cuda_launch_export, stream,
+                   "kvb_cuda_export", error);
+}
+
+kvb_status kvb_cuda_import(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
+                           int kv_head, int first, int n_tokens, const kvb_packed *packed, void *stream,
+                           kvb_error *error) {
+    return convert(layer, pages, side, sequence, kv_head, first, n_tokens, packed, kvb_cuda_launch_import, stream,
+                   "kvb_cuda_import", error);
+}

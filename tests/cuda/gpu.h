@@ -1,0 +1,101 @@
+/* A GPU for a test, or its absence: without one a test is skipped, which ctest shows as such, unless KVB_REQUIRE names
+ * "cuda". Device memory is poisoned before it is used. */
+#ifndef KVB_TESTS_GPU_H
+#define KVB_TESTS_GPU_H
+
+#include "check.h"
+#include "kvbits/cuda.h"
+
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GPU(call) assert_string_equal(cudaGetErrorString(call), cudaGetErrorString(cudaSuccess))
+
+static inline void need_gpu(void) {
+    kvb_cuda_device device;
+    kvb_error error = {""};
+    if (kvb_cuda_device_get(0, &device, &error) != KVB_OK || device.major < 9) {
+        const char *required = getenv("KVB_REQUIRE");
+        if (required && strstr(required, "cuda")) {
+            fail_msg("KVB_REQUIRE names cuda: %s", error.text);
+        }
+        printf("not tested: no GPU of compute capability 9.0 (%s)\n", error.text);
+        skip();
+    }
+}
+
+/* KVB_CUDA_FEW=1: fewer and shorter cases, for sanitizers that take a thousand times longer. */
+static inline int gpu_few(void) {
+    const char *few = getenv("KVB_CUDA_FEW");
+    return few && *few && *few != '0';
+}
+
+/* Device memory full of NaNs. */
+static inline void *gpu_allocate(size_t bytes) {
+    void *p = NULL;
+    GPU(cudaMalloc(&p, bytes));
+    GPU(cudaMemset(p, 0xff, bytes));
+    return p;
+}
+static inline void *gpu_copy(const void *from, size_t bytes) {
+    void *p = gpu_allocate(bytes);
+    GPU(cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice));
+    return p;
+}
+static inline void gpu_read(void *to, const void *from, size_t bytes) {
+    GPU(cudaDeviceSynchronize());
+    GPU(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost));
+}
+static inline void *host_allocate(size_t bytes) {
+    void *p = calloc(1, bytes);
+    assert_non_null(p);
+    return p;
+}
+
+/* A batch of sequences in scattered pages, with room for `most` tokens each. */
+typedef struct gpu_batch {
+    kvb_cuda_pages pages;
+    int32_t *table; /* on the host */
+    size_t n_pages;
+} gpu_batch;
+
+static inline gpu_batch gpu_batch_make(const kvb_cuda_layer *layer, int n_sequences, int most) {
+    gpu_batch b = {.pages = {.n_sequences = n_sequences}};
+    b.pages.table_stride = (size_t)(most + KVB_CUDA_PAGE_TOKENS - 1) / KVB_CUDA_PAGE_TOKENS;
+    b.n_pages = b.pages.table_stride * (size_t)n_sequences;
+    b.table = host_allocate(b.n_pages * sizeof *b.table);
+    for (size_t i = 0; i < b.n_pages; i++) { /* a permutation: the step is odd and no multiple of a small prime */
+        b.table[i] = (int32_t)((i * 1000003 + 7) % b.n_pages);
+    }
+    for (size_t i = 0; i < b.n_pages; i++) { /* unless n_pages is a multiple of it */
+        for (size_t j = i + 1; j < b.n_pages; j++) {
+            assert_int_not_equal(b.table[i], b.table[j]);
+        }
+    }
+    b.pages.table = gpu_copy(b.table, b.n_pages * sizeof *b.table);
+    b.pages.pool = gpu_allocate(b.n_pages * kvb_cuda_layer_page_bytes(layer));
+    int32_t *lengths = host_allocate((size_t)n_sequences * sizeof *lengths);
+    b.pages.lengths = gpu_copy(lengths, (size_t)n_sequences * sizeof *lengths);
+    free(lengths);
+    return b;
+}
+static inline void gpu_batch_free(gpu_batch *b) {
+    GPU(cudaFree(b->pages.pool));
+    GPU(cudaFree((void *)b->pages.table));
+    GPU(cudaFree(b->pages.lengths));
+    free(b->table);
+}
+
+static inline kvb_cuda_layer *gpu_layer(const kvb_codec *k, const kvb_codec *v, int n_kv_heads, int n_q_heads) {
+    kvb_cuda_layer_spec spec = {.k_codec = k, .v_codec = v, .n_kv_heads = n_kv_heads, .n_q_heads = n_q_heads};
+    kvb_cuda_layer *layer;
+    kvb_error error = {""};
+    if (kvb_cuda_layer_create(&spec, NULL, &layer, &error) != KVB_OK) {
+        fail_msg("%s", error.text);
+    }
+    return layer;
+}
+
+#endif

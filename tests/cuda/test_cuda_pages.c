@@ -1,0 +1,178 @@
+/* Rows that the GPU encodes are, exported, the bytes that kvb_encode writes; imported they come back. */
+#include "gpu.h"
+#include "row_kinds.h"
+
+#include <math.h>
+
+enum { n_heads = 3, n_sequences = 2, most_tokens = 200 };
+
+typedef struct rows_case {
+    int head_dim, bits;
+    kvb_rotation rotation;
+    kvb_scale_kind scale;
+    kvb_dtype scale_dtype, dtype;
+} rows_case;
+
+static kvb_codec *codec_of(const rows_case *c, int bits) {
+    kvb_codec_spec spec = kvb_codec_spec_default(c->head_dim, bits);
+    kvb_codec *codec;
+    kvb_error error;
+    spec.rotation = c->rotation;
+    spec.scale = c->scale;
+    spec.scale_dtype = c->scale_dtype;
+    assert_int_equal(kvb_codec_create(&spec, NULL, NULL, &codec, &error), KVB_OK);
+    return codec;
+}
+
+/* [row][head][head_dim] of all kinds of legal rows, and some that hold NaN and Inf. */
+static void *random_rows(const rows_case *c, int n, oracle_random *random) {
+    size_t d = (size_t)c->head_dim, bytes = kvb_dtype_bytes(c->dtype);
+    uint8_t *all = host_allocate((size_t)n * n_heads * d * bytes);
+    float row[KVB_MAX_HEAD_DIM];
+    for (size_t r = 0; r < (size_t)n * n_heads; r++) {
+        fill_row((int)(r % n_kinds), c->head_dim, random, row);
+        if (r % 31 == 30) {
+            row[r % d] = r % 2 ? NAN : -INFINITY;
+        }
+        for (size_t i = 0; i < d; i++) {
+            uint16_t half = c->dtype == KVB_F16 ? kvb_f32_to_f16(row[i]) : kvb_f32_to_bf16(row[i]);
+            memcpy(all + (r * d + i) * bytes, c->dtype == KVB_F32 ? (const void *)&row[i] : (const void *)&half, bytes);
+        }
+    }
+    return all;
+}
+
+/* Blocks are scales and planes in one piece: NaN scales have one bit pattern, so that bytes can be compared. */
+static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cuda_layer *layer, const gpu_batch *batch,
+                       const gpu_batch *other, kvb_cuda_side side, const int *begin, const uint8_t *rows,
+                       const int *row_of) {
+    size_t d = (size_t)c->head_dim, value = kvb_dtype_bytes(c->dtype);
+    for (int s = 0; s < n_sequences; s++) {
+        const int n = begin[s];
+        const size_t bytes = kvb_codec_block_bytes(codec, (size_t)n);
+        for (int h = 0; h < n_heads; h++) {
+            uint8_t *mine = host_allocate((size_t)n * d * value), *expected = host_allocate(bytes),
+                    *got = host_allocate(bytes);
+            for (int t = 0; t < n; t++) {
+                memcpy(mine + (size_t)t * d * value,
+                       rows + ((size_t)row_of[s * most_tokens + t] * n_heads + (size_t)h) * d * value, d * value);
+            }
+            kvb_packed to = kvb_packed_view(codec, expected, (size_t)n);
+            kvb_encode_unchecked(codec, mine, c->dtype, d, (size_t)n, &to, 0, NULL);
+            void *block = gpu_allocate(bytes);
+            kvb_packed on_device = kvb_packed_view(codec, block, (size_t)n);
+            kvb_error error = {""};
+            assert_int_equal(kvb_cuda_export(layer, &batch->pages, side, s, h, 0, n, &on_device, NULL, &error), KVB_OK);
+            gpu_read(got, block, bytes);
+            assert_memory_equal(got, expected, bytes);
+            /* Back in two pieces, into pages that are NaNs so far. */
+            for (int piece = 0; piece < 2 && n > 1; piece++) {
+                const int first = piece ? n / 3 + 1 : 0, many = piece ? n - first : n / 3 + 1;
+                kvb_packed part = on_device;
+                int widths[KVB_MAX_PLANES], n_planes = kvb_plane_widths(kvb_codec_get_spec(codec)->bits, widths);
+                for (int p = 0; p < n_planes; p++) {
+                    part.planes[p] += (size_t)first * d * (size_t)widths[p] / 8;
+                }
+                part.scales = (uint8_t *)part.scales + (size_t)first * kvb_dtype_bytes(c->scale_dtype);
+                if (many > 0) {
+                    assert_int_equal(
+                        kvb_cuda_import(layer, &other->pages, side, s, h, first, many, &part, NULL, &error), KVB_OK);
+                }
+            }
+            if (n > 1) {
+                GPU(cudaDeviceSynchronize());
+                GPU(cudaMemset(block, 0xff, bytes));
+                assert_int_equal(kvb_cuda_export(layer, &other->pages, side, s, h, 0, n, &on_device, NULL, &error),
+                                 KVB_OK);
+                gpu_read(got, block, bytes);
+                assert_memory_equal(got, expected, bytes);
+            }
+            GPU(cudaFree(block));
+            free(mine);
+            free(expected);
+            free(got);
+        }
+    }
+}
+
+static void run_case(const rows_case *c, oracle_random *random) {
+    const int v_bits = c->bits % 8 + 1;
+    kvb_codec *k = codec_of(c, c->bits), *v = codec_of(c, v_bits);
+    kvb_cuda_layer *layer = gpu_layer(k, v, n_heads, n_heads);
+    gpu_batch batch = gpu_batch_make(layer, n_sequences, most_tokens),
+              other = gpu_batch_make(layer, n_sequences, most_tokens);
+    static const int appends[][n_sequences] = {{1, 70}, {18, 1}, {0, 33}, {64, 0}, {5, 15}};
+    int length[n_sequences] = {0}, total = 0, row_of[n_sequences * most_tokens];
+    kvb_error error = {""};
+    for (size_t a = 0; a < sizeof appends / sizeof *appends; a++) {
+        total += appends[a][0] + appends[a][1];
+    }
+    uint8_t *k_rows = random_rows(c, total, random), *v_rows = random_rows(c, total, random);
+    const size_t bytes = (size_t)total * n_heads * (size_t)c->head_dim * kvb_dtype_bytes(c->dtype),
+                 row_bytes = bytes / (size_t)total;
+    uint8_t *k_device = gpu_copy(k_rows, bytes), *v_device = gpu_copy(v_rows, bytes);
+    for (size_t a = 0, row = 0; a < sizeof appends / sizeof *appends; a++) {
+        int32_t begin[n_sequences + 1] = {0, appends[a][0], appends[a][0] + appends[a][1]};
+        for (int s = 0; s < n_sequences; s++) {
+            for (int i = 0; i < appends[a][s]; i++) {
+                row_of[s * most_tokens + length[s]++] = (int)row + begin[s] + i;
+            }
+        }
+        void *row_begin = gpu_copy(begin, sizeof begin);
+        kvb_cuda_rows rows = {.k = k_device + row * row_bytes,
+                              .v = v_device + row * row_bytes,
+                              .dtype = c->dtype,
+                              .row_begin = row_begin,
+                              .most_rows = appends[a][0] > appends[a][1] ? appends[a][0] : appends[a][1]};
+        assert_int_equal(kvb_cuda_append(layer, &batch.pages, &rows, NULL, &error), KVB_OK);
+        assert_int_equal(kvb_cuda_advance(&batch.pages, &rows, NULL, &error), KVB_OK);
+        row += (size_t)begin[n_sequences];
+        GPU(cudaDeviceSynchronize());
+        GPU(cudaFree(row_begin));
+    }
+    int32_t lengths[n_sequences];
+    gpu_read(lengths, batch.pages.lengths, sizeof lengths);
+    assert_memory_equal(lengths, length, sizeof length);
+    check_side(c, k, layer, &batch, &other, KVB_CUDA_K, length, k_rows, row_of);
+    check_side(c, v, layer, &batch, &other, KVB_CUDA_V, length, v_rows, row_of);
+    GPU(cudaFree(k_device));
+    GPU(cudaFree(v_device));
+    free(k_rows);
+    free(v_rows);
+    gpu_batch_free(&batch);
+    gpu_batch_free(&other);
+    kvb_cuda_layer_destroy(layer);
+    kvb_codec_destroy(k);
+    kvb_codec_destroy(v);
+}
+
+static void exported_rows_are_those_of_the_cpu(void **state) {
+    (void)state;
+    need_gpu();
+    static const int dims[] = {32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
+                               160, 192, 224, 256, 288, 320, 384, 448, 512, 576};
+    oracle_random random = {.state = 11};
+    int n = 0;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        for (int bits = 1; bits <= 8; bits++, n++) {
+            if (gpu_few() && n % 23 != 0) {
+                continue;
+            }
+            rows_case c = {.head_dim = dims[i],
+                           .bits = bits,
+                           .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
+                           .scale = (kvb_scale_kind)((n + (int)i) % 3),
+                           .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
+                           .dtype = (kvb_dtype)(n % 3)};
+            run_case(&c, &random);
+        }
+    }
+    rows_case narrow = {
+        .head_dim = 8, .bits = 3, .rotation = KVB_ROTATION_NONE, .scale = KVB_SCALE_LSQ, .scale_dtype = KVB_F16};
+    run_case(&narrow, &random);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exported_rows_are_those_of_the_cpu)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

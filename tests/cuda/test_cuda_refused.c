@@ -1,0 +1,191 @@
+/* What the calls of libkvbits-cuda refuse before any device is asked: every sentence names the bad value. Runs without
+ * a GPU, on a layer put together by hand. */
+#include "check.h"
+#include "layer.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+static kvb_error error;
+static kvb_cuda_layer layer;
+static kvb_cuda_pages pages;
+static kvb_cuda_rows rows;
+static kvb_cuda_queries queries;
+static kvb_packed packed;
+static _Alignas(256) uint8_t memory[256]; /* stands for device memory: nobody reads it */
+static const size_t enough = (size_t)1 << 40;
+
+static int set_up(void **state) {
+    (void)state;
+    layer = (kvb_cuda_layer){.n_kv_heads = 2, .n_q_heads = 8, .n_blocks = 132};
+    for (int i = 0; i < 2; i++) {
+        layer.formats[i] = (kvb_cuda_format){.head_dim = 128, .bits = 4, .scale_bytes = 2, .hadamard_order = 1};
+        layer.head_bytes[i] = 4224;
+        layer.kernels[i] = &kvb_cuda_attend_general;
+    }
+    pages = (kvb_cuda_pages){
+        .pool = memory, .table = (int32_t *)memory, .table_stride = 4, .lengths = (int32_t *)memory, .n_sequences = 3};
+    rows = (kvb_cuda_rows){.k = memory, .v = memory, .dtype = KVB_F32, .row_begin = (int32_t *)memory, .most_rows = 1};
+    queries = (kvb_cuda_queries){
+        .q = memory, .out = memory, .q_dtype = KVB_F32, .out_dtype = KVB_F32, .most_queries = 1, .scale = 1.0f};
+    packed = (kvb_packed){.scales = memory, .planes = {memory}};
+    return 0;
+}
+
+static void refused(kvb_status status, const char *part) {
+    if (status != KVB_ERROR_ARGUMENT || !strstr(error.text, part)) {
+        fail_msg("status %d, \"%s\" where a sentence with \"%s\" is due", (int)status, error.text, part);
+    }
+    error.text[0] = '\0';
+}
+
+/* With the one bad value in place, every call that reads it refuses. */
+static void append_refused(const char *part) {
+    refused(kvb_cuda_append(&layer, &pages, &rows, NULL, &error), part);
+    set_up(NULL);
+}
+static void attend_refused(const char *part) {
+    refused(kvb_cuda_attend(&layer, &pages, &queries, memory, enough, NULL, &error), part);
+    refused(kvb_cuda_attend_plan(&layer, &pages, &queries, memory, enough, NULL, &error), part);
+    set_up(NULL);
+}
+
+static void layers(void **state) {
+    (void)state;
+    kvb_cuda_layer *out;
+    kvb_codec_spec spec = kvb_codec_spec_default(128, 4);
+    kvb_codec *codec = create_codec(&spec);
+    kvb_cuda_layer_spec of = {.k_codec = codec, .v_codec = codec, .n_kv_heads = 2, .n_q_heads = 4};
+    refused(kvb_cuda_layer_create(NULL, NULL, &out, &error), "spec is NULL");
+    refused(kvb_cuda_layer_create(&of, NULL, NULL, &error), "out is NULL");
+    of.v_codec = NULL;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_codec is NULL");
+    of.v_codec = codec;
+    of.n_kv_heads = 0;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "n_kv_heads is 0");
+    of.n_kv_heads = 3;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "n_q_heads is 4, legal are multiples of n_kv_heads (3)");
+    assert_null(out);
+    spec.trellis_states = 16;
+    kvb_codec *trellis = create_codec(&spec);
+    of.n_kv_heads = 2;
+    of.v_codec = trellis;
+    assert_int_equal(kvb_cuda_layer_create(&of, NULL, &out, &error), KVB_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "v_codec is a trellis code of 16 states"));
+    kvb_codec_destroy(trellis);
+    refused(kvb_cuda_device_get(0, NULL, &error), "out is NULL");
+    kvb_cuda_layer_destroy(NULL);
+    kvb_codec_destroy(codec);
+}
+
+static void page_batches(void **state) {
+    (void)state;
+    refused(kvb_cuda_append(NULL, &pages, &rows, NULL, &error), "layer is NULL");
+    refused(kvb_cuda_append(&layer, NULL, &rows, NULL, &error), "pages is NULL");
+    pages.pool = NULL;
+    append_refused("pool is NULL");
+    pages.pool = memory + 64;
+    append_refused("multiples of 128");
+    pages.table = NULL;
+    append_refused("table is NULL");
+    pages.lengths = NULL;
+    append_refused("lengths is NULL");
+    pages.n_sequences = 32768;
+    append_refused("n_sequences is 32768, legal are 1 to 32767");
+    pages.table_stride = 0;
+    append_refused("table_stride is 0");
+}
+
+static void new_rows(void **state) {
+    (void)state;
+    refused(kvb_cuda_append(&layer, &pages, NULL, NULL, &error), "the struct is NULL");
+    rows.v = NULL;
+    append_refused("v is NULL");
+    rows.row_begin = NULL;
+    append_refused("row_begin is NULL");
+    rows.dtype = (kvb_dtype)7;
+    append_refused("dtype is 7");
+    rows.most_rows = 0;
+    append_refused("most_rows is 0");
+    rows.most_rows = -1;
+    refused(kvb_cuda_advance(&pages, &rows, NULL, &error), "most_rows is -1");
+    set_up(NULL);
+    pages.lengths = NULL;
+    refused(kvb_cuda_advance(&pages, &rows, NULL, &error), "lengths");
+}
+
+static void conversions(void **state) {
+    (void)state;
+    refused(kvb_cuda_export(&layer, &pages, (kvb_cuda_side)2, 0, 0, 0, 1, &packed, NULL, &error), "side is 2");
+    refused(kvb_cuda_export(&layer, &pages, KVB_CUDA_K, 3, 0, 0, 1, &packed, NULL, &error),
+            "sequence is 3, legal are 0 to 2");
+    refused(kvb_cuda_import(&layer, &pages, KVB_CUDA_V, 0, 2, 0, 1, &packed, NULL, &error),
+            "kv_head is 2, legal are 0 to 1");
+    refused(kvb_cuda_import(&layer, &pages, KVB_CUDA_V, 0, 0, -1, 1, &packed, NULL, &error), "tokens -1 and 1");
+    refused(kvb_cuda_export(&layer, &pages, KVB_CUDA_V, 0, 0, 5, INT_MAX - 5, &packed, NULL, &error),
+            "tokens 5 and 2147483642");
+    refused(kvb_cuda_export(&layer, &pages, KVB_CUDA_V, 0, 0, 0, 1, NULL, NULL, &error), "plane 0 of packed is NULL");
+    packed.scales = memory + 1;
+    refused(kvb_cuda_export(&layer, &pages, KVB_CUDA_V, 0, 0, 0, 1, &packed, NULL, &error), "legal are multiples of 2");
+}
+
+static void asked(void **state) {
+    (void)state;
+    queries.q_dtype = (kvb_dtype)9;
+    attend_refused("q_dtype is 9");
+    queries.most_queries = 0;
+    attend_refused("most_queries is 0");
+    queries.scale = INFINITY;
+    attend_refused("scale is inf");
+    queries.softcap = -1.0f;
+    attend_refused("softcap is -1");
+    queries.window = -5;
+    attend_refused("window is -5");
+    queries.out = NULL;
+    refused(kvb_cuda_attend(&layer, &pages, &queries, memory, enough, NULL, &error), "out is NULL");
+    set_up(NULL);
+    refused(kvb_cuda_attend(&layer, &pages, &queries, NULL, enough, NULL, &error), "cuda scratch");
+    refused(kvb_cuda_attend(&layer, &pages, &queries, memory + 128, enough, NULL, &error), "aligned to 256");
+    refused(kvb_cuda_attend(&layer, &pages, &queries, memory, kvb_cuda_scratch_bytes(&layer, 3, 1) - 1, NULL, &error),
+            "cuda scratch");
+    refused(kvb_cuda_scratch_clear(&layer, NULL, 1, NULL, &error), "scratch is NULL");
+}
+
+static void sizes(void **state) {
+    (void)state;
+    assert_int_equal(kvb_cuda_layer_page_bytes(&layer), 2 * 2 * 4224);
+    assert_int_equal(kvb_cuda_scratch_bytes(&layer, 0, 1), 0);
+    assert_int_equal(kvb_cuda_scratch_bytes(&layer, 1, 0), 0);
+    assert_int_equal(kvb_cuda_scratch_bytes(NULL, 1, 1), 0);
+    assert_int_equal(kvb_cuda_scratch_bytes(&layer, INT_MAX, INT_MAX), 0);
+    assert_true(kvb_cuda_scratch_bytes(&layer, 16, 1) > kvb_cuda_scratch_bytes(&layer, 1, 1));
+    assert_true(kvb_cuda_scratch_bytes(&layer, 1, 64) > kvb_cuda_scratch_bytes(&layer, 1, 1));
+    assert_int_equal(kvb_cuda_layer_is_tuned(&layer), 0);
+}
+
+/* The list of tuned kernels holds what it says, in both precisions, and nothing twice. */
+static void tuned_kernels(void **state) {
+    (void)state;
+#define KVB_ATTEND(K, V, DK, DV)                                                                                       \
+    for (int precise = 0; precise < 2; precise++) {                                                                    \
+        const kvb_cuda_attend_kernel *kernel = kvb_cuda_attend_find(K, V, DK, DV, precise);                            \
+        assert_non_null(kernel);                                                                                       \
+        assert_true(kernel->k_bits == K && kernel->v_bits == V && kernel->k_dim == DK && kernel->v_dim == DV);         \
+        assert_int_equal(kernel->precise, precise);                                                                    \
+    }
+#include "attend_instances.def"
+#undef KVB_ATTEND
+    assert_null(kvb_cuda_attend_find(4, 7, 128, 128, 0));
+    assert_null(kvb_cuda_attend_find(4, 4, 128, 96, 0));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(layers, set_up),        cmocka_unit_test_setup(page_batches, set_up),
+        cmocka_unit_test_setup(new_rows, set_up),      cmocka_unit_test_setup(conversions, set_up),
+        cmocka_unit_test_setup(asked, set_up),         cmocka_unit_test_setup(sizes, set_up),
+        cmocka_unit_test_setup(tuned_kernels, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""`kvbits eval` and `kvbits record` on small models with random weights, one of each architecture: the self-check holds,
+figures are as they must be, a trace is what was computed, and what cannot be evaluated is refused with a sentence.
+Without llama.cpp: that both say how to get it; the rest is then skipped, and ctest says so."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+import random_model  # noqa: E402
+
+KVBITS = os.environ["KVBITS"]
+TEXT = ROOT / "tests" / "data" / "trace_text.txt"
+SKIPPED = 77
+
+
+def kvbits(*arguments):
+    return subprocess.run([KVBITS, *map(str, arguments)], capture_output=True, text=True, errors="replace", check=False)
+
+
+HAS_ENGINE = "built without llama.cpp" not in kvbits("eval", "/no/model.gguf", "--text", TEXT).stderr
+
+
+class WithoutEngine(unittest.TestCase):
+    @unittest.skipIf(HAS_ENGINE, "this build has llama.cpp")
+    def test_both_commands_say_how_to_get_it(self):
+        for arguments in (("eval", "m.gguf", "--text", TEXT), ("record", "m.gguf", "--text", TEXT, "--output", "t")):
+            done = kvbits(*arguments)
+            self.assertEqual(done.returncode, 3)
+            self.assertRegex(done.stderr, r"^kvbits \w+: this kvbits was built without llama\.cpp.*KVB_LLAMA=ON")
+
+
+class Options(unittest.TestCase):
+    def test_sentences_name_value_and_legal_ones(self):
+        for arguments, sentence in (
+                (("eval",), "which MODEL.gguf?"),
+                (("eval", "m.gguf"), "which text?"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "9/4"), "--schemes is '9/4'; legal: .*1-8 or 16"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "4/4,"), "--schemes is '4/4,'"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "4/4+1+2+3"), "--schemes is"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "4/4t7"), "--schemes is '4/4t7'; legal: .*64 or 256 states"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "8/7t64"), "--schemes is '8/7t64'"),
+                (("eval", "m.gguf", "--text", "t", "--k-bits", "4"), "--k-bits and --v-bits come together"),
+                (("eval", "m.gguf", "--text", "t", "--k-bits", "9", "--v-bits", "4"), "--k-bits is 9; legal: 1 to 8"),
+                (("eval", "m.gguf", "--text", "t", "--window", "8"), "--window is '8'; legal: .* from 16"),
+                (("record", "m.gguf", "--text", "t"), "--output FILE is missing"),
+                (("record", "m.gguf", "--text", "t", "--output", "o", "--layers", "2,1"), "rising order")):
+            done = kvbits(*arguments)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
+            self.assertRegex(done.stderr, r"^kvbits \w+: [^\n]*" + sentence + r"[^\n]*\n$")
+
+    def test_help(self):
+        for command in ("eval", "record"):
+            done = kvbits(command, "--help")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("MODEL.gguf", done.stdout)
+
+
+@unittest.skipUnless(HAS_ENGINE, "without llama.cpp")
+class Engine(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.path = pathlib.Path(cls.folder.name)
+        cls.models = {}
+        for architecture in random_model.ARCHITECTURES:
+            cls.models[architecture] = cls.path / f"{architecture}.gguf"
+            random_model.write(cls.models[architecture], architecture)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def evaluate(self, architecture, *arguments, tokens=384, window=96):
+        out = self.path / "out"
+        done = kvbits("eval", self.models[architecture], "--text", TEXT, "--tokens", tokens, "--window", window, "--out",
+                      out, "--threads", 1, *arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout, (out / "result.md").read_text(encoding="utf-8"))
+        return json.loads((out / "result.json").read_text(encoding="utf-8"))
+
+    def test_every_architecture_passes_the_self_check(self):
+        for architecture in random_model.ARCHITECTURES:
+            with self.subTest(architecture):
+                result = self.evaluate(architecture, "--schemes", "8/8,3/3", "--engine", "none")
+                check = result["self_check"]
+                self.assertEqual(result["model"]["architecture"], architecture)
+                self.assertLess(check["recomputed_nrmse"], 1e-6)
+                self.assertLess(check["halves_nrmse"], 1e-3)
+                self.assertLess(check["halves_kl_mean"], 1e-5)
+                self.assertEqual(check["largest_repetition_difference"], 0)
+                fine, coarse = (scheme["kl"]["mean"]["value"] for scheme in result["schemes"])
+                self.assertLess(100 * fine, coarse)
+
+    def test_figures_are_those_of_the_widths(self):
+        result = self.evaluate("llama", "--schemes", "16/16,8/8,6/6,4/4,2/2,4/4+4,4/4+4+16")
+        schemes = {scheme["name"]: scheme for scheme in result["schemes"]}
+        means = [schemes[name]["kl"]["mean"]["value"] for name in ("16/16", "8/8", "6/6", "4/4", "2/2")]
+        self.assertEqual(means, sorted(means))
+        for name, bits in (("4/4", 4.5), ("8/8", 8.5), ("q8_0", 8.5), ("q5_1", 6), ("q4_0", 4.5), ("iq4_nl", 4.5)):
+            self.assertEqual(schemes[name]["bits_per_value"], bits)  # head_dim 32: a half for 32 values
+        # 96 tokens in two pages of 64; exact tokens take their place in a page, too
+        self.assertAlmostEqual(schemes["4/4"]["bits_in_window"], 4.5 * 128 / 96, places=4)
+        self.assertAlmostEqual(schemes["4/4+4"]["bits_in_window"], (4.5 * 128 + 16 * 4) / 96, places=4)
+        self.assertLess(schemes["4/4+4+16"]["kl"]["mean"]["value"], schemes["4/4"]["kl"]["mean"]["value"])
+        for scheme in result["schemes"]:
+            kl = scheme["kl"]
+            order = [kl["median"]["value"], kl["p99"]["value"], kl["p999"]["value"], kl["largest"]]
+            self.assertEqual(order, sorted(order))
+            self.assertLessEqual(kl["mean"]["low"], kl["mean"]["value"])
+            self.assertGreaterEqual(kl["mean"]["high"], kl["mean"]["value"])
+            self.assertEqual(len(scheme["layers"]), random_model.LAYERS if scheme["kind"] == "kvbits" else 0)
+            weighted = sum(part["kl_mean"]["value"] * (part["to"] + 1 - part["from"]) for part in scheme["positions"]) / 96
+            self.assertAlmostEqual(weighted / kl["mean"]["value"], 1, places=4)
+        self.assertEqual(result["tokens"], 384)
+
+    def test_trellis_codes_and_searched_scales_are_better_at_the_same_bytes(self):
+        result = self.evaluate("llama", "--schemes", "3/3,3/3t16,3/3t16s,8/3t16s+2", "--engine", "none")
+        plain, trellis, searched, mixed = result["schemes"]
+        self.assertEqual([mixed["name"], searched["name"]], ["8/3t16s+2", "3/3t16s"])
+        self.assertEqual(plain["bits_in_window"], searched["bits_in_window"])
+        self.assertLess(trellis["kl"]["mean"]["value"], .9 * plain["kl"]["mean"]["value"])
+        self.assertLess(searched["kl"]["mean"]["value"], .9 * plain["kl"]["mean"]["value"])
+
+    def test_the_same_run_gives_the_same_json(self):
+        first = self.evaluate("qwen3", "--schemes", "4/4", "--engine", "q4_0", tokens=192)
+        self.assertEqual(first, self.evaluate("qwen3", "--schemes", "4/4", "--engine", "q4_0", tokens=192))
+
+    def test_k_bits_and_v_bits_are_a_scheme(self):
+        result = self.evaluate("llama", "--k-bits", 5, "--v-bits", 3, "--exact-first", 2, "--engine", "none", tokens=96)
+        self.assertEqual([scheme["name"] for scheme in result["schemes"]], ["5/3+2"])
+        self.assertIsNone(result["schemes"][0]["kl"]["mean"]["low"])  # one window has no interval
+
+    def test_bad_files_are_refused_in_one_sentence(self):
+        other = self.path / "other.gguf"
+        random_model.write(other, "llama", known_as="starcoder2")
+        cut = self.path / "cut.gguf"
+        cut.write_bytes(self.models["llama"].read_bytes()[:200000])
+        noise = self.path / "noise.gguf"
+        noise.write_bytes(b"GGUF" + bytes(range(256)) * 20)
+        empty = self.path / "empty.txt"
+        empty.write_bytes(b"")
+        for model, text, code, sentence in (
+                (other, TEXT, (2, 3), r"knows llama, qwen2, qwen3, gemma2, gemma3, phi3|could not be loaded"),
+                (cut, TEXT, (2,), "could not be loaded by llama.cpp"),
+                (noise, TEXT, (2,), "could not be loaded by llama.cpp"),
+                (TEXT, TEXT, (2,), "is no GGUF file"),
+                (self.path / "none.gguf", TEXT, (3,), "could not be opened"),
+                (self.models["llama"], empty, (2,), "is empty"),
+                (self.models["llama"], self.path / "none.txt", (3,), "No such file")):
+            done = kvbits("eval", model, "--text", text, "--window", 96)
+            self.assertIn(done.returncode, code, done.stderr)
+            self.assertRegex(done.stderr, r"^kvbits eval: [^\n]*(" + sentence + r")[^\n]*\n$")
+            self.assertEqual(done.stdout, "")
+
+    def test_sizes_beyond_the_model_or_the_text_are_refused(self):
+        for arguments, sentence in ((("--window", 4096), "trained for up to 2048"), (("--tokens", 50), "one full window"),
+                                    (("--window", 96, "--engine", "q9"), "--engine is 'q9'; legal: none, or f16")):
+            done = kvbits("eval", self.models["llama"], "--text", TEXT, *arguments)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(sentence, done.stderr)
+
+    def test_a_recorded_trace_runs_the_experiment(self):
+        trace = self.path / "trace.safetensors"
+        done = kvbits("record", self.models["gemma2"], "--text", TEXT, "--tokens", 64, "--output", trace)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        size = int(re.search(r"(\d+) bytes and a header", done.stdout).group(1))
+        data = trace.read_bytes()
+        header = int.from_bytes(data[:8], "little")
+        self.assertEqual(len(data), 8 + header + size)
+        about = json.loads(data[8:8 + header])
+        heads, kv_heads, dim = random_model.HEADS, random_model.KV_HEADS, random_model.HEAD_DIM
+        self.assertEqual(about["layers.0.q"]["shape"], [64, heads, dim])
+        self.assertEqual(about["layers.2.v"]["shape"], [64, kv_heads, dim])
+        windows = {key: value for key, value in about["__metadata__"].items() if key.endswith("window")}
+        self.assertEqual(windows["layers.0.window"], str(random_model.WINDOW))
+        self.assertEqual(windows["layers.1.window"], "0")
+        self.assertEqual(float(about["__metadata__"]["layers.0.softcap"]), 4)
+        done = kvbits("ab", "--trace", trace, "--json", "-", "--quiet", "--pairs", "8/8")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_layers_and_positions_are_chosen(self):
+        whole, part = self.path / "whole.safetensors", self.path / "part.safetensors"
+        for path, more in ((whole, ()), (part, ("--layers", "1", "--from", 10))):
+            done = kvbits("record", self.models["llama"], "--text", TEXT, "--tokens", 40, "--output", path, "--dtype", "f32",
+                          *more)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+        tensors = []
+        for path in (whole, part):
+            data = path.read_bytes()
+            header = int.from_bytes(data[:8], "little")
+            about = json.loads(data[8:8 + header])
+            begin, end = about["layers.1.k"]["data_offsets"]
+            tensors.append(data[8 + header + begin:8 + header + end])
+        self.assertEqual({key for key in about if key != "__metadata__"}, {"positions", "layers.1.q", "layers.1.k", "layers.1.v"})
+        self.assertEqual(tensors[0][10 * len(tensors[0]) // 40:], tensors[1])
+        done = kvbits("record", self.models["llama"], "--text", TEXT, "--tokens", 40, "--output", part, "--layers", "3")
+        self.assertEqual((done.returncode, done.stderr), (2, "kvbits record: layer 3; the model has layers 0 to 2\n"))
+
+
+if __name__ == "__main__":
+    program = unittest.main(exit=False)
+    if not program.result.wasSuccessful():
+        sys.exit(1)
+    sys.exit(0 if HAS_ENGINE else SKIPPED)

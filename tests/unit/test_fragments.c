@@ -1,0 +1,108 @@
+/* Where the GPU's pages keep their bits (src/cuda/fragments.h), which is plain C: every bit has a place of its own
+ * inside its block, places do not depend on the compiler of the device, and they are those that the tensor cores'
+ * operands want. */
+#include "check.h"
+#include "cuda/fragments.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const int dims[] = {8,   32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
+                           160, 192, 224, 256, 288, 320, 384, 448, 512, 576, 0};
+static const int widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 16, 0};
+
+static void every_bit_has_a_place_of_its_own(void **state) {
+    (void)state;
+    for (const int *d = dims; *d; d++) {
+        for (const int *bits = widths; *bits; bits++) {
+            for (int is_value = 0; is_value < 2; is_value++) {
+                const int bytes = kvb_fragment_code_bytes(*d, *bits);
+                unsigned char *taken = calloc((size_t)bytes, 8);
+                assert_non_null(taken);
+                for (int i = 0; i < KVB_BLOCK_TOKENS * *d * *bits; i++) {
+                    const int bit = i % *bits, dim = i / *bits % *d, token = i / *bits / *d;
+                    const kvb_place at = kvb_fragment_code_place(*d, *bits, token, dim, bit, is_value);
+                    assert_in_range(at.bit, 0, 31);
+                    assert_in_range(at.word, 0, bytes - 4);
+                    assert_int_equal(at.word % 4, 0);
+                    unsigned char *mine = &taken[at.word * 8 + at.bit];
+                    if (*mine) {
+                        fail_msg("%d bits x %d: bit %d of token %d, coordinate %d lies where another does", *bits, *d,
+                                 bit, token, dim);
+                    }
+                    *mine = 1;
+                }
+                free(taken);
+            }
+        }
+    }
+}
+
+/* Whole rounds of steps leave no bit unused: 5 bits take 5 bits. */
+static void blocks_are_dense(void **state) {
+    (void)state;
+    for (int bits = 1; bits <= 8; bits++) {
+        for (int d = 64; d <= 576; d += 64) {
+            assert_int_equal(kvb_fragment_code_bytes(d, bits), KVB_BLOCK_TOKENS * d * bits / 8);
+            assert_int_equal(kvb_fragment_block_bytes(d, bits, 2), KVB_BLOCK_TOKENS * (d * bits / 8 + 2));
+        }
+    }
+    assert_int_equal(kvb_fragment_block_bytes(128, 16, 0), KVB_BLOCK_TOKENS * 128 * 2);
+}
+
+/* Bulk copies want multiples of 16 bytes, and pages' heads lie one behind the other. */
+static void blocks_are_aligned(void **state) {
+    (void)state;
+    for (const int *d = dims; *d; d++) {
+        for (const int *bits = widths; *bits; bits++) {
+            for (int scale = 0; scale <= 4; scale += 2) {
+                assert_int_equal(kvb_fragment_block_bytes(*d, *bits, scale) % 32, 0);
+            }
+        }
+    }
+}
+
+static void every_scale_has_a_place_of_its_own(void **state) {
+    (void)state;
+    for (int bytes = 2; bytes <= 4; bytes += 2) {
+        unsigned taken = 0;
+        for (int token = 0; token < KVB_BLOCK_TOKENS; token++) {
+            const int at = kvb_fragment_scale_offset(128, 4, bytes, token) - kvb_fragment_code_bytes(128, 4);
+            assert_int_equal(at % bytes, 0);
+            assert_in_range(at / bytes, 0, KVB_BLOCK_TOKENS - 1);
+            taken |= 1u << at / bytes;
+        }
+        assert_int_equal(taken, (1u << KVB_BLOCK_TOKENS) - 1);
+    }
+}
+
+/* mma.m16n8k16's first operand, as its manual draws it: lane 4 * (row % 8) + column / 2 % 4, register row / 8 + 2 *
+ * (column / 8). At 8 bits a lane's stream is bytes in order, so a place tells the lane and the register. */
+static void places_are_those_of_the_operand(void **state) {
+    (void)state;
+    for (int token = 0; token < KVB_BLOCK_TOKENS; token++) {
+        for (int dim = 0; dim < 128; dim++) {
+            for (int is_value = 0; is_value < 2; is_value++) {
+                const kvb_place at = kvb_fragment_code_place(128, 8, token, dim, 0, is_value);
+                const int row = is_value ? dim % 16 : token, column = is_value ? token : dim % 16;
+                const int lane = at.word / 16 % 32, word = at.word / 512 * 4 + at.word % 16 / 4;
+                const int value = word * 4 + at.bit / 8; /* of the lane's stream */
+                assert_int_equal(lane, row % 8 * 4 + column / 2 % 4);
+                assert_int_equal(value / 8, dim / 16);
+                assert_int_equal(value % 8 / 2, row / 8 + column / 8 * 2);
+                assert_int_equal(value % 2, column % 2);
+            }
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_bit_has_a_place_of_its_own),
+        cmocka_unit_test(blocks_are_dense),
+        cmocka_unit_test(blocks_are_aligned),
+        cmocka_unit_test(every_scale_has_a_place_of_its_own),
+        cmocka_unit_test(places_are_those_of_the_operand),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
