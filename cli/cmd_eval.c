@@ -70,6 +70,45 @@ static kvb_status add_uniform(kvb_eval *eval, const kvb_eval_options *options, c
     return status;
 }
 
+static kvb_status check_plan(const kvb_eval *eval, const char *path, const kvb_plan *plan, kvb_error *error) {
+    if (plan->n_layers != eval->n_layers)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "--plan %.80s has %d layers, the model %d; legal: a plan of a trace with every layer",
+                             path, plan->n_layers, eval->n_layers);
+    for (int l = 0; l < plan->n_layers; l++) {
+        const kvb_layer_spec *spec = &plan->layers[l].spec;
+        const kvb_engine_layer *of = &eval->layers[l];
+        if (plan->layers[l].index != l || spec->n_kv_heads != of->n_kv_heads || spec->k.head_dim != of->k_dim ||
+            spec->v.head_dim != of->v_dim)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "--plan %.80s: layers[%d] is for layer %d of %d KV heads of %d and %d values, but the "
+                                 "model's layer %d has %d of %d and %d",
+                                 path, l, plan->layers[l].index, spec->n_kv_heads, spec->k.head_dim, spec->v.head_dim,
+                                 l, of->n_kv_heads, of->k_dim, of->v_dim);
+    }
+    return KVB_OK;
+}
+
+static kvb_status add_plan(kvb_eval *eval, const char *path, kvb_error *error) {
+    kvb_plan *plan = NULL;
+    kvb_layer_spec *layers = NULL;
+    char name[64];
+    kvb_status status = kvb_plan_read(path, &plan, error);
+    if (status == KVB_OK)
+        status = check_plan(eval, path, plan, error);
+    if (status == KVB_OK && !(layers = malloc((size_t)plan->n_layers * sizeof *layers)))
+        status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %d layers", plan->n_layers);
+    if (status == KVB_OK) {
+        for (int l = 0; l < plan->n_layers; l++)
+            layers[l] = plan->layers[l].spec;
+        snprintf(name, sizeof name, "plan %.4f", plan->bits_per_value);
+        status = kvb_eval_add(eval, name, -1, layers, error);
+    }
+    free(layers);
+    kvb_plan_free(plan);
+    return status;
+}
+
 static kvb_status write_one(const kvb_eval_options *options, const char *name, const char *text, kvb_error *error) {
     const size_t bytes = strlen(options->out) + strlen(name) + 2;
     char *path = malloc(bytes);
@@ -101,6 +140,8 @@ static kvb_status measure(const kvb_eval_options *options, kvb_eval *eval, kvb_e
     kvb_status status = KVB_OK;
     for (int i = 0; i < options->n_uniform && status == KVB_OK; i++)
         status = add_uniform(eval, options, &options->uniform[i], error);
+    if (status == KVB_OK && options->plan)
+        status = add_plan(eval, options->plan, error);
     if (status == KVB_OK)
         status = add_engine(eval, options->engine, error);
     if (status == KVB_OK)

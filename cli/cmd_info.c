@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "exit_code.h"
 #include "info_options.h"
+#include "kvbits/eval.h"
 
 enum { N_WIDTHS = KVB_MAX_BITS + 1 };
 static const int widths[N_WIDTHS] = {1, 2, 3, 4, 5, 6, 7, 8, KVB_DENSE_BITS};
@@ -129,6 +130,72 @@ static void print_json(const kvb_info_options *options, const pair_cost *chosen,
     printf("\n ]\n}\n");
 }
 
+/* ---- Plans ---- */
+
+static void print_width(const kvb_codec_spec *side) {
+    char text[16];
+    snprintf(text, sizeof text, side->trellis_states ? "%dt%d" : "%d", side->bits, side->trellis_states);
+    printf(" %6s", text);
+}
+
+/* The sum of all layers of `plan`, as they are or as halves. */
+static kvb_status find_plan_bytes(const kvb_info_options *options, const kvb_plan *plan, int as_halves, uint64_t *bytes,
+                                  kvb_error *error) {
+    *bytes = 0;
+    for (int l = 0; l < plan->n_layers; l++) {
+        kvb_layer_spec layer = plan->layers[l].spec;
+        kvb_layer_cost cost;
+        if (as_halves) {
+            layer.k.bits = layer.v.bits = KVB_DENSE_BITS;
+            layer.exact_first = layer.exact_last = 0;
+        }
+        const kvb_status status = kvb_layer_cost_of(&layer, options->page_tokens, options->n_tokens, &cost, error);
+        if (status != KVB_OK)
+            return status;
+        if (cost.bytes > UINT64_MAX - *bytes)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%d layers are more than 2^64 bytes", plan->n_layers);
+        *bytes += cost.bytes;
+    }
+    return KVB_OK;
+}
+
+static void print_plan(const kvb_info_options *options, const kvb_plan *plan, uint64_t bytes, uint64_t halves) {
+    const double tokens = (double)options->n_tokens, ratio = (double)halves / (double)bytes;
+    if (options->json) {
+        printf("{\n \"layers\": %d, \"tokens\": %" PRId64 ", \"page_tokens\": %d, \"bits_per_value\": %.9g, "
+               "\"bytes_per_token\": %.15g, \"bytes\": %" PRIu64 ", \"ratio_to_f16\": %.9g\n}\n",
+               plan->n_layers, options->n_tokens, options->page_tokens, plan->bits_per_value, (double)bytes / tokens,
+               bytes, ratio);
+        return;
+    }
+    printf("%d layers, %" PRId64 " tokens in pages of %d\n  layer      K      V\n", plan->n_layers, options->n_tokens,
+           options->page_tokens);
+    for (int l = 0; l < plan->n_layers; l++) {
+        printf("  %5d", plan->layers[l].index);
+        print_width(&plan->layers[l].spec.k);
+        print_width(&plan->layers[l].spec.v);
+        putchar('\n');
+    }
+    printf("%.6g bits per value, scales included\n", plan->bits_per_value);
+    printf("  per token     %.1f bytes\n", (double)bytes / tokens);
+    printf("  total         %" PRIu64 " bytes (%.3f GiB)\n", bytes, (double)bytes / (1 << 30));
+    printf("  against f16   %.3f times smaller\n", ratio);
+}
+
+static kvb_status price_plan(const kvb_info_options *options, kvb_error *error) {
+    kvb_plan *plan = NULL;
+    uint64_t bytes = 0, halves = 0;
+    kvb_status status = kvb_plan_read(options->plan, &plan, error);
+    if (status == KVB_OK)
+        status = find_plan_bytes(options, plan, 0, &bytes, error);
+    if (status == KVB_OK)
+        status = find_plan_bytes(options, plan, 1, &halves, error);
+    if (status == KVB_OK)
+        print_plan(options, plan, bytes, halves);
+    kvb_plan_free(plan);
+    return status;
+}
+
 int kvb_cmd_info(int argc, char **argv) {
     kvb_info_options options;
     kvb_error error = {{0}};
@@ -137,6 +204,12 @@ int kvb_cmd_info(int argc, char **argv) {
     if (status == KVB_OK && options.help) {
         kvb_info_options_help(stdout);
         return KVB_EXIT_OK;
+    }
+    if (status == KVB_OK && options.plan) {
+        status = price_plan(&options, &error);
+        if (status != KVB_OK)
+            fprintf(stderr, "kvbits info: %s\n", error.text);
+        return kvb_exit_code(status);
     }
     if (status == KVB_OK)
         status = find_cost(&options, options.layer.k.bits, options.layer.v.bits, &chosen, &error);

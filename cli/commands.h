@@ -15,6 +15,7 @@ int kvb_cmd_codebook(int argc, char **argv);
 int kvb_cmd_eval(int argc, char **argv);
 int kvb_cmd_info(int argc, char **argv);
 int kvb_cmd_inspect(int argc, char **argv);
+int kvb_cmd_plan(int argc, char **argv);
 int kvb_cmd_record(int argc, char **argv);
 int kvb_cmd_report(int argc, char **argv);
 

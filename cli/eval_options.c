@@ -17,6 +17,7 @@ enum {
     EXACT_FIRST,
     EXACT_LAST,
     ROTATION,
+    PLAN,
     ENGINE,
     OUT,
     THREADS,
@@ -35,6 +36,7 @@ static const struct option table[] = {
     {"exact-first", required_argument, NULL, EXACT_FIRST},
     {"exact-last", required_argument, NULL, EXACT_LAST},
     {"rotation", required_argument, NULL, ROTATION},
+    {"plan", required_argument, NULL, PLAN},
     {"engine", required_argument, NULL, ENGINE},
     {"out", required_argument, NULL, OUT},
     {"threads", required_argument, NULL, THREADS},
@@ -154,6 +156,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return parse_count("exact-last", text, 0, 65536, &s->one.exact_last, error);
     case ROTATION:
         return kvb_parse_choice("rotation", text, "none|hadamard|signed", &options->rotation, error);
+    case PLAN:
+        options->plan = text;
+        return KVB_OK;
     case ENGINE:
         options->engine = text;
         return KVB_OK;
@@ -222,7 +227,8 @@ void kvb_eval_options_help(FILE *stream) {
         "                            or 256 states, 2-6 bits), searched scales, exact tokens: 4/4,5/3t64s,4/4+4+32\n"
         "  --k-bits B --v-bits B     one more such scheme\n"
         "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
-        "  --rotation none|hadamard|signed   of every kvbits scheme (default signed)\n"
+        "  --rotation none|hadamard|signed   of every kvbits scheme but the plan's (default signed)\n"
+        "  --plan FILE               the widths of kvbits plan, which has every layer of the model\n"
         "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
         "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
         "                            whose rounding hides small differences (default float)\n"

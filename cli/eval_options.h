@@ -16,7 +16,7 @@ typedef struct kvb_uniform_scheme {
 } kvb_uniform_scheme;
 
 typedef struct kvb_eval_options {
-    const char *model, *text, *out;
+    const char *model, *text, *out, *plan;
     int64_t tokens; /* at most; 0: all of the text */
     int window, threads, quiet, help;
     int weights_as_stored;

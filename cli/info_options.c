@@ -18,6 +18,7 @@ enum {
     EXACT_FIRST,
     EXACT_LAST,
     SCALE_DTYPE,
+    PLAN,
     JSON,
     HELP
 };
@@ -35,6 +36,7 @@ static const struct option table[] = {
     {"exact-first", required_argument, NULL, EXACT_FIRST},
     {"exact-last", required_argument, NULL, EXACT_LAST},
     {"scale-dtype", required_argument, NULL, SCALE_DTYPE},
+    {"plan", required_argument, NULL, PLAN},
     {"json", no_argument, NULL, JSON},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
@@ -116,6 +118,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return parse_count("exact-last", text, 0, 65536, &layer->exact_last, error);
     case SCALE_DTYPE:
         return parse_scale_dtype(text, layer, error);
+    case PLAN:
+        options->plan = text;
+        return KVB_OK;
     case JSON:
         options->json = 1;
         return KVB_OK;
@@ -135,6 +140,10 @@ kvb_status kvb_info_options_parse(int argc, char **argv, kvb_info_options *optio
     kvb_status status = kvb_options_read(argc, argv, table, store, options, &given, error);
     if (status != KVB_OK)
         return status;
+    const unsigned with_plan = 1U << PLAN | 1U << TOKENS | 1U << PAGE_TOKENS | 1U << JSON | 1U << HELP;
+    if (options->plan && (given & ~with_plan) != 0)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "--plan says what the layers are; legal beside it: --tokens, --page-tokens and --json");
     if (options->layer.v.head_dim == 0)
         options->layer.v.head_dim = options->layer.k.head_dim;
     return KVB_OK;
@@ -157,6 +166,8 @@ void kvb_info_options_help(FILE *stream) {
         "  --exact-first N           first tokens kept as halves, 0-65536 (default 0)\n"
         "  --exact-last N            last tokens kept as halves, 0-65536 (default 0)\n"
         "  --scale-dtype f16|f32     type of a row's scale (default f16)\n"
+        "  --plan FILE               of the layers of a plan (kvbits plan), instead of all of the above but --tokens\n"
+        "                            and --page-tokens\n"
         "  --json                    the same as JSON\n"
         "  --help                    this text\n\n"
         "Exit codes: 0 done, 2 bad input, 3 input/output error.\n",

@@ -11,6 +11,7 @@ typedef struct kvb_info_options {
     int64_t n_tokens;
     int page_tokens;
     kvb_layer_spec layer; /* of every layer; its bits are the chosen pair */
+    const char *plan;     /* prices this plan instead */
     int json;
     int help;
 } kvb_info_options;

@@ -1,17 +1,14 @@
 /* Codebooks from JSON: {"codebooks": {"4_bit": [-2.7, ...], ...}}. Other keys of the file are nobody's business. */
 #include "kvbits/eval.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "display.h"
+#include "json_file.h"
 
-enum { MAX_BYTES = 16 << 20 }; /* eight tables in generous JSON take 30 kB */
+static const char what[] = "codebook file";
 
 /* 1-8 for "1_bit".."8_bit", else 0. */
 static int bits_of_key(const char *key) {
@@ -69,25 +66,14 @@ static kvb_status read_tables(json_t *root, const char *name, kvb_codebook_file 
     return KVB_OK;
 }
 
-static kvb_status too_large(const char *shown, kvb_error *error) {
-    return kvb_error_set(error, KVB_ERROR_FORMAT, "%s: a codebook file has at most %d bytes, this one has more", shown,
-                         MAX_BYTES);
-}
-
 kvb_status kvb_codebook_file_parse(const char *text, size_t bytes, const char *name, kvb_codebook_file *out,
                                    kvb_error *error) {
-    char shown[KVB_DISPLAY_BYTES], reason[KVB_DISPLAY_BYTES];
-    json_error_t where;
+    char shown[KVB_DISPLAY_BYTES];
     *out = (kvb_codebook_file){0};
     kvb_display(shown, name);
-    if (bytes > MAX_BYTES)
-        return too_large(shown, error);
-    json_t *root = json_loadb(bytes ? text : "", bytes, JSON_REJECT_DUPLICATES, &where);
-    if (!root) {
-        kvb_display(reason, where.text);
-        return kvb_error_set(error, KVB_ERROR_FORMAT, "%s: not valid JSON at line %d, column %d: %s", shown, where.line,
-                             where.column, reason);
-    }
+    json_t *root = kvb_json_file_parse(text, bytes, shown, what, error);
+    if (!root)
+        return KVB_ERROR_FORMAT;
     const kvb_status status = read_tables(root, shown, out, error);
     json_decref(root);
     if (status != KVB_OK)
@@ -95,39 +81,11 @@ kvb_status kvb_codebook_file_parse(const char *text, size_t bytes, const char *n
     return status;
 }
 
-/* Reads all of `stream` up to one byte past the limit. */
-static kvb_status read_all(FILE *stream, const char *shown, char **text, size_t *bytes, kvb_error *error) {
-    size_t room = 1 << 16;
-    *bytes = 0;
-    *text = malloc(room);
-    while (*text) {
-        errno = 0;
-        *bytes += fread(*text + *bytes, 1, room - *bytes, stream);
-        if (ferror(stream))
-            return kvb_error_set(error, KVB_ERROR_IO, "%s: cannot be read: %s", shown, strerror(errno));
-        if (*bytes > MAX_BYTES)
-            return too_large(shown, error);
-        if (*bytes < room)
-            return KVB_OK;
-        room *= 2;
-        char *larger = realloc(*text, room);
-        if (!larger)
-            free(*text);
-        *text = larger;
-    }
-    return kvb_error_set(error, KVB_ERROR_MEMORY, "%s: no memory for %zu bytes of it", shown, room);
-}
-
 kvb_status kvb_codebook_file_read(const char *path, kvb_codebook_file *out, kvb_error *error) {
-    char shown[KVB_DISPLAY_BYTES], *text = NULL;
+    char *text = NULL;
     size_t bytes = 0;
     *out = (kvb_codebook_file){0};
-    kvb_display(shown, path);
-    FILE *stream = fopen(path, "rb");
-    if (!stream)
-        return kvb_error_set(error, KVB_ERROR_IO, "%s: cannot be opened: %s", shown, strerror(errno));
-    kvb_status status = read_all(stream, shown, &text, &bytes, error);
-    (void)fclose(stream);
+    kvb_status status = kvb_json_file_read(path, what, &text, &bytes, error);
     if (status == KVB_OK)
         status = kvb_codebook_file_parse(text, bytes, path, out, error);
     free(text);

@@ -331,6 +331,58 @@ KVB_API KVB_CHECKED kvb_status kvb_plotter_run(const char *script, size_t bytes,
 KVB_API KVB_CHECKED kvb_status kvb_result_parse(const char *json, size_t bytes, kvb_result **out, kvb_error *error);
 KVB_API void kvb_text_free(char *text);
 
+/* ---- Plans: the widths of every layer's keys and values (docs/plan.md) ------------------------------------------ */
+
+typedef struct kvb_plan_layer {
+    int index;               /* the layer's number in the model */
+    kvb_layer_spec spec;     /* what kvb_cache_create takes; the library's codebooks */
+    double k_error, v_error; /* NRMSE of the layer's attention output with only that side stored; NaN: not known */
+    double predicted;        /* sqrt(k_error^2 + v_error^2) */
+    double measured;         /* with both sides stored; NaN where it was not measured */
+} kvb_plan_layer;
+
+/* The same widths in every layer, for comparison. */
+typedef struct kvb_plan_uniform {
+    int k_bits, v_bits;    /* 0: no such plan fits */
+    double bits_per_value; /* of rows, scales included, as in kvb_plan */
+    double predicted, measured;
+} kvb_plan_uniform;
+
+typedef struct kvb_plan {
+    int n_layers; /* 1 to KVB_MAX_LAYERS */
+    kvb_plan_layer *layers;
+    double bits_per_value;      /* of rows, scales included, all layers and both sides */
+    int64_t bytes_per_token;    /* the same rows, one token */
+    double predicted, measured; /* root of the mean over layers of the squares; NaN: not known */
+    double rank_correlation;    /* Spearman's, of the layers' predicted and measured errors; NaN: fewer than two */
+    kvb_plan_uniform uniform;   /* the best that takes no more bytes */
+    char source[160];           /* the trace's name */
+} kvb_plan;
+
+/* One of the first three is given, the others are 0. */
+typedef struct kvb_plan_request {
+    double bits_per_value;   /* at most so many */
+    int64_t bytes_per_token; /* at most so many, rows of all layers of the trace */
+    double error;            /* the fewest bytes with a predicted error of at most this */
+    int trellis_states;      /* trellis codes where a side has 2-6 bits: 8, 16, 64, 256; 0: scalar codes */
+    kvb_scale_kind scale;
+    int queries; /* of each layer, evenly spaced; 0: all */
+} kvb_plan_request;
+
+/* Measures the trace's layers with every width of K and of V, 1-8 bits, and chooses: exactly the least sum of squared
+ * errors that the budget allows, with 16 bits as exact. KVB_ERROR_ARGUMENT names the fewest bytes when the budget is
+ * below them. *out is released with kvb_plan_free. */
+KVB_API KVB_CHECKED kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request,
+                                             const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan **out,
+                                             kvb_error *error);
+/* A plan's JSON, to be released with kvb_text_free, and back. KVB_ERROR_FORMAT names the first place that breaks the
+ * format; every layer of what is read is one that kvb_cache_create takes. */
+KVB_API KVB_CHECKED kvb_status kvb_plan_json(const kvb_plan *plan, char **text, kvb_error *error);
+KVB_API KVB_CHECKED kvb_status kvb_plan_parse(const char *json, size_t bytes, const char *name, kvb_plan **out,
+                                              kvb_error *error);
+KVB_API KVB_CHECKED kvb_status kvb_plan_read(const char *path, kvb_plan **out, kvb_error *error);
+KVB_API void kvb_plan_free(kvb_plan *plan);
+
 #ifdef __cplusplus
 }
 #endif

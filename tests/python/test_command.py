@@ -36,7 +36,7 @@ class Command(unittest.TestCase):
         for name in ("abc", "", "--ab", "-v"):
             done = kvbits(name)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertIn(f"'{name}' is no command; the commands are ab, bench, codebook, eval, info, inspect, record and report", done.stderr)
+            self.assertIn(f"'{name}' is no command; the commands are ab, bench, codebook, eval, info, inspect, plan, record and report", done.stderr)
 
     def test_no_command_prints_the_help_as_an_error(self):
         done = kvbits()

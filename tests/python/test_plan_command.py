@@ -1,0 +1,122 @@
+"""kvbits plan on the committed trace: the budget is kept, more budget never does more damage, what is read back is what was
+written, and what no plan should be is refused."""
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+KVBITS = os.environ["KVBITS"]
+TRACE = pathlib.Path(__file__).resolve().parent.parent / "data" / "smollm2_trace.safetensors"
+QUERIES = ("--queries", "24")
+
+
+def kvbits(*arguments):
+    return subprocess.run([KVBITS, *map(str, arguments)], text=True, check=False, capture_output=True)
+
+
+def plan(*arguments):
+    done = kvbits("plan", "--trace", TRACE, *QUERIES, *arguments, "--output", "-")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class Plan(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.plan = plan("--bits", 4.25)
+
+    def test_the_budget_counts_scales_and_is_kept(self):
+        for bits in (1.5, 3, 4.25, 6.3, 8.25):
+            made = plan("--bits", bits)
+            rows = sum(layer["n_kv_heads"] * (layer[side]["head_dim"] * layer[side]["bits"] // 8 + 2)
+                       for layer in made["layers"] for side in "kv")
+            self.assertEqual(made["bytes_per_token"], rows)
+            self.assertLessEqual(made["bits_per_value"], bits)
+            values = sum(layer["n_kv_heads"] * layer[side]["head_dim"] for layer in made["layers"] for side in "kv")
+            self.assertAlmostEqual(made["bits_per_value"], 8 * rows / values, places=6)
+
+    def test_more_budget_never_does_more_damage_and_beats_equal_widths(self):
+        before = float("inf")
+        for bits in (2.25, 3.25, 4.25, 5.25, 6.25):
+            made = plan("--bits", bits)
+            self.assertLessEqual(made["predicted"], before)
+            self.assertLessEqual(made["predicted"], made["uniform"]["predicted"])
+            self.assertLessEqual(made["uniform"]["bits_per_value"], bits)
+            before = made["predicted"]
+
+    def test_keys_are_keys(self):
+        """At 4.25 bits the trace's keys want more than its values; measured alone, each side's error is its own."""
+        bits = {side: sum(layer[side]["bits"] for layer in self.plan["layers"]) for side in "kv"}
+        self.assertGreater(bits["k"], bits["v"])
+        for layer in self.plan["layers"]:
+            self.assertAlmostEqual(layer["predicted"], (layer["k_error"] ** 2 + layer["v_error"] ** 2) ** .5, places=6)
+            self.assertLess(abs(layer["measured"] / layer["predicted"] - 1), .1)
+        self.assertGreater(self.plan["rank_correlation"], .7)
+
+    def test_an_error_is_met_with_the_fewest_bytes(self):
+        made = plan("--error", .1)
+        self.assertLessEqual(made["predicted"], .1)
+        less = plan("--bytes-per-token", made["bytes_per_token"] - 1)
+        self.assertGreater(less["predicted"], .1)
+
+    def test_trellis_codes_do_less_damage_in_the_same_bytes(self):
+        made = plan("--bits", 4.25, "--trellis", 16)
+        self.assertLess(made["predicted"], .9 * self.plan["predicted"])
+        self.assertEqual({layer["k"]["trellis_states"] for layer in made["layers"]}, {16})
+
+    def test_threads_change_no_byte(self):
+        runs = {json.dumps(plan("--bits", 4.25, "--threads", n)) for n in (1, 3)}
+        self.assertEqual(len(runs), 1)
+
+    def test_info_prices_what_plan_wrote(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "plan.json"
+            done = kvbits("plan", "--trace", TRACE, *QUERIES, "--bytes", 816 * 4096, "--tokens", 4096, "--output", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("Rank correlation", done.stdout)
+            self.assertEqual(json.loads(path.read_text()), self.plan)
+            priced = json.loads(kvbits("info", "--plan", path, "--tokens", 4096, "--json").stdout)
+            self.assertEqual(priced["bytes_per_token"], self.plan["bytes_per_token"])
+            self.assertEqual(priced["bytes"], self.plan["bytes_per_token"] * 4096)
+            self.assertIn("4.25 bits per value", kvbits("info", "--plan", path, "--tokens", 4096).stdout)
+            refused = kvbits("info", "--plan", path, "--layers", 3)
+            self.assertEqual(refused.returncode, 2)
+            self.assertIn("--plan says what the layers are", refused.stderr)
+
+    def test_limits_that_make_no_sense_are_refused(self):
+        for arguments, sentence in (((), "there is no limit"), (("--bits", 4, "--error", .1), "more than one limit"),
+                                    (("--bits", 0), "--bits is 0; legal: above 0"), (("--bits", 1), "legal: 240 and more"),
+                                    (("--bytes", 100), "--tokens is missing"), (("--bits", 4, "--trellis", 7), "legal: 0 (scalar")):
+            done = kvbits("plan", "--trace", TRACE, *QUERIES, *arguments)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
+            self.assertIn(sentence, done.stderr)
+
+    def test_what_is_no_plan_is_refused_with_its_place(self):
+        def changed(key, value, where=("layers", 1)):
+            document = json.loads(json.dumps(self.plan))
+            target = document
+            for step in where:
+                target = target[step]
+            target[key] = value
+            return json.dumps(document)
+        cases = (("", "not valid JSON"), ("[]", "no plan"), ("{\"kvbits_plan\": 2}", "\"kvbits_plan\" must be a whole number from 1 to 1"),
+                 (changed("layers", [], ()), "an array of 1 to 1024 objects"), (changed("n_kv_heads", 0), "\"n_kv_heads\" of layers[1]"),
+                 (changed("bits", 9, ("layers", 2, "k")), "layers[2]"), (changed("bits", "4", ("layers", 2, "v")), "layers[2] (values)"),
+                 (changed("trellis_states", 12, ("layers", 0, "k")), "trellis_states 12"),
+                 (changed("rotation", "spin", ("layers", 3, "v")), "none|hadamard|signed"),
+                 (changed("head_dim", 63, ("layers", 0, "k")), "layers[0]"), (changed("sign_seed", "7", ("layers", 0, "k")), "hexadecimal"),
+                 (changed("measured", -1), "from 0 on"), (json.dumps(self.plan)[:-40], "not valid JSON"))
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "plan.json"
+            for text, sentence in cases:
+                path.write_text(text)
+                done = kvbits("info", "--plan", path)
+                self.assertEqual((done.returncode, done.stdout), (2, ""), sentence)
+                self.assertIn(sentence, done.stderr)
+            self.assertEqual(kvbits("info", "--plan", path.with_name("none.json")).returncode, 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
