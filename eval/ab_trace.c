@@ -1,7 +1,5 @@
 /* The A/B on a recorded trace: every layer on its own, the worst layer decides for the model. */
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "ab_trace_layer.h"
 #include "document.h"
@@ -120,18 +118,6 @@ static json_t *layer_object(const trace_run *r, size_t i) {
     return NULL;
 }
 
-/* A file's name may be any bytes, a JSON string may not. */
-static json_t *name_string(const char *name) {
-    char shown[256];
-    json_t *string = json_string(name);
-    if (string)
-        return string;
-    snprintf(shown, sizeof shown, "%s", name);
-    for (char *p = shown; *p; p++)
-        *p = (unsigned char)*p < 0x80 ? *p : '?';
-    return json_string(shown);
-}
-
 static int set_trace(json_t *root, const kvb_trace *trace) {
     static const char *const keys[] = {"model", "model_file", "license", "text", "recorded_with"};
     json_t *metadata = json_object();
@@ -139,7 +125,7 @@ static int set_trace(json_t *root, const kvb_trace *trace) {
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (kvb_trace_metadata(trace, keys[i]))
             bad |= json_object_set_new(metadata, keys[i], json_string(kvb_trace_metadata(trace, keys[i])));
-    json_t *object = json_pack("{s:o}", "file", name_string(kvb_trace_name(trace)));
+    json_t *object = json_pack("{s:o}", "file", kvb_json_name(kvb_trace_name(trace)));
     bad |= json_object_set_new(object, "metadata", metadata);
     return bad | json_object_set_new(root, "trace", object);
 }

@@ -74,9 +74,9 @@ static json_t *uniform_object(const kvb_plan_uniform *uniform) {
 
 kvb_status kvb_plan_json(const kvb_plan *plan, char **text, kvb_error *error) {
     json_t *layers = json_array();
-    json_t *root = json_pack("{s:i, s:s, s:s, s:o, s:I}", "kvbits_plan", FORMAT, "kvbits", kvb_version(), "source",
-                             plan->source, "bits_per_value", kvb_json_real(plan->bits_per_value), "bytes_per_token",
-                             (json_int_t)plan->bytes_per_token);
+    json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:I}", "kvbits_plan", FORMAT, "kvbits", kvb_version(), "source",
+                             kvb_json_name(plan->source), "bits_per_value", kvb_json_real(plan->bits_per_value),
+                             "bytes_per_token", (json_int_t)plan->bytes_per_token);
     int bad = json_object_set_new(root, "predicted", figure_or_null(plan->predicted));
     bad |= json_object_set_new(root, "measured", figure_or_null(plan->measured));
     bad |= json_object_set_new(root, "rank_correlation", figure_or_null(plan->rank_correlation));

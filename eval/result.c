@@ -1,6 +1,7 @@
 #include "result.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "writer.h"
@@ -55,6 +56,17 @@ json_t *kvb_json_real(double value) {
     free(text);
     json_decref(exact);
     return rounded;
+}
+
+json_t *kvb_json_name(const char *name) {
+    char shown[256];
+    json_t *string = json_string(name);
+    if (string)
+        return string;
+    snprintf(shown, sizeof shown, "%s", name);
+    for (char *p = shown; *p; p++)
+        *p = (unsigned char)*p < 0x80 ? *p : '?';
+    return json_string(shown);
 }
 
 kvb_status kvb_result_json(const kvb_result *result, char **text, kvb_error *error) {

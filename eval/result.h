@@ -19,6 +19,9 @@ KVB_CHECKED kvb_status kvb_result_create(json_t *document, kvb_result **out, kvb
 json_t *kvb_json_nrmse(double value);
 json_t *kvb_json_real(double value);
 
+/* A file's name, which may be any bytes where a JSON string may not: then what is no ASCII becomes '?'. */
+json_t *kvb_json_name(const char *name);
+
 /* Checks the parts of the schema that the reports use: one sentence names the place and what belongs there. */
 KVB_CHECKED kvb_status kvb_result_validate(const json_t *document, kvb_error *error);
 

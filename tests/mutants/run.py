@@ -7,7 +7,8 @@ Every NN-name.patch here opens with lines that say what it breaks:
     # test: test_rotate          the ctest test that must fail
     # target: test_rotate        what to build for it (default: the test, or kvbits-cli when that is no unit test)
     # bug: signs on K but not on Q
-    # needs: llama.cpp                  left out, and counted as such, where ctest skips the test for want of it
+    # needs: llama.cpp           left out, and shown as such, where ctest skips the test for want of it;
+    # needs: avx512              or where the processor has no AVX-512: no test can run what the patch breaks
 A mutant counts as caught only when its patch applies exactly, the code compiles, the test passed before and fails
 after. Works in a copy of the tree under build-mutants/, which later runs build upon. Only the standard library.
 """
@@ -44,6 +45,8 @@ class Mutant:
             raise Broken(f"{path.name}: its header needs '# test: NAME' and '# bug: TEXT'")
         self.test, self.bug = fields["test"], fields["bug"]
         self.needs = fields.get("needs")
+        if self.needs not in (None, "llama.cpp", "avx512"):
+            raise Broken(f"{path.name}: it needs '{self.needs}'; legal: llama.cpp, avx512")
         is_unit_test = (ROOT / "tests" / "unit" / f"{self.test}.c").exists()
         self.target = fields.get("target", self.test if is_unit_test else "kvbits-cli")
 
@@ -77,6 +80,15 @@ def copy_tree():
 
 def build(targets, jobs, what):
     must(["cmake", "--build", BUILD, "--parallel", jobs, "--target", *targets], what)
+
+
+def lacks_avx512():
+    """Not by the library's word, which a mutant may bend."""
+    try:
+        flags = set(pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
+    except OSError:
+        flags = set()
+    return not {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"} <= flags
 
 
 def is_skipped(name):
@@ -122,8 +134,9 @@ def run_all(mutants, jobs):
         raise Broken(f"these tests fail without any mutant: {', '.join(failing)}")
     print(f"without mutants all named tests pass ({time.monotonic() - start:.0f} s)", flush=True)
     missed = 0
-    without = {name for name in {mutant.test for mutant in mutants if mutant.needs} if is_skipped(name)}
-    left_out = [mutant for mutant in mutants if mutant.needs and mutant.test in without]
+    without = {name for name in {mutant.test for mutant in mutants if mutant.needs == "llama.cpp"} if is_skipped(name)}
+    left_out = [mutant for mutant in mutants if mutant.needs and
+                (lacks_avx512() if mutant.needs == "avx512" else mutant.test in without)]
     for mutant in left_out:
         report("left out", mutant, 0, f"for want of {mutant.needs}")
     mutants = [mutant for mutant in mutants if mutant not in left_out]
