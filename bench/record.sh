@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1 name=$2
 shift 2
-parts=("$@")
+parts=("$@") # trellis is made when it is named
 [ ${#parts[@]} -gt 0 ] || parts=(decode-a decode-b decode-c prefill rows goals accuracy)
 read -ra run <<<"${RUN:-}"
 
@@ -33,6 +33,15 @@ for part in "${parts[@]}"; do
             >"bench/results/goals-$name.txt" || code=$?
         [ $code -le 1 ] ;;
     compare) measure compare "${short[@]}" --shapes A,B --kv-len 8192 --threads 1 --no-peers --bits 4,6,8,16 --prefill 256,2048 ;;
+    trellis) # scalar codes and trellis codes in turn, five times; bench/trellis_ratio.py compares
+        for states in 0 16; do : >"bench/results/trellis-$states-$name.json"; done
+        for _ in 1 2 3 4 5; do
+            for states in 0 16; do
+                "${run[@]}" "$build/kvbits" bench "${short[@]}" --only attend,encode --shapes A,B,C --kv-len 8192 --bits 2,3,4,5,6 \
+                    --threads 1 --no-peers --memory 300 --trellis $states --json - >>"bench/results/trellis-$states-$name.json"
+            done
+        done
+        bench/trellis_ratio.py "bench/results/trellis-0-$name.json" "bench/results/trellis-16-$name.json" >"bench/results/trellis-$name.txt" ;;
     accuracy) "${run[@]}" "$build/bench/bench-accuracy" >"bench/results/accuracy-$name.json" ;;
     *)
         echo "record.sh: '$part' is no part" >&2

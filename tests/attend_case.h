@@ -66,6 +66,14 @@ typedef enum attend_precision {
 } attend_precision;
 double attend_bound(const kvb_backend *backend, attend_precision precision);
 
+/* The case's last outputs against the oracle's: |difference| / |expected| of all rows together and of the worst row,
+ * and the worst difference of log-sum-exps over the larger of 1 and their magnitude; INFINITY for NaN. */
+typedef struct attend_errors {
+    double item, row, lse;
+    size_t worst_row, worst_lse;
+} attend_errors;
+attend_errors attend_case_errors(const attend_case *c);
+
 /* kvb_attend of these cases in one call, in scratch of exactly the size that was asked for, on outputs that are
  * cleared. */
 void attend_cases_run(attend_case *cases, size_t n, const kvb_backend *backend, const kvb_parallel *parallel);

@@ -132,19 +132,25 @@ static inline __attribute__((always_inline)) void weave_rows(weft w, int n_rows,
     }
 }
 
-/* The commonest head dims are functions of their own. */
+/* Head dims 64 and 128 are functions of their own; 256 gains nothing by it. */
+#define WEAVE_AT(width, bytes, taps0, taps1)                                                                           \
+    if (w.place_width == (width) && w.stride == (bytes)) {                                                             \
+        weave_rows(w, n_rows, inputs_apart, taps0, taps1, bytes, width);                                               \
+        return;                                                                                                        \
+    }
 #define WEAVE(states, memory, taps0, taps1)                                                                            \
     static void weave_##states(weft w, int n_rows, size_t inputs_apart) {                                              \
         for (int width = 0; width <= 2; width++) {                                                                     \
-            if (w.place_width == width && w.stride == 16) {                                                            \
-                weave_rows(w, n_rows, inputs_apart, taps0, taps1, 16, width);                                          \
-            } else if (w.place_width == width) {                                                                       \
+            WEAVE_AT(width, 8, taps0, taps1)                                                                           \
+            WEAVE_AT(width, 16, taps0, taps1)                                                                          \
+            if (w.place_width == width) {                                                                              \
                 weave_rows(w, n_rows, inputs_apart, taps0, taps1, w.stride, width);                                    \
             }                                                                                                          \
         }                                                                                                              \
     }
 KVB_EACH_TRELLIS(WEAVE)
 #undef WEAVE
+#undef WEAVE_AT
 
 static void weave(int states, weft w, int n_rows, size_t inputs_apart) {
 #define CALL(n, memory, taps0, taps1)                                                                                  \

@@ -3,6 +3,8 @@
 #include "attend_case.h"
 #include "oracle.h"
 
+#include <math.h>
+
 enum { seed = 20260, n_candidates = 24, n_more = 300 };
 
 enum factor {
@@ -168,7 +170,14 @@ static void set_states(attend_shape *s) {
     s->v_states = states[s->seed / 6 % 6];
 }
 
-static void check(const test_backends *all, const int *choice, uint64_t case_seed, oracle_random *random) {
+static void check_case(attend_case *c, const kvb_backend *backend, attend_precision precision, void *context) {
+    (void)context;
+    attend_case_check(c, backend, precision);
+}
+
+/* Runs a case with every backend and precision, and hands each to `look`. */
+static void run_case(const test_backends *all, const int *choice, uint64_t case_seed, oracle_random *random,
+                     void look(attend_case *, const kvb_backend *, attend_precision, void *), void *context) {
     attend_shape shape = {.seed = case_seed};
     set_dims(&shape, choice);
     set_tokens(&shape, choice, random);
@@ -181,7 +190,7 @@ static void check(const test_backends *all, const int *choice, uint64_t case_see
         for (size_t p = 0; p < 2; p++) {
             c.item.precision = (kvb_precision)precisions[p];
             attend_cases_run(&c, 1, all->list[b], NULL);
-            attend_case_check(&c, all->list[b], precisions[p]);
+            look(&c, all->list[b], precisions[p], context);
         }
     }
     attend_case_destroy(&c);
@@ -203,7 +212,7 @@ static void every_pair_of_choices_agrees_with_the_oracle(void **state) {
         int choice[n_factors];
         choose(p, &random, choice);
         meet(p, choice);
-        check(&all, choice, (uint64_t)seed + (uint64_t)n_cases++, &random);
+        run_case(&all, choice, (uint64_t)seed + (uint64_t)n_cases++, &random, check_case, NULL);
     }
     print_message("%d pairs in %d cases\n", n_pairs, n_cases);
     free(p);
@@ -216,11 +225,52 @@ static void choices_at_random_agree_with_the_oracle(void **state) {
     for (int k = 0; k < n_more; k++) {
         int choice[n_factors];
         draw_choice(&random, choice);
-        check(&all, choice, 1000000 + (uint64_t)k, &random);
+        run_case(&all, choice, 1000000 + (uint64_t)k, &random, check_case, NULL);
+    }
+}
+
+/* ---- How far, instead of whether: KVB_ORACLE_SCAN=N prints the largest errors of N random cases ---- */
+
+typedef struct largest {
+    const kvb_backend *backend;
+    attend_precision precision;
+    attend_errors errors;
+} largest;
+
+static void note_case(attend_case *c, const kvb_backend *backend, attend_precision precision, void *context) {
+    largest *at = context;
+    while (at->backend && (at->backend != backend || at->precision != precision)) {
+        at++;
+    }
+    const attend_errors e = attend_case_errors(c);
+    at->backend = backend;
+    at->precision = precision;
+    at->errors.item = fmax(at->errors.item, e.item);
+    at->errors.row = fmax(at->errors.row, e.row);
+    at->errors.lse = fmax(at->errors.lse, e.lse);
+}
+
+static void scan(long n) {
+    test_backends all = open_backends();
+    oracle_random random = {seed + 1};
+    largest found[2 * sizeof all.list / sizeof all.list[0] + 1] = {0};
+    for (long k = 0; k < n; k++) {
+        int choice[n_factors];
+        draw_choice(&random, choice);
+        run_case(&all, choice, 1000000 + (uint64_t)k, &random, note_case, found);
+    }
+    for (const largest *at = found; at->backend; at++) {
+        printf("%-12s %-8s item %.2g row %.2g lse %.2g\n", kvb_backend_name(at->backend),
+               at->precision == ATTEND_FAST ? "fast" : "precise", at->errors.item, at->errors.row, at->errors.lse);
     }
 }
 
 int main(void) {
+    const char *n = getenv("KVB_ORACLE_SCAN");
+    if (n) {
+        scan(atol(n));
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_of_choices_agrees_with_the_oracle),
         cmocka_unit_test(choices_at_random_agree_with_the_oracle),
