@@ -257,13 +257,8 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return parse_bits(text, config, error);
     case THREADS:
         return parse_threads(text, options, error);
-    case TRELLIS: {
-        kvb_status status = kvb_parse_int("trellis", text, &config->trellis_states, error);
-        if (status == KVB_OK && config->trellis_states != 0 && !kvb_trellis_codebook(config->trellis_states, 2))
-            status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--trellis is %d; legal: 0, 8, 16, 64 or 256",
-                                   config->trellis_states);
-        return status;
-    }
+    case TRELLIS:
+        return kvb_parse_states("trellis", text, &config->trellis_states, error);
     case SECONDS:
     case ROUNDS:
     case MEMORY:

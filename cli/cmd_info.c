@@ -6,6 +6,7 @@
 #include "exit_code.h"
 #include "info_options.h"
 #include "kvbits/eval.h"
+#include "width_name.h"
 
 enum { N_WIDTHS = KVB_MAX_BITS + 1 };
 static const int widths[N_WIDTHS] = {1, 2, 3, 4, 5, 6, 7, 8, KVB_DENSE_BITS};
@@ -132,12 +133,6 @@ static void print_json(const kvb_info_options *options, const pair_cost *chosen,
 
 /* ---- Plans ---- */
 
-static void print_width(const kvb_codec_spec *side) {
-    char text[16];
-    snprintf(text, sizeof text, side->trellis_states ? "%dt%d" : "%d", side->bits, side->trellis_states);
-    printf(" %6s", text);
-}
-
 /* The sum of all layers of `plan`, as they are or as halves. */
 static kvb_status find_plan_bytes(const kvb_info_options *options, const kvb_plan *plan, int as_halves, uint64_t *bytes,
                                   kvb_error *error) {
@@ -171,10 +166,8 @@ static void print_plan(const kvb_info_options *options, const kvb_plan *plan, ui
     printf("%d layers, %" PRId64 " tokens in pages of %d\n  layer      K      V\n", plan->n_layers, options->n_tokens,
            options->page_tokens);
     for (int l = 0; l < plan->n_layers; l++) {
-        printf("  %5d", plan->layers[l].index);
-        print_width(&plan->layers[l].spec.k);
-        print_width(&plan->layers[l].spec.v);
-        putchar('\n');
+        printf("  %5d %6s %6s\n", plan->layers[l].index, kvb_width_name_of(&plan->layers[l].spec.k).text,
+               kvb_width_name_of(&plan->layers[l].spec.v).text);
     }
     printf("%.6g bits per value, scales included\n", plan->bits_per_value);
     printf("  per token     %.1f bytes\n", (double)bytes / tokens);

@@ -10,18 +10,13 @@
 #include "plan_options.h"
 #include "progress.h"
 #include "threads.h"
+#include "width_name.h"
 
 static void print_figure(double value) {
     if (isnan(value))
         printf(" %9s", "-");
     else
         printf(" %9.4f", value);
-}
-
-static void print_side(const kvb_codec_spec *side) {
-    char text[16];
-    snprintf(text, sizeof text, side->trellis_states ? "%dt%d" : "%d", side->bits, side->trellis_states);
-    printf(" %6s", text);
 }
 
 static void print_plan(const kvb_plan *plan) {
@@ -31,10 +26,8 @@ static void print_plan(const kvb_plan *plan) {
     printf("NRMSE of the attention output\n  layer      K      V    K alone   V alone predicted  measured\n");
     for (int l = 0; l < plan->n_layers; l++) {
         const kvb_plan_layer *layer = &plan->layers[l];
-        printf("  %5d", layer->index);
-        print_side(&layer->spec.k);
-        print_side(&layer->spec.v);
-        printf(" ");
+        printf("  %5d %6s %6s ", layer->index, kvb_width_name_of(&layer->spec.k).text,
+               kvb_width_name_of(&layer->spec.v).text);
         print_figure(layer->k_error);
         print_figure(layer->v_error);
         print_figure(layer->predicted);

@@ -58,14 +58,6 @@ static kvb_status parse_positive(const char *option, const char *text, double *o
     return status;
 }
 
-static kvb_status parse_count(const char *option, const char *text, int least, int most, int *out, kvb_error *error) {
-    int64_t value;
-    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
-    if (status == KVB_OK)
-        *out = (int)value;
-    return status;
-}
-
 static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
     kvb_codebook_options *options = context;
     int choice = 0;
@@ -77,7 +69,7 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         set_origin(text, options);
         return KVB_OK;
     case DIM:
-        return parse_count("dim", text, 2, 1 << 20, &options->dim, error);
+        return kvb_parse_int_from("dim", text, 2, 1 << 20, &options->dim, error);
     case CDF:
         status = kvb_parse_choice("cdf", text, "erfc|as26.2.17", &choice, error);
         options->cdf = (kvb_cdf)choice;
@@ -85,7 +77,7 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case STOP:
         return parse_positive("stop", text, &options->stop, error);
     case ROUND_LIMIT:
-        return parse_count("round-limit", text, 1, 100000000, &options->round_limit, error);
+        return kvb_parse_int_from("round-limit", text, 1, 100000000, &options->round_limit, error);
     case FACTOR:
         return parse_positive("factor", text, &options->factor, error);
     case FORMAT:

@@ -51,12 +51,8 @@ typedef struct state {
     kvb_uniform_scheme one; /* of --k-bits and its like */
 } state;
 
-static int is_width(long bits) {
-    return (bits >= 1 && bits <= KVB_MAX_BITS) || bits == KVB_DENSE_BITS;
-}
-
 static int has_trellis(int bits) {
-    return bits >= 2 && bits <= 6;
+    return bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS;
 }
 
 /* A number up to 65536 at *text, which moves behind it. */
@@ -75,7 +71,7 @@ static int scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
     *scheme = (kvb_uniform_scheme){.k_bits = 0};
     if (!scan_number(text, &scheme->k_bits) || *(*text)++ != '/' || !scan_number(text, &scheme->v_bits))
         return 0;
-    if (!is_width(scheme->k_bits) || !is_width(scheme->v_bits))
+    if (!kvb_is_width(scheme->k_bits) || !kvb_is_width(scheme->v_bits))
         return 0;
     if (**text == 't') {
         ++*text;
@@ -116,23 +112,6 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
     }
 }
 
-static kvb_status parse_width(const char *option, const char *text, int *out, kvb_error *error) {
-    kvb_status status = kvb_parse_int(option, text, out, error);
-    if (status == KVB_OK && !is_width(*out))
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option,
-                               *out, KVB_MAX_BITS, KVB_DENSE_BITS);
-    return status;
-}
-
-static kvb_status parse_count(const char *option, const char *text, int64_t least, int64_t most, int *out,
-                              kvb_error *error) {
-    int64_t value;
-    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
-    if (status == KVB_OK)
-        *out = (int)value;
-    return status;
-}
-
 static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
     state *s = context;
     kvb_eval_options *options = s->options;
@@ -143,17 +122,17 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case TOKENS:
         return kvb_parse_count("tokens", text, 1, 1 << 28, &options->tokens, error);
     case WINDOW:
-        return parse_count("window", text, 16, 1 << 20, &options->window, error);
+        return kvb_parse_int_from("window", text, 16, 1 << 20, &options->window, error);
     case SCHEMES:
         return parse_schemes(text, options, error);
     case K_BITS:
-        return parse_width("k-bits", text, &s->one.k_bits, error);
+        return kvb_parse_width("k-bits", text, &s->one.k_bits, error);
     case V_BITS:
-        return parse_width("v-bits", text, &s->one.v_bits, error);
+        return kvb_parse_width("v-bits", text, &s->one.v_bits, error);
     case EXACT_FIRST:
-        return parse_count("exact-first", text, 0, 65536, &s->one.exact_first, error);
+        return kvb_parse_int_from("exact-first", text, 0, 65536, &s->one.exact_first, error);
     case EXACT_LAST:
-        return parse_count("exact-last", text, 0, 65536, &s->one.exact_last, error);
+        return kvb_parse_int_from("exact-last", text, 0, 65536, &s->one.exact_last, error);
     case ROTATION:
         return kvb_parse_choice("rotation", text, "none|hadamard|signed", &options->rotation, error);
     case PLAN:
@@ -166,7 +145,7 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         options->out = text;
         return KVB_OK;
     case THREADS:
-        return parse_count("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
+        return kvb_parse_int_from("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
     case WEIGHTS:
         return kvb_parse_choice("weights", text, "float|stored", &options->weights_as_stored, error);
     case QUIET:

@@ -42,25 +42,6 @@ static const struct option table[] = {
     {NULL, 0, NULL, 0},
 };
 
-static kvb_status parse_count(const char *option, const char *text, int least, int most, int *out, kvb_error *error) {
-    int64_t value;
-    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
-    if (status == KVB_OK)
-        *out = (int)value;
-    return status;
-}
-
-static kvb_status parse_bits(const char *option, const char *text, int *out, kvb_error *error) {
-    int bits;
-    kvb_status status = kvb_parse_int(option, text, &bits, error);
-    if (status == KVB_OK && bits != KVB_DENSE_BITS && (bits < 1 || bits > KVB_MAX_BITS))
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option,
-                               bits, KVB_MAX_BITS, KVB_DENSE_BITS);
-    if (status == KVB_OK)
-        *out = bits;
-    return status;
-}
-
 static kvb_status parse_dim(const char *option, const char *text, int *out, kvb_error *error) {
     int dim;
     kvb_status status = kvb_parse_int(option, text, &dim, error);
@@ -95,9 +76,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     kvb_layer_spec *layer = &options->layer;
     switch (option) {
     case LAYERS:
-        return parse_count("layers", text, 1, KVB_MAX_LAYERS, &options->n_layers, error);
+        return kvb_parse_int_from("layers", text, 1, KVB_MAX_LAYERS, &options->n_layers, error);
     case KV_HEADS:
-        return parse_count("kv-heads", text, 1, 1024, &layer->n_kv_heads, error);
+        return kvb_parse_int_from("kv-heads", text, 1, 1024, &layer->n_kv_heads, error);
     case HEAD_DIM:
         return parse_dim("head-dim", text, &layer->k.head_dim, error);
     case V_HEAD_DIM:
@@ -105,17 +86,17 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case TOKENS:
         return kvb_parse_count("tokens", text, 1, KVB_MAX_TOKENS, &options->n_tokens, error);
     case K_BITS:
-        return parse_bits("k-bits", text, &layer->k.bits, error);
+        return kvb_parse_width("k-bits", text, &layer->k.bits, error);
     case V_BITS:
-        return parse_bits("v-bits", text, &layer->v.bits, error);
+        return kvb_parse_width("v-bits", text, &layer->v.bits, error);
     case PAGE_TOKENS:
         return parse_page_tokens(text, &options->page_tokens, error);
     case WINDOW:
-        return parse_count("window", text, 0, 1 << 30, &layer->window, error);
+        return kvb_parse_int_from("window", text, 0, 1 << 30, &layer->window, error);
     case EXACT_FIRST:
-        return parse_count("exact-first", text, 0, 65536, &layer->exact_first, error);
+        return kvb_parse_int_from("exact-first", text, 0, 65536, &layer->exact_first, error);
     case EXACT_LAST:
-        return parse_count("exact-last", text, 0, 65536, &layer->exact_last, error);
+        return kvb_parse_int_from("exact-last", text, 0, 65536, &layer->exact_last, error);
     case SCALE_DTYPE:
         return parse_scale_dtype(text, layer, error);
     case PLAN:

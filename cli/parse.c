@@ -41,6 +41,37 @@ kvb_status kvb_parse_count(const char *option, const char *text, int64_t least, 
     return KVB_OK;
 }
 
+kvb_status kvb_parse_int_from(const char *option, const char *text, int least, int most, int *out, kvb_error *error) {
+    int64_t value;
+    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
+    if (status == KVB_OK)
+        *out = (int)value;
+    return status;
+}
+
+int kvb_is_width(int bits) {
+    return (bits >= 1 && bits <= KVB_MAX_BITS) || bits == KVB_DENSE_BITS;
+}
+
+kvb_status kvb_parse_width(const char *option, const char *text, int *out, kvb_error *error) {
+    int bits;
+    kvb_status status = kvb_parse_int(option, text, &bits, error);
+    if (status == KVB_OK && !kvb_is_width(bits))
+        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option,
+                               bits, KVB_MAX_BITS, KVB_DENSE_BITS);
+    if (status == KVB_OK)
+        *out = bits;
+    return status;
+}
+
+kvb_status kvb_parse_states(const char *option, const char *text, int *out, kvb_error *error) {
+    kvb_status status = kvb_parse_int(option, text, out, error);
+    if (status == KVB_OK && *out != 0 && !kvb_trellis_codebook(*out, KVB_MIN_TRELLIS_BITS))
+        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 0 (scalar codes), 8, 16, 64 or 256",
+                               option, *out);
+    return status;
+}
+
 kvb_status kvb_parse_real(const char *option, const char *text, double *out, kvb_error *error) {
     char *end;
     double value = strtod(text, &end);

@@ -8,6 +8,13 @@ KVB_CHECKED kvb_status kvb_parse_int(const char *option, const char *text, int *
 /* One from `least` to `most`. */
 KVB_CHECKED kvb_status kvb_parse_count(const char *option, const char *text, int64_t least, int64_t most, int64_t *out,
                                        kvb_error *error);
+KVB_CHECKED kvb_status kvb_parse_int_from(const char *option, const char *text, int least, int most, int *out,
+                                          kvb_error *error);
+/* A width of rows: 1 to 8 bits, or KVB_DENSE_BITS. */
+int kvb_is_width(int bits);
+KVB_CHECKED kvb_status kvb_parse_width(const char *option, const char *text, int *out, kvb_error *error);
+/* The states of a trellis code that this library has, or 0: scalar codes. */
+KVB_CHECKED kvb_status kvb_parse_states(const char *option, const char *text, int *out, kvb_error *error);
 KVB_CHECKED kvb_status kvb_parse_real(const char *option, const char *text, double *out, kvb_error *error);
 /* Decimal or 0x hexadecimal, up to 2^64 - 1. */
 KVB_CHECKED kvb_status kvb_parse_seed(const char *option, const char *text, uint64_t *out, kvb_error *error);

@@ -39,28 +39,11 @@ static const struct option table[] = {
     {NULL, 0, NULL, 0},
 };
 
-static kvb_status parse_count(const char *option, const char *text, int64_t least, int64_t most, int *out,
-                              kvb_error *error) {
-    int64_t value;
-    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
-    if (status == KVB_OK)
-        *out = (int)value;
-    return status;
-}
-
 static kvb_status parse_above_0(const char *option, const char *text, double most, double *out, kvb_error *error) {
     kvb_status status = kvb_parse_real(option, text, out, error);
     if (status == KVB_OK && !(*out > 0.0 && *out <= most))
         status =
             kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %.20s; legal: above 0, up to %g", option, text, most);
-    return status;
-}
-
-static kvb_status parse_states(const char *text, int *out, kvb_error *error) {
-    kvb_status status = kvb_parse_int("trellis", text, out, error);
-    if (status == KVB_OK && *out != 0 && *out != 8 && *out != 16 && *out != 64 && *out != 256)
-        status =
-            kvb_error_set(error, KVB_ERROR_ARGUMENT, "--trellis is %d; legal: 0 (scalar codes), 8, 16, 64, 256", *out);
     return status;
 }
 
@@ -91,13 +74,13 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case ERROR:
         return parse_above_0("error", text, 10.0, &options->request.error, error);
     case TRELLIS:
-        return parse_states(text, &options->request.trellis_states, error);
+        return kvb_parse_states("trellis", text, &options->request.trellis_states, error);
     case SCALE_KIND:
         return parse_scale_kind(text, &options->request.scale, error);
     case QUERIES:
-        return parse_count("queries", text, 0, 1 << 20, &options->request.queries, error);
+        return kvb_parse_int_from("queries", text, 0, 1 << 20, &options->request.queries, error);
     case THREADS:
-        return parse_count("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
+        return kvb_parse_int_from("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
     case QUIET:
         options->quiet = 1;
         return KVB_OK;

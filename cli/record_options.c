@@ -31,15 +31,6 @@ static kvb_status parse_layers(const char *text, kvb_record_options *options, kv
     return status;
 }
 
-static kvb_status parse_count(const char *option, const char *text, int64_t least, int64_t most, int *out,
-                              kvb_error *error) {
-    int64_t value;
-    kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
-    if (status == KVB_OK)
-        *out = (int)value;
-    return status;
-}
-
 static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
     kvb_record_options *options = context;
     switch (option) {
@@ -52,13 +43,13 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case TOKENS:
         return kvb_parse_count("tokens", text, 1, 1 << 20, &options->tokens, error);
     case FROM:
-        return parse_count("from", text, 0, (1 << 20) - 1, &options->from, error);
+        return kvb_parse_int_from("from", text, 0, (1 << 20) - 1, &options->from, error);
     case LAYERS:
         return parse_layers(text, options, error);
     case DTYPE:
         return kvb_parse_choice("dtype", text, "f32|f16|bf16", &options->dtype, error);
     case THREADS:
-        return parse_count("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
+        return kvb_parse_int_from("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
     case WEIGHTS:
         return kvb_parse_choice("weights", text, "float|stored", &options->weights_as_stored, error);
     default:

@@ -137,15 +137,14 @@ static kvb_status read_choice(const place *p, const json_t *object, const char *
 }
 
 /* A missing or null figure is NaN. */
-static kvb_status read_figure(const place *p, const json_t *object, const char *key, double *out) {
+static kvb_status read_figure(const place *p, const json_t *object, const char *key, double low, double *out) {
+    char legal[64];
     const json_t *value = json_object_get(object, key);
-    *out = NAN;
-    if (value && !json_is_null(value) && (!json_is_number(value) || json_number_value(value) < 0.0) &&
-        strcmp(key, "rank_correlation") != 0)
-        return refuse(p, key, "a number from 0 on, or null");
-    if (json_is_number(value))
-        *out = json_number_value(value);
-    return KVB_OK;
+    *out = json_is_number(value) ? json_number_value(value) : NAN;
+    if (!value || json_is_null(value) || *out >= low)
+        return KVB_OK;
+    snprintf(legal, sizeof legal, "a number from %d on, or null", (int)low);
+    return refuse(p, key, legal);
 }
 
 static kvb_status read_seed(const place *p, const json_t *object, uint64_t *out) {
@@ -208,10 +207,10 @@ static kvb_status read_layer(place p, const json_t *object, kvb_plan_layer *out)
         (status = read_int(&p, object, "window", 0, 1 << 30, &spec->window)) ||
         (status = read_int(&p, object, "exact_first", 0, 65536, &spec->exact_first)) ||
         (status = read_int(&p, object, "exact_last", 0, 65536, &spec->exact_last)) ||
-        (status = read_figure(&p, object, "k_error", &out->k_error)) ||
-        (status = read_figure(&p, object, "v_error", &out->v_error)) ||
-        (status = read_figure(&p, object, "predicted", &out->predicted)) ||
-        (status = read_figure(&p, object, "measured", &out->measured)))
+        (status = read_figure(&p, object, "k_error", 0.0, &out->k_error)) ||
+        (status = read_figure(&p, object, "v_error", 0.0, &out->v_error)) ||
+        (status = read_figure(&p, object, "predicted", 0.0, &out->predicted)) ||
+        (status = read_figure(&p, object, "measured", 0.0, &out->measured)))
         return status;
     spec->dense = dense ? KVB_BF16 : KVB_F16;
     for (int side = 0; side < 2; side++) {
@@ -228,10 +227,10 @@ static kvb_status read_uniform(const place *p, const json_t *object, kvb_plan_un
         return KVB_OK;
     if ((status = read_int(p, object, "k_bits", 1, KVB_DENSE_BITS, &out->k_bits)) ||
         (status = read_int(p, object, "v_bits", 1, KVB_DENSE_BITS, &out->v_bits)) ||
-        (status = read_figure(p, object, "bits_per_value", &out->bits_per_value)) ||
-        (status = read_figure(p, object, "predicted", &out->predicted)))
+        (status = read_figure(p, object, "bits_per_value", 0.0, &out->bits_per_value)) ||
+        (status = read_figure(p, object, "predicted", 0.0, &out->predicted)))
         return status;
-    return read_figure(p, object, "measured", &out->measured);
+    return read_figure(p, object, "measured", 0.0, &out->measured);
 }
 
 static kvb_status read_plan(const place *p, const json_t *root, kvb_plan **out) {
@@ -250,9 +249,9 @@ static kvb_status read_plan(const place *p, const json_t *root, kvb_plan **out) 
     *out = plan;
     const char *source = json_string_value(json_object_get(root, "source"));
     kvb_display(plan->source, source ? source : "");
-    if ((status = read_figure(p, root, "predicted", &plan->predicted)) ||
-        (status = read_figure(p, root, "measured", &plan->measured)) ||
-        (status = read_figure(p, root, "rank_correlation", &plan->rank_correlation)) ||
+    if ((status = read_figure(p, root, "predicted", 0.0, &plan->predicted)) ||
+        (status = read_figure(p, root, "measured", 0.0, &plan->measured)) ||
+        (status = read_figure(p, root, "rank_correlation", -1.0, &plan->rank_correlation)) ||
         (status = read_uniform(p, json_object_get(root, "uniform"), &plan->uniform)))
         return status;
     for (int l = 0; l < plan->n_layers && status == KVB_OK; l++) {
