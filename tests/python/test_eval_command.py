@@ -185,6 +185,38 @@ class Engine(unittest.TestCase):
         done = kvbits("ab", "--trace", trace, "--json", "-", "--quiet", "--pairs", "8/8")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
+    def test_from_a_recording_to_a_plan_to_its_evaluation(self):
+        """record -> plan -> eval; a plan with the same widths everywhere is that scheme, to the last bit."""
+        for architecture in ("llama", "gemma2"):  # without windows and with
+            trace, plan = self.path / "planned.safetensors", self.path / "plan.json"
+            done = kvbits("record", self.models[architecture], "--text", TEXT, "--tokens", 96, "--output", trace)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            done = kvbits("plan", "--trace", trace, "--bits", 5, "--output", plan)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            scheme = self.evaluate(architecture, "--plan", plan, "--engine", "none")["schemes"][0]
+            made = json.loads(plan.read_text())
+            self.assertEqual([(layer["k_bits"], layer["v_bits"]) for layer in scheme["layers"]],
+                             [(layer["k"]["bits"], layer["v"]["bits"]) for layer in made["layers"]])
+            self.assertEqual(scheme["bits_per_value"], round(made["bits_per_value"], 6))
+            for layer in made["layers"]:
+                layer["k"]["bits"], layer["v"]["bits"] = 5, 3
+            plan.write_text(json.dumps(made))
+            same, planned = self.evaluate(architecture, "--schemes", "5/3", "--plan", plan, "--engine", "none")["schemes"]
+            self.assertEqual(planned["name"], "plan 4.5000")
+            self.assertEqual((same["kl"], same["layers"]), (planned["kl"], planned["layers"]))
+
+    def test_a_plan_of_another_model_is_refused(self):
+        trace, plan = self.path / "one.safetensors", self.path / "one.json"
+        for layers, sentence in (("1", "has 1 layers, the model 3"), ("0,1,2", "layers[1] is for layer 1 of 2 KV heads of 64")):
+            kvbits("record", self.models["llama"], "--text", TEXT, "--tokens", 64, "--layers", layers, "--output", trace)
+            kvbits("plan", "--trace", trace, "--bits", 5, "--output", plan)
+            made = json.loads(plan.read_text())
+            made["layers"][-2 if len(made["layers"]) > 1 else 0]["k"]["head_dim"] = 64
+            plan.write_text(json.dumps(made))
+            done = kvbits("eval", self.models["llama"], "--text", TEXT, "--window", 96, "--plan", plan, "--engine", "none")
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(sentence, done.stderr)
+
     def test_layers_and_positions_are_chosen(self):
         whole, part = self.path / "whole.safetensors", self.path / "part.safetensors"
         for path, more in ((whole, ()), (part, ("--layers", "1", "--from", 10))):
