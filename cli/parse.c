@@ -54,7 +54,7 @@ int kvb_is_width(int bits) {
 }
 
 kvb_status kvb_parse_width(const char *option, const char *text, int *out, kvb_error *error) {
-    int bits;
+    int bits = 0;
     kvb_status status = kvb_parse_int(option, text, &bits, error);
     if (status == KVB_OK && !kvb_is_width(bits))
         status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option,
