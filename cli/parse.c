@@ -42,7 +42,7 @@ kvb_status kvb_parse_count(const char *option, const char *text, int64_t least, 
 }
 
 kvb_status kvb_parse_int_from(const char *option, const char *text, int least, int most, int *out, kvb_error *error) {
-    int64_t value;
+    int64_t value = 0;
     kvb_status status = kvb_parse_count(option, text, least, most, &value, error);
     if (status == KVB_OK)
         *out = (int)value;
