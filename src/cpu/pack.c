@@ -36,37 +36,44 @@ static inline void unpack_plane(const uint8_t *restrict plane, int head_dim, int
 
 #endif
 
-void KVB_STEP(pack)(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]) {
-    int n = tables->head_dim;
-    switch (tables->bits) {
+/* Bits `from` and above, `bits` of them, of every code, into the planes of such a code: 1 to 7. */
+static inline __attribute__((always_inline)) void pack_planes(const uint8_t *codes, int n, int from, int bits,
+                                                              uint8_t *const *planes) {
+    switch (bits) {
     case 1:
-        pack_plane(codes, n, 0, 1, planes[0]);
+        pack_plane(codes, n, from, 1, planes[0]);
         break;
     case 2:
-        pack_plane(codes, n, 0, 2, planes[0]);
+        pack_plane(codes, n, from, 2, planes[0]);
         break;
     case 3:
-        pack_plane(codes, n, 0, 2, planes[0]);
-        pack_plane(codes, n, 2, 1, planes[1]);
+        pack_plane(codes, n, from, 2, planes[0]);
+        pack_plane(codes, n, from + 2, 1, planes[1]);
         break;
     case 4:
-        pack_plane(codes, n, 0, 4, planes[0]);
+        pack_plane(codes, n, from, 4, planes[0]);
         break;
     case 5:
-        pack_plane(codes, n, 0, 4, planes[0]);
-        pack_plane(codes, n, 4, 1, planes[1]);
+        pack_plane(codes, n, from, 4, planes[0]);
+        pack_plane(codes, n, from + 4, 1, planes[1]);
         break;
     case 6:
-        pack_plane(codes, n, 0, 4, planes[0]);
-        pack_plane(codes, n, 4, 2, planes[1]);
-        break;
-    case 7:
-        pack_plane(codes, n, 0, 4, planes[0]);
-        pack_plane(codes, n, 4, 2, planes[1]);
-        pack_plane(codes, n, 6, 1, planes[2]);
+        pack_plane(codes, n, from, 4, planes[0]);
+        pack_plane(codes, n, from + 4, 2, planes[1]);
         break;
     default:
+        pack_plane(codes, n, from, 4, planes[0]);
+        pack_plane(codes, n, from + 4, 2, planes[1]);
+        pack_plane(codes, n, from + 6, 1, planes[2]);
+    }
+}
+
+void KVB_STEP(pack)(const kvb_codec_tables *tables, const uint8_t *codes, uint8_t *const planes[KVB_MAX_PLANES]) {
+    int n = tables->head_dim;
+    if (tables->bits == 8) {
         memcpy(planes[0], codes, (size_t)n);
+    } else {
+        pack_planes(codes, n, 0, tables->bits, planes);
     }
 }
 
@@ -75,24 +82,7 @@ void KVB_STEP(pack_path)(const kvb_codec_tables *tables, const uint8_t *codes, c
                          uint8_t *const planes[KVB_MAX_PLANES]) {
     int n = tables->head_dim;
     pack_plane(path, n, 0, 1, planes[0]);
-    switch (tables->bits - 2) {
-    case 1:
-        pack_plane(codes, n, 2, 1, planes[1]);
-        break;
-    case 2:
-        pack_plane(codes, n, 2, 2, planes[1]);
-        break;
-    case 3:
-        pack_plane(codes, n, 2, 2, planes[1]);
-        pack_plane(codes, n, 4, 1, planes[2]);
-        break;
-    case 4:
-        pack_plane(codes, n, 2, 4, planes[1]);
-        break;
-    default:
-        pack_plane(codes, n, 2, 4, planes[1]);
-        pack_plane(codes, n, 6, 1, planes[2]);
-    }
+    pack_planes(codes, n, 2, tables->bits - 2, planes + 1);
 }
 
 enum { most_stride = KVB_MAX_HEAD_DIM / 8 };
