@@ -68,7 +68,7 @@ static json_t *uniform_object(const kvb_plan_uniform *uniform) {
     if (uniform->k_bits == 0)
         return json_null();
     return json_pack("{s:i, s:i, s:o, s:o, s:o}", "k_bits", uniform->k_bits, "v_bits", uniform->v_bits,
-                     "bits_per_value", kvb_json_real(uniform->bits_per_value), "predicted",
+                     "bits_per_value", figure_or_null(uniform->bits_per_value), "predicted",
                      figure_or_null(uniform->predicted), "measured", figure_or_null(uniform->measured));
 }
 

@@ -36,7 +36,8 @@ static inline void unpack_plane(const uint8_t *restrict plane, int head_dim, int
 
 #endif
 
-/* Bits `from` and above, `bits` of them, of every code, into the planes of such a code: 1 to 7. */
+/* Bits `from` and above, `bits` of them, of every code, into the planes of such a code: 1 to 6. Seven need a third
+ * plane, which a path's places never have: kept apart, so that no instance names a plane that is not there. */
 static inline __attribute__((always_inline)) void pack_planes(const uint8_t *codes, int n, int from, int bits,
                                                               uint8_t *const *planes) {
     switch (bits) {
@@ -57,14 +58,9 @@ static inline __attribute__((always_inline)) void pack_planes(const uint8_t *cod
         pack_plane(codes, n, from, 4, planes[0]);
         pack_plane(codes, n, from + 4, 1, planes[1]);
         break;
-    case 6:
-        pack_plane(codes, n, from, 4, planes[0]);
-        pack_plane(codes, n, from + 4, 2, planes[1]);
-        break;
     default:
         pack_plane(codes, n, from, 4, planes[0]);
         pack_plane(codes, n, from + 4, 2, planes[1]);
-        pack_plane(codes, n, from + 6, 1, planes[2]);
     }
 }
 
@@ -72,6 +68,9 @@ void KVB_STEP(pack)(const kvb_codec_tables *tables, const uint8_t *codes, uint8_
     int n = tables->head_dim;
     if (tables->bits == 8) {
         memcpy(planes[0], codes, (size_t)n);
+    } else if (tables->bits == 7) {
+        pack_planes(codes, n, 0, 6, planes);
+        pack_plane(codes, n, 6, 1, planes[2]);
     } else {
         pack_planes(codes, n, 0, tables->bits, planes);
     }
