@@ -36,27 +36,24 @@ static kvb_status add_engine(kvb_eval *eval, const char *list, kvb_error *error)
     return status;
 }
 
-static kvb_status add_uniform(kvb_eval *eval, const kvb_eval_options *options, const kvb_uniform_scheme *u,
-                              kvb_error *error) {
-    char name[64];
-    kvb_layer_spec *layers = malloc((size_t)eval->n_layers * sizeof *layers);
-    if (!layers)
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %d layers", eval->n_layers);
-    for (int i = 0; i < eval->n_layers; i++) {
-        const kvb_engine_layer *of = &eval->layers[i];
-        layers[i] = kvb_layer_spec_default(of->n_kv_heads, of->k_dim, u->k_bits, u->v_bits);
-        layers[i].v.head_dim = of->v_dim;
+static kvb_layer_spec *layers_of(const kvb_eval *eval, const kvb_eval_options *options, const kvb_uniform_scheme *u,
+                                 kvb_error *error) {
+    kvb_layer_spec *layers = kvb_eval_uniform(eval, u->k_bits, u->v_bits, u->trellis_states,
+                                              u->search ? KVB_SCALE_SEARCH : KVB_SCALE_LSQ, error);
+    for (int i = 0; layers && i < eval->n_layers; i++) {
         layers[i].k.rotation = layers[i].v.rotation = (kvb_rotation)options->rotation;
-        kvb_codec_spec *sides[2] = {&layers[i].k, &layers[i].v};
-        for (int side = 0; side < 2; side++) {
-            if (u->trellis_states && kvb_trellis_codebook(u->trellis_states, sides[side]->bits))
-                sides[side]->trellis_states = u->trellis_states;
-            if (u->search && sides[side]->bits != KVB_DENSE_BITS)
-                sides[side]->scale = KVB_SCALE_SEARCH;
-        }
         layers[i].exact_first = u->exact_first;
         layers[i].exact_last = u->exact_last;
     }
+    return layers;
+}
+
+static kvb_status add_uniform(kvb_eval *eval, const kvb_eval_options *options, const kvb_uniform_scheme *u,
+                              kvb_error *error) {
+    char name[64];
+    kvb_layer_spec *layers = layers_of(eval, options, u, error);
+    if (!layers)
+        return KVB_ERROR_MEMORY;
     snprintf(name, sizeof name, "%d/%d", u->k_bits, u->v_bits);
     if (u->trellis_states)
         snprintf(name + strlen(name), sizeof name - strlen(name), "t%d", u->trellis_states);
@@ -66,6 +63,15 @@ static kvb_status add_uniform(kvb_eval *eval, const kvb_eval_options *options, c
         snprintf(name + strlen(name), sizeof name - strlen(name), u->exact_last ? "+%d+%d" : "+%d", u->exact_first,
                  u->exact_last);
     kvb_status status = kvb_eval_add(eval, name, -1, layers, error);
+    free(layers);
+    return status;
+}
+
+static kvb_status add_probes(kvb_eval *eval, const kvb_eval_options *options, kvb_error *error) {
+    if (options->probe.k_bits == 0)
+        return KVB_OK;
+    kvb_layer_spec *layers = layers_of(eval, options, &options->probe, error);
+    kvb_status status = layers ? kvb_eval_add_probes(eval, layers, error) : KVB_ERROR_MEMORY;
     free(layers);
     return status;
 }
@@ -144,6 +150,8 @@ static kvb_status measure(const kvb_eval_options *options, kvb_eval *eval, kvb_e
         status = add_plan(eval, options->plan, error);
     if (status == KVB_OK)
         status = add_engine(eval, options->engine, error);
+    if (status == KVB_OK)
+        status = add_probes(eval, options, error);
     if (status == KVB_OK)
         status = kvb_eval_run(eval, error);
     return status == KVB_OK ? write_documents(eval, options, error) : status;

@@ -18,6 +18,7 @@ enum {
     EXACT_LAST,
     ROTATION,
     PLAN,
+    SENSITIVITY,
     ENGINE,
     OUT,
     THREADS,
@@ -37,6 +38,7 @@ static const struct option table[] = {
     {"exact-last", required_argument, NULL, EXACT_LAST},
     {"rotation", required_argument, NULL, ROTATION},
     {"plan", required_argument, NULL, PLAN},
+    {"sensitivity", required_argument, NULL, SENSITIVITY},
     {"engine", required_argument, NULL, ENGINE},
     {"out", required_argument, NULL, OUT},
     {"threads", required_argument, NULL, THREADS},
@@ -67,7 +69,7 @@ static int scan_number(const char **text, int *out) {
 }
 
 /* "4/4", "4/4t64s", "4/4+4", "4/4t64+4+16". */
-static int scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
+int kvb_scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
     *scheme = (kvb_uniform_scheme){.k_bits = 0};
     if (!scan_number(text, &scheme->k_bits) || *(*text)++ != '/' || !scan_number(text, &scheme->v_bits))
         return 0;
@@ -99,7 +101,7 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
     const char *p = text;
     options->n_uniform = 0;
     for (;;) {
-        if (options->n_uniform == KVB_MAX_SCHEMES - 1 || !scan_scheme(&p, &options->uniform[options->n_uniform]) ||
+        if (options->n_uniform == KVB_MAX_SCHEMES - 1 || !kvb_scan_scheme(&p, &options->uniform[options->n_uniform]) ||
             (*p && *p != ','))
             return kvb_error_set(
                 error, KVB_ERROR_ARGUMENT,
@@ -110,6 +112,17 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
         if (*p++ == '\0')
             return KVB_OK;
     }
+}
+
+kvb_status kvb_parse_probe(const char *option, const char *text, kvb_uniform_scheme *out, kvb_error *error) {
+    const char *p = text;
+    if (kvb_scan_scheme(&p, out) && *p == 0 && out->k_bits != KVB_DENSE_BITS && out->v_bits != KVB_DENSE_BITS &&
+        !out->exact_first && !out->exact_last)
+        return KVB_OK;
+    return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                         "--%s is '%.80s'; legal: K/V[tSTATES][s] of widths 1-8, with 8, 16, 64 or 256 states for 2-6 "
+                         "bits",
+                         option, text);
 }
 
 static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
@@ -138,6 +151,8 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case PLAN:
         options->plan = text;
         return KVB_OK;
+    case SENSITIVITY:
+        return kvb_parse_probe("sensitivity", text, &options->probe, error);
     case ENGINE:
         options->engine = text;
         return KVB_OK;
@@ -208,6 +223,8 @@ void kvb_eval_options_help(FILE *stream) {
         "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
         "  --rotation none|hadamard|signed   of every kvbits scheme but the plan's (default signed)\n"
         "  --plan FILE               the widths of kvbits plan, which has every layer of the model\n"
+        "  --sensitivity K/V[tSTATES][s]   also what the keys and the values of each layer do alone at these widths:\n"
+        "                            two runs for each layer\n"
         "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
         "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
         "                            whose rounding hides small differences (default float)\n"

@@ -23,9 +23,14 @@ typedef struct kvb_eval_options {
     int rotation;                                /* kvb_rotation */
     kvb_uniform_scheme uniform[KVB_MAX_SCHEMES]; /* --schemes, then --k-bits and --v-bits */
     int n_uniform;
-    const char *engine; /* names of the engine's caches, separated by commas */
+    kvb_uniform_scheme probe; /* --sensitivity: no exact tokens; k_bits 0: not asked for */
+    const char *engine;       /* names of the engine's caches, separated by commas */
 } kvb_eval_options;
 
+/* "K/V[tSTATES][s][+FIRST[+LAST]]" at *text, which moves behind it. Returns 0 for anything else. */
+int kvb_scan_scheme(const char **text, kvb_uniform_scheme *scheme);
+/* A scheme without exact tokens and with packed sides, for probes. */
+KVB_CHECKED kvb_status kvb_parse_probe(const char *option, const char *text, kvb_uniform_scheme *out, kvb_error *error);
 /* Neither prints nor exits. The sentence names the option, the bad value and the legal ones. */
 KVB_CHECKED kvb_status kvb_eval_options_parse(int argc, char **argv, kvb_eval_options *options, kvb_error *error);
 void kvb_eval_options_help(FILE *stream);

@@ -70,6 +70,30 @@ static kvb_status grow(kvb_eval *eval, kvb_error *error) {
                : kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %zu schemes", n);
 }
 
+kvb_layer_spec *kvb_eval_uniform(const kvb_eval *eval, int k_bits, int v_bits, int trellis_states, kvb_scale_kind scale,
+                                 kvb_error *error) {
+    kvb_layer_spec *layers = malloc((size_t)eval->n_layers * sizeof *layers);
+    if (!layers)
+        (void)kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %d layers", eval->n_layers);
+    for (int i = 0; layers && i < eval->n_layers; i++) {
+        const kvb_engine_layer *of = &eval->layers[i];
+        layers[i] = kvb_layer_spec_default(of->n_kv_heads, of->k_dim, k_bits, v_bits);
+        layers[i].v.head_dim = of->v_dim;
+        kvb_codec_spec *sides[2] = {&layers[i].k, &layers[i].v};
+        for (int side = 0; side < 2; side++) {
+            if (trellis_states && kvb_trellis_codebook(trellis_states, sides[side]->bits))
+                sides[side]->trellis_states = trellis_states;
+            if (sides[side]->bits != KVB_DENSE_BITS)
+                sides[side]->scale = scale;
+        }
+    }
+    return layers;
+}
+
+static kvb_layer_spec *halves_of(const kvb_eval *eval, kvb_error *error) {
+    return kvb_eval_uniform(eval, KVB_DENSE_BITS, KVB_DENSE_BITS, 0, KVB_SCALE_LSQ, error);
+}
+
 kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_layer_spec *layers, kvb_error *error) {
     kvb_status status = grow(eval, error);
     if (status != KVB_OK)
@@ -77,7 +101,7 @@ kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_l
     const size_t n_layers = (size_t)eval->n_layers, n_windows = (size_t)eval->n_windows;
     const int at = eval->n_schemes++;
     kvb_eval_scheme *scheme = &eval->schemes[at];
-    *scheme = (kvb_eval_scheme){.cache = layers ? -1 : cache};
+    *scheme = (kvb_eval_scheme){.cache = layers ? -1 : cache, .probed_layer = -1};
     snprintf(scheme->name, sizeof scheme->name, "%s", name);
     eval->divergence[at] = calloc(n_windows * (size_t)eval->text.window, sizeof(kvb_divergence));
     eval->layer_error[at] = layers ? calloc(n_windows * n_layers, sizeof(double)) : NULL;
@@ -95,6 +119,34 @@ kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_l
             kvb_stand_in_destroy(&in);
     }
     return status;
+}
+
+kvb_status kvb_eval_add_probes(kvb_eval *eval, const kvb_layer_spec *layers, kvb_error *error) {
+    kvb_layer_spec *probe = halves_of(eval, error);
+    kvb_status status = probe ? KVB_OK : KVB_ERROR_MEMORY;
+    for (int i = 0; i < 2 * eval->n_layers && status == KVB_OK; i++) {
+        const int layer = i / 2, side = i % 2;
+        const kvb_layer_spec whole = probe[layer];
+        char name[64];
+        *(side ? &probe[layer].v : &probe[layer].k) = side ? layers[layer].v : layers[layer].k;
+        snprintf(name, sizeof name, "%s of layer %d", side ? "values" : "keys", layer);
+        status = kvb_eval_add(eval, name, -1, probe, error);
+        if (status == KVB_OK) {
+            eval->schemes[eval->n_schemes - 1].probed_layer = layer;
+            eval->schemes[eval->n_schemes - 1].probed_side = side;
+        }
+        probe[layer] = whole;
+    }
+    free(probe);
+    return status;
+}
+
+double kvb_eval_mean_kl(const kvb_eval *eval, int scheme) {
+    const size_t n = (size_t)eval->n_windows * (size_t)eval->text.window;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += eval->divergence[scheme][i].kl;
+    return sum / (double)n;
 }
 
 /* ---- Runs over one window ---- */
@@ -147,36 +199,36 @@ static void fill_window(const kvb_eval *eval, int w, int32_t *tokens, int32_t *n
         next[i] = i + 1 < text->window ? tokens[i + 1] : -1;
 }
 
-static kvb_status run_scheme(kvb_eval *eval, int s, int w, const int32_t *tokens, run *r, kvb_stand_in *in,
-                             kvb_error *error) {
-    const kvb_eval_scheme *scheme = &eval->schemes[s];
-    const kvb_engine_sink sink = {r, take_scheme};
-    r->out = eval->divergence[s] + (size_t)w * (size_t)eval->text.window;
-    if (scheme->cache >= 0)
-        return kvb_engine_run(eval->engine, scheme->cache, tokens, eval->text.window, NULL, &sink, error);
-    kvb_status status = kvb_stand_in_begin(in, error);
-    const kvb_engine_hook hook = kvb_stand_in_hook(in);
+/* Caches live for one window: those of all schemes at once would be many. */
+static kvb_status run_stand_in(kvb_eval *eval, int s, int w, const int32_t *tokens, const kvb_engine_sink *sink,
+                               kvb_error *error) {
+    const size_t n = (size_t)eval->n_layers;
+    kvb_stand_in in;
+    kvb_status status =
+        kvb_stand_in_create(eval->schemes[s].layers, eval->n_layers, eval->text.window, eval->parallel, &in, error);
+    if (status != KVB_OK)
+        return status;
+    const kvb_engine_hook hook = kvb_stand_in_hook(&in);
+    status = kvb_stand_in_begin(&in, error);
     if (status == KVB_OK)
-        status = kvb_engine_run(eval->engine, 0, tokens, eval->text.window, &hook, &sink, error);
+        status = kvb_engine_run(eval->engine, 0, tokens, eval->text.window, &hook, sink, error);
     if (status == KVB_OK) {
-        const size_t n = (size_t)eval->n_layers;
-        memcpy(eval->layer_error[s] + (size_t)w * n, in->error, n * sizeof(double));
-        memcpy(eval->layer_power[s] + (size_t)w * n, in->power, n * sizeof(double));
+        memcpy(eval->layer_error[s] + (size_t)w * n, in.error, n * sizeof(double));
+        memcpy(eval->layer_power[s] + (size_t)w * n, in.power, n * sizeof(double));
     }
+    kvb_stand_in_destroy(&in);
     return status;
 }
 
-/* ---- The self-check ---- */
-
-static kvb_layer_spec *halves_of(const kvb_eval *eval) {
-    kvb_layer_spec *specs = malloc((size_t)eval->n_layers * sizeof *specs);
-    for (int i = 0; specs && i < eval->n_layers; i++) {
-        specs[i] =
-            kvb_layer_spec_default(eval->layers[i].n_kv_heads, eval->layers[i].k_dim, KVB_DENSE_BITS, KVB_DENSE_BITS);
-        specs[i].v.head_dim = eval->layers[i].v_dim;
-    }
-    return specs;
+static kvb_status run_scheme(kvb_eval *eval, int s, int w, const int32_t *tokens, run *r, kvb_error *error) {
+    const kvb_engine_sink sink = {r, take_scheme};
+    const int cache = eval->schemes[s].cache;
+    r->out = eval->divergence[s] + (size_t)w * (size_t)eval->text.window;
+    return cache < 0 ? run_stand_in(eval, s, w, tokens, &sink, error)
+                     : kvb_engine_run(eval->engine, cache, tokens, eval->text.window, NULL, &sink, error);
 }
+
+/* ---- The self-check ---- */
 
 static kvb_status check_exact(kvb_eval *eval, kvb_error *error) {
     kvb_self_check *check = &eval->check;
@@ -215,7 +267,7 @@ static kvb_status check_halves(kvb_eval *eval, const kvb_stand_in *in, const run
 /* Two reference runs agree, and halves in the place of floats change next to nothing. */
 static kvb_status self_check(kvb_eval *eval, const int32_t *tokens, run *r, kvb_error *error) {
     kvb_stand_in in = {.sequence = -1};
-    kvb_layer_spec *halves = halves_of(eval);
+    kvb_layer_spec *halves = halves_of(eval, error);
     kvb_divergence *out = calloc((size_t)eval->text.window, sizeof *out);
     const kvb_engine_sink first = {r, take_reference}, second = {r, take_repetition}, third = {r, take_scheme};
     kvb_status status =
@@ -289,8 +341,8 @@ static void report(const kvb_eval *eval, int w, int s) {
                                (w + (s + 1.0) / (eval->n_schemes + 1)) / eval->n_windows);
 }
 
-static kvb_status run_windows(kvb_eval *eval, kvb_stand_in *in, kvb_reference *reference, int32_t *tokens,
-                              int32_t *next, kvb_error *error) {
+static kvb_status run_windows(kvb_eval *eval, kvb_reference *reference, int32_t *tokens, int32_t *next,
+                              kvb_error *error) {
     kvb_status status = KVB_OK;
     for (int w = 0; w < eval->n_windows && status == KVB_OK; w++) {
         run r = {.eval = eval,
@@ -304,7 +356,7 @@ static kvb_status run_windows(kvb_eval *eval, kvb_stand_in *in, kvb_reference *r
                         : kvb_engine_run(eval->engine, 0, tokens, eval->text.window, NULL, &sink, error);
         for (int s = 0; s < eval->n_schemes && status == KVB_OK; s++) {
             report(eval, w, s);
-            status = run_scheme(eval, s, w, tokens, &r, &in[s], error);
+            status = run_scheme(eval, s, w, tokens, &r, error);
         }
     }
     return status;
@@ -312,23 +364,15 @@ static kvb_status run_windows(kvb_eval *eval, kvb_stand_in *in, kvb_reference *r
 
 kvb_status kvb_eval_run(kvb_eval *eval, kvb_error *error) {
     const size_t window = (size_t)eval->text.window;
-    kvb_stand_in *in = calloc((size_t)eval->n_schemes + 1, sizeof *in);
     int32_t *tokens = malloc(2 * window * sizeof *tokens);
     kvb_reference reference = {.window = 0};
     kvb_status status =
-        in && tokens ? KVB_OK : kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %d schemes", eval->n_schemes);
+        tokens ? KVB_OK : kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %zu tokens", window);
     if (status == KVB_OK)
         status = kvb_reference_create(kvb_engine_get_info(eval->engine)->n_vocab, eval->text.window, &reference, error);
-    for (int s = 0; s < eval->n_schemes && status == KVB_OK; s++)
-        if (eval->schemes[s].layers)
-            status = kvb_stand_in_create(eval->schemes[s].layers, eval->n_layers, eval->text.window, eval->parallel,
-                                         &in[s], error);
     if (status == KVB_OK)
-        status = run_windows(eval, in, &reference, tokens, tokens + window, error);
-    for (int s = 0; in && s < eval->n_schemes; s++)
-        kvb_stand_in_destroy(&in[s]);
+        status = run_windows(eval, &reference, tokens, tokens + window, error);
     kvb_reference_free(&reference);
-    free(in);
     free(tokens);
     return status;
 }

@@ -8,9 +8,12 @@
 #include "kvbits/eval.h"
 #include "shapes.h"
 
+/* A probe is a scheme that packs one side of one layer and leaves the rest in halves: what that side alone does. */
 typedef struct kvb_eval_scheme {
     char name[64];
     int cache;              /* the engine's own cache by its number; -1: a kvbits cache of `layers` */
+    int probed_layer;       /* -1: no probe */
+    int probed_side;        /* 0: keys, 1: values */
     kvb_layer_spec *layers; /* one per layer of the model; owned by the evaluation once it is added */
     double bits_per_value;  /* of a row, scale included, all layers and both sides */
     double bits_in_window;  /* the cache's bytes after one window, pages and exact tokens included, per value */
@@ -62,8 +65,16 @@ void kvb_eval_free(kvb_eval *eval);
 /* Adds a scheme: layers (copied) or, with layers NULL, the engine's cache. */
 KVB_CHECKED kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_layer_spec *layers,
                                     kvb_error *error);
+/* Layers of the model with the same code in each: trellis codes where the width has them and trellis_states is not 0.
+ * Released with free(); NULL with the error's sentence when memory is short. */
+kvb_layer_spec *kvb_eval_uniform(const kvb_eval *eval, int k_bits, int v_bits, int trellis_states, kvb_scale_kind scale,
+                                 kvb_error *error);
+/* Adds a probe for either side of every layer: 2 * n_layers schemes, of which each has one side of `layers`. */
+KVB_CHECKED kvb_status kvb_eval_add_probes(kvb_eval *eval, const kvb_layer_spec *layers, kvb_error *error);
 /* Measures all schemes. */
 KVB_CHECKED kvb_status kvb_eval_run(kvb_eval *eval, kvb_error *error);
+/* Mean KL divergence that a scheme makes, in nats, over all positions. */
+double kvb_eval_mean_kl(const kvb_eval *eval, int scheme);
 /* The result as JSON (released with free()), docs/eval.md has the schema. model, text: names of the files. */
 KVB_CHECKED kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *text, char **json,
                                      kvb_error *error);

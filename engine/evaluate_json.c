@@ -163,6 +163,32 @@ static json_t *scheme(const summary *s, int i) {
                      estimate(exponential(log_loss(s, i, 1))), "positions", positions(s, i), "layers", layers(s, i));
 }
 
+/* ---- What either side of each layer does alone ---- */
+
+/* Probes come in pairs, keys and values of a layer, and all have one code. NULL: there are none. */
+static json_t *sensitivity(const summary *s) {
+    const kvb_eval *eval = s->eval;
+    json_t *list = json_array(), *object = NULL;
+    for (int i = 0; i + 1 < eval->n_schemes; i++) {
+        const kvb_eval_scheme *k = &eval->schemes[i], *v = k + 1;
+        if (k->probed_layer < 0 || k->probed_side != 0)
+            continue;
+        const kvb_codec_spec *of_k = &k->layers[k->probed_layer].k, *of_v = &v->layers[v->probed_layer].v;
+        if (!object)
+            object = json_pack("{s:i, s:i, s:i, s:i, s:s, s:i}", "k_bits", of_k->bits, "v_bits", of_v->bits,
+                               "k_trellis_states", of_k->trellis_states, "v_trellis_states", of_v->trellis_states,
+                               "scale", of_k->scale == KVB_SCALE_SEARCH ? "search" : "lsq", "tokens",
+                               eval->n_windows * eval->text.window);
+        json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "layer", k->probed_layer, "k",
+                                              estimate(mean(s, i, kl_of, 0, eval->text.window, NULL)), "v",
+                                              estimate(mean(s, i + 1, kl_of, 0, eval->text.window, NULL))));
+    }
+    if (object)
+        json_object_set(object, "layers", list);
+    json_decref(list);
+    return object;
+}
+
 /* ---- Ours beside the engine's ---- */
 
 static json_t *ratio(const summary *s, const double *values, const double *draws, int a, int b) {
@@ -176,7 +202,8 @@ static json_t *comparisons(const summary *s) {
     json_t *list = json_array();
     for (int a = 0; a < s->eval->n_schemes; a++)
         for (int b = 0; b < s->eval->n_schemes; b++)
-            if (a != b && s->eval->schemes[a].cache < 0)
+            if (a != b && s->eval->schemes[a].cache < 0 && s->eval->schemes[a].probed_layer < 0 &&
+                s->eval->schemes[b].probed_layer < 0)
                 json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "scheme", s->eval->schemes[a].name,
                                                       "against", s->eval->schemes[b].name, "kl_mean_ratio",
                                                       ratio(s, s->means, s->mean_draws, a, b), "kl_p999_ratio",
@@ -239,7 +266,7 @@ kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *te
     *json = NULL;
     kvb_status status = prepare(&s, error);
     for (int i = 0; i < eval->n_schemes && status == KVB_OK; i++)
-        if (json_array_append_new(schemes, scheme(&s, i)) != 0)
+        if (eval->schemes[i].probed_layer < 0 && json_array_append_new(schemes, scheme(&s, i)) != 0)
             status =
                 kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of %.60s", eval->schemes[i].name);
     if (status == KVB_OK) {
@@ -248,6 +275,9 @@ kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *te
         json_object_set_new(document, "reference", reference);
         json_object_set(document, "schemes", schemes);
         json_object_set_new(document, "comparisons", comparisons(&s));
+        json_t *probes = sensitivity(&s);
+        if (probes)
+            json_object_set_new(document, "sensitivity", probes);
         *json = json_dumps(document, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
         if (!*json)
             status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the JSON of an evaluation");

@@ -276,8 +276,10 @@ typedef struct kvb_ab_config {
     /* Verdict: NRMSE of the attention output [1e-6, 10]. */
     double thresholds[2];
 
-    /* A trace only: evenly spaced query positions per layer [0, 2^20]; 0: all. */
+    /* A trace only: evenly spaced query positions per layer [0, 2^20], 0: all; and how many first tokens of the
+     * trace, and last ones before each query with its own, stay as recorded [0, 65536], as in kvb_layer_spec. */
     int queries;
+    int exact_first, exact_last;
 
     /* Computation: changes no byte of the result, but for KVB_SUMS_INDEX_ORDER. */
     kvb_sums sums;
