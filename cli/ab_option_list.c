@@ -33,6 +33,8 @@ static const kvb_ab_option list[] = {
      "ask a recorded trace (safetensors) instead of synthetic data"},
     {"queries", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.queries), "N",
      "evenly spaced query positions per layer (default all)"},
+    {"queries-from", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.queries_from), "N",
+     "no query before this position (default 0)"},
     {"exact-first", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.exact_first), "N",
      "tokens at the beginning that stay as recorded (default 0)"},
     {"exact-last", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.exact_last), "N",

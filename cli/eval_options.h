@@ -5,15 +5,9 @@
 #include <stdio.h>
 
 #include "kvbits/eval.h"
+#include "scheme.h"
 
 enum { KVB_MAX_SCHEMES = 64 };
-
-/* A kvbits cache with the same format in every layer. */
-typedef struct kvb_uniform_scheme {
-    int k_bits, v_bits, exact_first, exact_last;
-    int trellis_states; /* 0: scalar codes; else of every side whose width has trellis codes, at least one */
-    int search;         /* KVB_SCALE_SEARCH instead of the default */
-} kvb_uniform_scheme;
 
 typedef struct kvb_eval_options {
     const char *model, *text, *out, *plan;
@@ -27,10 +21,6 @@ typedef struct kvb_eval_options {
     const char *engine;       /* names of the engine's caches, separated by commas */
 } kvb_eval_options;
 
-/* "K/V[tSTATES][s][+FIRST[+LAST]]" at *text, which moves behind it. Returns 0 for anything else. */
-int kvb_scan_scheme(const char **text, kvb_uniform_scheme *scheme);
-/* A scheme without exact tokens and with packed sides, for probes. */
-KVB_CHECKED kvb_status kvb_parse_probe(const char *option, const char *text, kvb_uniform_scheme *out, kvb_error *error);
 /* Neither prints nor exits. The sentence names the option, the bad value and the legal ones. */
 KVB_CHECKED kvb_status kvb_eval_options_parse(int argc, char **argv, kvb_eval_options *options, kvb_error *error);
 void kvb_eval_options_help(FILE *stream);

@@ -121,6 +121,11 @@ kvb_status kvb_output_write(const char *path, const char *text, size_t size, kvb
     return status;
 }
 
+const char *kvb_base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 kvb_status kvb_output_check_writable(const char *folder, kvb_error *error) {
     char probe[PATH_MAX], name[PATH_MAX];
     struct stat entry;

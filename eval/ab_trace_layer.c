@@ -15,7 +15,7 @@ typedef struct layer_run {
     const kvb_arithmetic *arithmetic;
     kvb_layer_attention attention;
     size_t tokens, group, queries, head; /* head: the KV head at work */
-    size_t exact_first, exact_last;
+    size_t query_from, exact_first, exact_last;
     float *q, *k, *v;             /* as read: [heads][tokens][dim] */
     float *k_rows, *v_rows;       /* every variant of one KV head: [variant][tokens][dim] */
     kvb_attend_variants *attends; /* per worker */
@@ -31,14 +31,18 @@ kvb_layer_attention kvb_layer_attention_of(const kvb_ab_config *config, const kv
                                  config->window >= 0 ? config->window : layer->window};
 }
 
+static int first_query(const kvb_ab_config *config, const kvb_trace_layer *layer) {
+    return config->queries_from < layer->tokens ? config->queries_from : layer->tokens - 1;
+}
+
 size_t kvb_layer_queries(const kvb_ab_config *config, const kvb_trace_layer *layer) {
-    int all = config->queries == 0 || config->queries > layer->tokens;
-    return (size_t)(all ? layer->tokens : config->queries);
+    int most = layer->tokens - first_query(config, layer), all = config->queries == 0 || config->queries > most;
+    return (size_t)(all ? most : config->queries);
 }
 
 /* Evenly spaced, the last one at the last token. */
 static size_t query_position(const layer_run *r, size_t index) {
-    return (index + 1) * r->tokens / r->queries - 1;
+    return r->query_from + (index + 1) * (r->tokens - r->query_from) / r->queries - 1;
 }
 
 /* ---- Every variant of one KV head's rows; the first ones may be exact in all ---- */
@@ -202,6 +206,7 @@ kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trac
                    .tokens = (size_t)layer->tokens,
                    .group = (size_t)(layer->n_heads / layer->n_kv_heads),
                    .queries = kvb_layer_queries(config, layer),
+                   .query_from = (size_t)first_query(config, layer),
                    .exact_first = (size_t)config->exact_first,
                    .exact_last = (size_t)config->exact_last,
                    .workers = kvb_parallel_workers(parallel),

@@ -116,6 +116,7 @@ static void values_outside_their_range_are_refused_with_it(void **state) {
     refuse_range("--softcap 1e7", "softcap is 1e+07; legal");
     refuse_range("--window 1048577", "window is 1048577; legal");
     refuse_range("--trace T --queries 1048577", "queries is 1048577; legal: 0 to 1048576");
+    refuse_range("--trace T --queries-from 1048577", "queries-from is 1048577; legal: 0 to 1048576");
     refuse_range("--trace T --exact-last 65537", "exact-last is 65537; legal: 0 to 65536");
     refuse_range("--sums index-order --baselines", "sums in index order restate the reference run only");
     refuse_range("--sums index-order --head-dims 96", "round-trip head-dim 96; legal");

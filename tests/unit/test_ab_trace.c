@@ -140,6 +140,23 @@ static void query_subsets_are_evenly_spaced_and_end_at_the_last_token(void **sta
     free_layers(&l, 1);
 }
 
+static void queries_before_a_position_are_left_out(void **state) {
+    (void)state;
+    static const int cases[][3] = {{1, 0, 69}, {40, 0, 30}, {40, 7, 7}, {69, 5, 1}, {70, 0, 1}, {1000, 0, 1}};
+    layer l = shapes[0];
+    draw_layers(&l, 1);
+    for (int i = 0; i < 6; i++) {
+        kvb_ab_config config = small_config();
+        config.queries_from = cases[i][0];
+        config.queries = cases[i][1];
+        json_t *root = run(&config, &l, 1);
+        assert_int_equal((int)figure(entry(root, "layers", 0), "queries"), cases[i][2]);
+        compare_layer(root, 0, &l, &config, cases[i][1]);
+        json_decref(root);
+    }
+    free_layers(&l, 1);
+}
+
 static void one_token_attends_to_itself(void **state) {
     (void)state;
     layer l = {5, 1, 2, 1, 64, 32, KVB_F32, 0.0, 0.0, 0, NULL, NULL, NULL};
@@ -279,6 +296,7 @@ int main(void) {
         cmocka_unit_test(the_config_s_scale_softcap_and_window_come_before_the_trace_s),
         cmocka_unit_test(first_and_last_tokens_stay_as_recorded),
         cmocka_unit_test(query_subsets_are_evenly_spaced_and_end_at_the_last_token),
+        cmocka_unit_test(queries_before_a_position_are_left_out),
         cmocka_unit_test(one_token_attends_to_itself),
         cmocka_unit_test(threads_change_no_byte_and_skipping_no_figure),
         cmocka_unit_test(progress_rises_to_one_within_layers_too),

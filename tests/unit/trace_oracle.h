@@ -206,9 +206,10 @@ static inline void measure(const layer *l, const kvb_ab_config *config, int k_bi
           *v = stored_rows(config, l->v, rows, l->v_dim, v_bits);
     static head_result exact, other;
     memset(s, 0, sizeof *s);
-    s->n = queries == 0 || queries > l->tokens ? l->tokens : queries;
+    int from = config->queries_from < l->tokens ? config->queries_from : l->tokens - 1, most = l->tokens - from;
+    s->n = queries == 0 || queries > most ? most : queries;
     for (int at = 0; at < s->n; at++) {
-        int i = (at + 1) * l->tokens / s->n - 1, visible = l->window > 0 && l->window < i + 1 ? l->window : i + 1;
+        int i = from + (at + 1) * most / s->n - 1, visible = l->window > 0 && l->window < i + 1 ? l->window : i + 1;
         double difference = 0.0, dot = 0.0, norm = 0.0, other_norm = 0.0;
         for (int h = 0; h < l->heads; h++) {
             attend_in_double(l, config, h, i, l->k, l->v, &exact);
