@@ -109,6 +109,8 @@ static kvb_status add_plan(kvb_eval *eval, const char *path, kvb_error *error) {
             layers[l] = plan->layers[l].spec;
         snprintf(name, sizeof name, "plan %.4f", plan->bits_per_value);
         status = kvb_eval_add(eval, name, -1, layers, error);
+        if (status == KVB_OK)
+            eval->schemes[eval->n_schemes - 1].predicted_kl = plan->predicted_kl;
     }
     free(layers);
     kvb_plan_free(plan);

@@ -194,7 +194,7 @@ static kvb_status finish_limits(kvb_plan_options *options, unsigned given, kvb_e
 kvb_status kvb_plan_options_parse(int argc, char **argv, kvb_plan_options *options, kvb_error *error) {
     unsigned given;
     *options = (kvb_plan_options){
-        .request = {.scale = KVB_SCALE_LSQ}, .trace_tokens = 512, .probe_tokens = 2048, .probe_window = 512};
+        .request = {.scale = KVB_SCALE_LSQ}, .trace_tokens = 512, .probe_tokens = 1024, .probe_window = 512};
     /* A model comes first, as the one operand. */
     if (argc > 1 && argv[1][0] != '-') {
         options->model = argv[1];
@@ -240,7 +240,7 @@ void kvb_plan_options_help(FILE *stream) {
           "  --trace-tokens N          of the text, recorded (default 512; a model only, as what follows)\n"
           "  --probe K/V               widths at which each side is stored alone (default 4/3)\n"
           "  --probe-tokens N, --probe-window N   on so many tokens of the text, in sequences of that length (default\n"
-          "                            2048, 512)\n"
+          "                            1024, 512)\n"
           "  --threads N               1-1024 (default: every processor that may be used)\n"
           "  --quiet                   no table\n"
           "  --help                    this text\n\n"

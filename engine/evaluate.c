@@ -101,7 +101,7 @@ kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_l
     const size_t n_layers = (size_t)eval->n_layers, n_windows = (size_t)eval->n_windows;
     const int at = eval->n_schemes++;
     kvb_eval_scheme *scheme = &eval->schemes[at];
-    *scheme = (kvb_eval_scheme){.cache = layers ? -1 : cache, .probed_layer = -1};
+    *scheme = (kvb_eval_scheme){.cache = layers ? -1 : cache, .probed_layer = -1, .predicted_kl = NAN};
     snprintf(scheme->name, sizeof scheme->name, "%s", name);
     eval->divergence[at] = calloc(n_windows * (size_t)eval->text.window, sizeof(kvb_divergence));
     eval->layer_error[at] = layers ? calloc(n_windows * n_layers, sizeof(double)) : NULL;

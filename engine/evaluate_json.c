@@ -152,13 +152,15 @@ static json_t *layers(const summary *s, int scheme) {
 
 static json_t *scheme(const summary *s, int i) {
     const kvb_eval_scheme *scheme = &s->eval->schemes[i];
-    json_t *kl = divergences(s, i);
-    if (!kl)
+    json_t *kl = divergences(s, i), *predicted = number(scheme->predicted_kl);
+    if (!kl) {
+        json_decref(predicted);
         return NULL;
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", scheme->name, "kind",
+    }
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", scheme->name, "kind",
                      scheme->cache < 0 ? "kvbits" : "engine", "bits_per_value", number(scheme->bits_per_value),
-                     "bits_in_window", number(scheme->bits_in_window), "kl", kl, "top1_agreement",
-                     estimate(mean(s, i, same_of, 0, s->eval->text.window, NULL)), "perplexity",
+                     "bits_in_window", number(scheme->bits_in_window), "predicted_kl", predicted, "kl", kl,
+                     "top1_agreement", estimate(mean(s, i, same_of, 0, s->eval->text.window, NULL)), "perplexity",
                      estimate(exponential(log_loss(s, i, 0))), "perplexity_ratio",
                      estimate(exponential(log_loss(s, i, 1))), "positions", positions(s, i), "layers", layers(s, i));
 }

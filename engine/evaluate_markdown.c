@@ -68,6 +68,13 @@ static void table(FILE *out, const json_t *d) {
         const json_t *ratio = json_object_get(s, "perplexity_ratio");
         fprintf(out, " | %.5f |\n", number_of(ratio, "value"));
     }
+    for (size_t i = 0; i < json_array_size(schemes); i++) {
+        const json_t *s = json_array_get(schemes, i), *predicted = json_object_get(s, "predicted_kl");
+        if (json_is_number(predicted))
+            fprintf(out, "\n%s: a mean KL divergence of %.3g was predicted, %.3g is measured.\n", string_of(s, "name"),
+                    json_number_value(predicted),
+                    number_of(json_object_get(json_object_get(s, "kl"), "mean"), "value"));
+    }
     fputs("\n", out);
 }
 
