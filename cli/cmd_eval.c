@@ -117,30 +117,24 @@ static kvb_status add_plan(kvb_eval *eval, const char *path, kvb_error *error) {
     return status;
 }
 
-static kvb_status write_one(const kvb_eval_options *options, const char *name, const char *text, kvb_error *error) {
-    const size_t bytes = strlen(options->out) + strlen(name) + 2;
-    char *path = malloc(bytes);
-    if (!path)
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the path of %s", name);
-    snprintf(path, bytes, "%s/%s", options->out, name);
-    kvb_status status = kvb_output_write(path, text, strlen(text), error);
-    free(path);
-    return status;
-}
-
 static kvb_status write_documents(const kvb_eval *eval, const kvb_eval_options *options, kvb_error *error) {
-    char *json = NULL, *markdown = NULL;
+    char *json = NULL, *markdown = NULL, *html = NULL;
     kvb_status status = kvb_eval_json(eval, options->model, options->text, &json, error);
     if (status == KVB_OK)
-        status = kvb_eval_markdown(json, &markdown, error);
+        status = kvb_eval_markdown(json, strlen(json), &markdown, error);
     if (status == KVB_OK && options->out)
-        status = write_one(options, "result.json", json, error);
+        status = kvb_output_write_in(options->out, "result.json", json, error);
     if (status == KVB_OK && options->out)
-        status = write_one(options, "result.md", markdown, error);
+        status = kvb_output_write_in(options->out, "result.md", markdown, error);
+    if (status == KVB_OK && options->out && !options->no_report)
+        status = kvb_model_html(json, strlen(json), &html, error);
+    if (html)
+        status = kvb_output_write_in(options->out, "report.html", html, error);
     if (status == KVB_OK && !options->quiet)
         fputs(markdown, stdout);
     free(json);
     free(markdown);
+    kvb_text_free(html);
     return status;
 }
 
@@ -193,6 +187,8 @@ int kvb_cmd_eval(int argc, char **argv) {
         status = kvb_engine_available(&error);
     if (status == KVB_OK && options.out)
         status = kvb_output_make_folder(options.out, &error);
+    if (status == KVB_OK && options.out && !options.no_report)
+        status = kvb_report_plotter_check(&error);
     if (status == KVB_OK)
         status = kvb_threads_create(options.threads, &threads, &error);
     if (status == KVB_OK) {

@@ -24,6 +24,7 @@ enum {
     THREADS,
     WEIGHTS,
     QUIET,
+    NO_REPORT,
     HELP
 };
 
@@ -44,6 +45,7 @@ static const struct option table[] = {
     {"threads", required_argument, NULL, THREADS},
     {"weights", required_argument, NULL, WEIGHTS},
     {"quiet", no_argument, NULL, QUIET},
+    {"no-report", no_argument, NULL, NO_REPORT},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
 };
@@ -111,6 +113,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case QUIET:
         options->quiet = 1;
         return KVB_OK;
+    case NO_REPORT:
+        options->no_report = 1;
+        return KVB_OK;
     default:
         options->help = 1;
         return KVB_OK;
@@ -173,7 +178,8 @@ void kvb_eval_options_help(FILE *stream) {
         "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
         "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
         "                            whose rounding hides small differences (default float)\n"
-        "  --out FOLDER              also write result.json and result.md there\n"
+        "  --out FOLDER              also write result.json, result.md and report.html (by gnuplot) there\n"
+        "  --no-report               no report.html\n"
         "  --threads N               1-1024 (default: every processor that may be used)\n"
         "  --quiet                   do not print the tables\n"
         "  --help                    this text\n\n"

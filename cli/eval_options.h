@@ -12,7 +12,7 @@ enum { KVB_MAX_SCHEMES = 64 };
 typedef struct kvb_eval_options {
     const char *model, *text, *out, *plan;
     int64_t tokens; /* at most; 0: all of the text */
-    int window, threads, quiet, help;
+    int window, threads, quiet, no_report, help;
     int weights_as_stored;
     int rotation;                                /* kvb_rotation */
     kvb_uniform_scheme uniform[KVB_MAX_SCHEMES]; /* --schemes, then --k-bits and --v-bits */

@@ -79,7 +79,7 @@ double kvb_eval_mean_kl(const kvb_eval *eval, int scheme);
 /* The result as JSON (released with free()), docs/eval.md has the schema. model, text: names of the files. */
 KVB_CHECKED kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *text, char **json,
                                      kvb_error *error);
-/* From that JSON, as Markdown. */
-KVB_CHECKED kvb_status kvb_eval_markdown(const char *json, char **markdown, kvb_error *error);
+/* From that JSON, as Markdown (released with free()); KVB_ERROR_FORMAT for anything else. */
+KVB_CHECKED kvb_status kvb_eval_markdown(const char *json, size_t bytes, char **markdown, kvb_error *error);
 
 #endif

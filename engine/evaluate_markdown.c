@@ -115,10 +115,12 @@ static void layer_table(FILE *out, const json_t *d) {
     }
 }
 
-kvb_status kvb_eval_markdown(const char *json, char **markdown, kvb_error *error) {
+kvb_status kvb_eval_markdown(const char *json, size_t bytes, char **markdown, kvb_error *error) {
     size_t size;
     *markdown = NULL;
-    json_t *document = json_loads(json, 0, NULL);
+    if (!kvb_is_model_result(json, bytes))
+        return kvb_error_set(error, KVB_ERROR_FORMAT, "not a result of kvbits eval: \"kvbits_eval\" must be 1");
+    json_t *document = json_loadb(json, bytes, 0, NULL);
     FILE *out = document ? open_memstream(markdown, &size) : NULL;
     int failed = !out;
     if (out) {

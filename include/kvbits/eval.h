@@ -324,6 +324,10 @@ KVB_API KVB_CHECKED kvb_status kvb_result_json(const kvb_result *result, char **
 KVB_API KVB_CHECKED kvb_status kvb_result_markdown(const kvb_result *result, char **text, kvb_error *error);
 /* Self-contained HTML with SVG charts drawn by gnuplot. */
 KVB_API KVB_CHECKED kvb_status kvb_result_html(const kvb_result *result, char **text, kvb_error *error);
+/* Is this the result.json of kvbits eval? */
+KVB_API int kvb_is_model_result(const char *json, size_t bytes);
+/* Its page: self-contained HTML with SVG charts drawn by gnuplot, released with kvb_text_free. */
+KVB_API KVB_CHECKED kvb_status kvb_model_html(const char *json, size_t bytes, char **html, kvb_error *error);
 /* KVB_ERROR_UNSUPPORTED with a sentence that says how to install it, when gnuplot cannot be run. */
 KVB_API KVB_CHECKED kvb_status kvb_report_plotter_check(kvb_error *error);
 /* Runs gnuplot on the script, without a shell; `out` gets what it printed, to be released with kvb_text_free. */
