@@ -56,22 +56,26 @@ static unsigned long color_value(int color) {
     return strtoul(kvb_colors_light[color] + 1, NULL, 16);
 }
 
-/* The error in a cell's text: as many figures as fit, ".083" for short. */
-static kvb_number short_error(double error, int cell_width) {
-    if (cell_width >= 42) {
-        return kvb_fixed(error, 3);
-    }
-    int decimals = (cell_width >= 32 ? 3 : 2) - (error >= 0.9995);
-    kvb_number number = kvb_fixed(error, decimals);
+/* ".083" for short. */
+static kvb_number without_zero(kvb_number number) {
     if (number.text[0] == '0' && number.text[1] == '.') {
         memmove(number.text, number.text + 1, strlen(number.text));
     }
     return number;
 }
 
+/* The error in a cell's text: as many figures as fit. */
+static kvb_number short_error(double error, int cell_width) {
+    int decimals = (cell_width >= 32 ? 3 : 2) - (error >= 0.9995);
+    return cell_width >= 42 ? kvb_fixed(error, 3) : without_zero(kvb_fixed(error, decimals));
+}
+
 /* Figures with bounds of their own have any size: two digits. */
 static kvb_number text_of(const kvb_cells *cells, double value, int cell_width) {
-    return cells->bounds ? kvb_general(value, 2) : short_error(value, cell_width);
+    if (cells->bounds == NULL) {
+        return short_error(value, cell_width);
+    }
+    return cell_width >= 42 ? kvb_general(value, 2) : without_zero(kvb_general(value, 2));
 }
 
 static void write_data(const kvb_cells *cells, kvb_frame *frame, const double bounds[STEPS - 1], int cell_width) {
