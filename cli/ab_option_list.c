@@ -35,6 +35,8 @@ static const kvb_ab_option list[] = {
      "evenly spaced query positions per layer (default all)"},
     {"queries-from", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.queries_from), "N",
      "no query before this position (default 0)"},
+    {"k-mean", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.k_mean), "N",
+     "store keys less their mean, of each KV head and channel, over the first N tokens (default 0: as they are)"},
     {"exact-first", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.exact_first), "N",
      "tokens at the beginning that stay as recorded (default 0)"},
     {"exact-last", KVB_AB_COUNT, KVB_AB_OF_TRACE, AT(config.exact_last), "N",

@@ -168,6 +168,8 @@ static kvb_status check_storage(const kvb_ab_config *config, kvb_error *error) {
     if (status == KVB_OK)
         status = check_int("queries-from", config->queries_from, 0, 1 << 20, error);
     if (status == KVB_OK)
+        status = check_int("k-mean", config->k_mean, 0, 1 << 20, error);
+    if (status == KVB_OK)
         status = check_int("exact-first", config->exact_first, 0, 65536, error);
     if (status == KVB_OK)
         status = check_int("exact-last", config->exact_last, 0, 65536, error);

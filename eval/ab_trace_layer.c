@@ -15,7 +15,8 @@ typedef struct layer_run {
     const kvb_arithmetic *arithmetic;
     kvb_layer_attention attention;
     size_t tokens, group, queries, head; /* head: the KV head at work */
-    size_t query_from, exact_first, exact_last;
+    size_t query_from, exact_first, exact_last, mean_tokens;
+    float mean[KVB_MAX_HEAD_DIM]; /* of the keys of the head at work; 0 where they are stored as they are */
     float *q, *k, *v;             /* as read: [heads][tokens][dim] */
     float *k_rows, *v_rows;       /* every variant of one KV head: [variant][tokens][dim] */
     kvb_attend_variants *attends; /* per worker */
@@ -47,6 +48,22 @@ static size_t query_position(const layer_run *r, size_t index) {
 
 /* ---- Every variant of one KV head's rows; the first ones may be exact in all ---- */
 
+static void find_mean(layer_run *r) {
+    size_t d = (size_t)r->comparison->k.head_dim, n = r->mean_tokens < r->tokens ? r->mean_tokens : r->tokens;
+    for (size_t c = 0; c < d; c++) {
+        double sum = 0.0;
+        for (size_t j = 0; j < n; j++)
+            sum += r->k[(r->head * r->tokens + j) * d + c];
+        r->mean[c] = n > 0 ? (float)(sum / (double)n) : 0.0f;
+    }
+}
+
+/* out = in + sign * mean, n rows; in may be out. */
+static void shift_rows(const float *mean, float sign, const float *in, size_t n, size_t d, float *out) {
+    for (size_t i = 0; i < n * d; i++)
+        out[i] = in[i] + sign * mean[i % d];
+}
+
 static void store_chunk(void *argument, size_t index, int worker) {
     (void)worker;
     layer_run *r = argument;
@@ -58,7 +75,12 @@ static void store_chunk(void *argument, size_t index, int worker) {
     const float *rows = (keys ? r->k : r->v) + (r->head * r->tokens + first) * d;
     float *out = (keys ? r->k_rows : r->v_rows) + (at * r->tokens + first) * d;
     kvb_error error;
-    kvb_status status = kvb_variant_round_trip(variants, (int)at, rows, n, out, &error);
+    int centered = keys && r->mean_tokens > 0 && at > 0; /* variant 0 is exact */
+    if (centered)
+        shift_rows(r->mean, -1.0f, rows, n, d, out);
+    kvb_status status = kvb_variant_round_trip(variants, (int)at, centered ? out : rows, n, out, &error);
+    if (centered)
+        shift_rows(r->mean, 1.0f, out, n, d, out);
     if (first < r->exact_first)
         memcpy(out, rows, (r->exact_first - first < n ? r->exact_first - first : n) * d * sizeof *out);
     kvb_failure_note(&r->failure, status, &error);
@@ -183,6 +205,7 @@ static kvb_status run_heads(layer_run *r, const kvb_parallel *parallel, const kv
     size_t heads = (size_t)r->layer->n_kv_heads, chunks = (r->tokens + CHUNK - 1) / CHUNK,
            variants = (size_t)(r->comparison->k.n + r->comparison->v.n);
     for (r->head = 0; r->head < heads; r->head++) {
+        find_mean(r);
         kvb_parallel_for(parallel, variants * chunks, store_chunk, r);
         if (r->failure.noted)
             return kvb_error_set(error, r->failure.status, "layer %d: %s", r->layer->index, r->failure.error.text);
@@ -207,6 +230,7 @@ kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trac
                    .group = (size_t)(layer->n_heads / layer->n_kv_heads),
                    .queries = kvb_layer_queries(config, layer),
                    .query_from = (size_t)first_query(config, layer),
+                   .mean_tokens = (size_t)config->k_mean,
                    .exact_first = (size_t)config->exact_first,
                    .exact_last = (size_t)config->exact_last,
                    .workers = kvb_parallel_workers(parallel),

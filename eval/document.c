@@ -82,6 +82,8 @@ json_t *kvb_document_configuration(const kvb_ab_config *config, int trace) {
         bad |= json_object_set_new(object, "trellis_states", json_integer(config->trellis_states));
     if (config->queries_from)
         bad |= json_object_set_new(object, "queries_from", json_integer(config->queries_from));
+    if (config->k_mean)
+        bad |= json_object_set_new(object, "k_mean", json_integer(config->k_mean));
     if (config->exact_first)
         bad |= json_object_set_new(object, "exact_first", json_integer(config->exact_first));
     if (config->exact_last)

@@ -281,6 +281,8 @@ typedef struct kvb_ab_config {
     int queries;
     int queries_from; /* no query at a position before this one [0, 2^20], and at least the last one */
     int exact_first, exact_last;
+    int k_mean; /* a trace only: keys are stored less their mean over the first k_mean tokens [0, 2^20], 0: as they are
+                 */
 
     /* Computation: changes no byte of the result, but for KVB_SUMS_INDEX_ORDER. */
     kvb_sums sums;
