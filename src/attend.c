@@ -24,6 +24,25 @@ static kvb_status check_exact(const kvb_kv_view *kv, const char *name, const voi
     return KVB_OK;
 }
 
+static kvb_status check_mean(const kvb_kv_view *kv, kvb_error *error) {
+    const kvb_layer_format *format = kv->format;
+    if (!kv->k_mean) {
+        return KVB_OK;
+    }
+    if (!format->k_codec || format->v_prefix_of_k || !is_aligned(kv->k_mean, sizeof(float))) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "k_mean is %s; it is for packed keys of layers that are not latent",
+                             is_aligned(kv->k_mean, sizeof(float)) ? "given" : "misaligned");
+    }
+    for (int i = 0; i < format->n_kv_heads * format->k_dim; i++) {
+        if (!isfinite(kv->k_mean[i])) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "k_mean of head %d coordinate %d is %g; it must be finite",
+                                 i / format->k_dim, i % format->k_dim, (double)kv->k_mean[i]);
+        }
+    }
+    return KVB_OK;
+}
+
 static kvb_status check_view(const kvb_kv_view *kv, kvb_error *error) {
     if (!kv) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kv is NULL");
@@ -44,7 +63,8 @@ static kvb_status check_view(const kvb_kv_view *kv, kvb_error *error) {
     if (kv->window < 0) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "window %d is negative; 0 is none", kv->window);
     }
-    if ((status = check_exact(kv, "exact_first", kv->exact_first_k, kv->exact_first_v, kv->exact_first, error)) ||
+    if ((status = check_mean(kv, error)) ||
+        (status = check_exact(kv, "exact_first", kv->exact_first_k, kv->exact_first_v, kv->exact_first, error)) ||
         (status = check_exact(kv, "exact_last", kv->exact_last_k, kv->exact_last_v, kv->exact_last, error))) {
         return status;
     }

@@ -60,7 +60,7 @@ static kvb_status check_layers(const kvb_cache_spec *spec, size_t *smallest, kvb
 typedef struct book {
     size_t bytes;
     int is_too_large;
-    size_t layer_specs, layers, codecs, classes, sequences, parts, tables, references;
+    size_t layer_specs, means, layers, codecs, classes, sequences, parts, tables, references;
     size_t table_entries; /* of one part */
 } book;
 
@@ -73,6 +73,19 @@ static size_t place(book *b, size_t n, size_t element) {
     return start;
 }
 
+/* Of one layer's mean keys, and of all layers'. */
+static size_t mean_values_of(const kvb_layer_spec *layer) {
+    return layer->k_mean ? (size_t)layer->n_kv_heads * (size_t)layer->k.head_dim : 0;
+}
+
+static size_t mean_values(const kvb_cache_spec *spec) {
+    size_t n = 0;
+    for (int i = 0; i < spec->n_layers; i++) {
+        n += mean_values_of(&spec->layers[i]);
+    }
+    return n;
+}
+
 static book plan_book(const kvb_cache_spec *spec, size_t smallest) {
     book b = {.bytes = 0};
     size_t n_layers = (size_t)spec->n_layers, n_parts = n_layers * (size_t)spec->max_sequences;
@@ -82,6 +95,7 @@ static book plan_book(const kvb_cache_spec *spec, size_t smallest) {
     b.is_too_large = entries > SIZE_MAX || !kvb_size_multiply((size_t)entries, n_parts, &n_entries);
     (void)place(&b, 1, sizeof(kvb_cache));
     b.layer_specs = place(&b, n_layers, sizeof(kvb_layer_spec));
+    b.means = place(&b, mean_values(spec), sizeof(float));
     b.layers = place(&b, n_layers, sizeof(kvb_cache_layer));
     b.codecs = place(&b, 2 * n_layers, sizeof(kvb_codec *));
     b.classes = place(&b, 2 * n_layers, sizeof(kvb_pool_class));
@@ -100,6 +114,15 @@ static kvb_cache *lay_out(void *block, const book *b, const kvb_cache_spec *spec
     cache->bookkeeping = b->bytes;
     cache->layer_specs = (kvb_layer_spec *)(void *)(at + b->layer_specs);
     cache->spec.layers = cache->layer_specs;
+    float *means = (float *)(void *)(at + b->means);
+    for (int i = 0; i < spec->n_layers; i++) {
+        size_t n = mean_values_of(&spec->layers[i]);
+        cache->layer_specs[i] = spec->layers[i];
+        if (n > 0) {
+            cache->layer_specs[i].k_mean = memcpy(means, spec->layers[i].k_mean, n * sizeof *means);
+            means += n;
+        }
+    }
     cache->layers = (kvb_cache_layer *)(void *)(at + b->layers);
     cache->codecs = (kvb_codec **)(void *)(at + b->codecs);
     cache->sequences = (kvb_cache_sequence *)(void *)(at + b->sequences);
@@ -183,7 +206,6 @@ static kvb_status make_layer(kvb_cache *cache, int index, kvb_error *error) {
 
 static kvb_status fill(kvb_cache *cache, const kvb_cache_spec *spec, kvb_error *error) {
     for (int i = 0; i < spec->n_layers; i++) {
-        cache->layer_specs[i] = spec->layers[i];
         kvb_status status = make_layer(cache, i, error);
         if (status) {
             return status;

@@ -2,6 +2,8 @@
 #include "cache.h"
 #include "memory.h"
 
+#include <math.h>
+
 /* ---- Checks ---- */
 
 static kvb_status check_side(const char *name, const kvb_codec_spec *spec, kvb_error *error) {
@@ -17,6 +19,24 @@ static kvb_status check_side(const char *name, const kvb_codec_spec *spec, kvb_e
 static kvb_status check_exact(const char *name, int n, kvb_error *error) {
     if (n < 0 || n > KVB_MAX_EXACT_TOKENS) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s %d is not from 0 to %d", name, n, KVB_MAX_EXACT_TOKENS);
+    }
+    return KVB_OK;
+}
+
+static kvb_status check_mean(const kvb_layer_spec *spec, kvb_error *error) {
+    if (!spec->k_mean) {
+        return KVB_OK;
+    }
+    if (kvb_layer_side_is_dense(&spec->k) || spec->v_prefix_of_k) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "k_mean is given for %s; legal: packed keys, not latent",
+                             spec->v_prefix_of_k ? "a latent layer" : "dense keys");
+    }
+    for (int i = 0; i < spec->n_kv_heads * spec->k.head_dim; i++) {
+        if (!(fabsf(spec->k_mean[i]) <= KVB_MAX_K_MEAN)) {
+            return kvb_error_set(
+                error, KVB_ERROR_ARGUMENT, "k_mean of head %d coordinate %d is %g; legal: up to %g in magnitude",
+                i / spec->k.head_dim, i % spec->k.head_dim, (double)spec->k_mean[i], (double)KVB_MAX_K_MEAN);
+        }
     }
     return KVB_OK;
 }
@@ -39,7 +59,7 @@ kvb_status kvb_layer_spec_check(const kvb_layer_spec *spec, int page_tokens, kvb
     if (spec->window < 0) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "window %d is negative; 0 is none", spec->window);
     }
-    return KVB_OK;
+    return check_mean(spec, error);
 }
 
 /* ---- Sizes ---- */

@@ -190,7 +190,8 @@ kvb_status kvb_cache_view(const kvb_cache *cache, int sequence, int layer_index,
                           .exact_first = part->n_tokens < exact_first ? (int)part->n_tokens : exact_first,
                           .exact_last = (int)(part->n_tokens - part->packed_end),
                           .exact_last_slots = layer->spec.exact_last,
-                          .window = layer->spec.window};
+                          .window = layer->spec.window,
+                          .k_mean = layer->spec.k_mean};
     if (part->exact) {
         int has_values = !layer->spec.v_prefix_of_k;
         view->exact_first_k = part->exact + layer->exact.first[0];

@@ -25,6 +25,7 @@ typedef struct side_writer {
     int side;
     int dim;
     const kvb_codec *codec; /* NULL: dense */
+    const float *mean;      /* [head][dim]: encoded rows are less it; NULL: they are as they came */
     row_source input;       /* token 0 is the part's n_tokens */
 } side_writer;
 
@@ -47,12 +48,41 @@ static void round_row(const uint8_t *row, kvb_dtype dtype, kvb_dtype dense, int 
     }
 }
 
+/* A row less its head's mean. With exact last tokens it was rounded before, as all rows of such a layer are. */
+static void center_row(const void *row, kvb_dtype dtype, const float *mean, int dim, float *out) {
+    for (int i = 0; i < dim; i++) {
+        out[i] = kvb_value_at((const uint8_t *)row + (size_t)i * kvb_dtype_bytes(dtype), dtype) - mean[i];
+    }
+}
+
+static void encode_centered(const side_writer *w, const row_source *source, int64_t token, int head, int64_t n,
+                            kvb_packed *packed, int64_t row) {
+    kvb_dtype dense = w->layer->spec.dense;
+    int is_rounded = w->layer->spec.exact_last > 0 && source->dtype != dense;
+    uint16_t halves[KVB_MAX_HEAD_DIM];
+    float centered[KVB_MAX_HEAD_DIM];
+    for (int64_t i = 0; i < n; i++) {
+        const void *from = row_at(source, token + i, head);
+        if (is_rounded) {
+            round_row(from, source->dtype, dense, w->dim, halves);
+            from = halves;
+        }
+        center_row(from, is_rounded ? dense : source->dtype, w->mean + (size_t)head * (size_t)w->dim, w->dim, centered);
+        kvb_encode_unchecked(w->codec, centered, KVB_F32, KVB_MAX_HEAD_DIM, 1, packed, (size_t)(row + i),
+                             &w->cache->stats);
+    }
+}
+
 /* One head of n tokens, from `token` of the source on, into rows of one block. */
 static void encode_rows(const side_writer *w, const row_source *source, int64_t token, int head, int64_t n,
                         uint8_t *block, int64_t row) {
     enum { staged_rows = 8 };
     kvb_packed packed = kvb_packed_view(w->codec, block, (size_t)w->layer->format.page_tokens);
     kvb_dtype dense = w->layer->spec.dense;
+    if (w->mean) {
+        encode_centered(w, source, token, head, n, &packed, row);
+        return;
+    }
     if (w->layer->spec.exact_last == 0 || source->dtype == dense) {
         kvb_encode_unchecked(w->codec, row_at(source, token, head), source->dtype, source->token_stride, (size_t)n,
                              &packed, (size_t)row, &w->cache->stats);
@@ -156,6 +186,7 @@ void kvb_part_write(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_pa
                          .side = side,
                          .dim = side == 0 ? layer->format.k_dim : layer->format.v_dim,
                          .codec = side == 0 ? layer->format.k_codec : layer->format.v_codec,
+                         .mean = side == 0 ? layer->spec.k_mean : NULL,
                          .input = {.rows = side == 0 ? rows->k : rows->v,
                                    .dtype = rows->dtype,
                                    .token_stride = side == 0 ? rows->k_token_stride : rows->v_token_stride,

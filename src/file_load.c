@@ -112,6 +112,7 @@ static kvb_status compare_layer(int i, const kvb_layer_spec *file, const kvb_lay
         {"window", file->window, cache->window},
         {"exact_first", file->exact_first, cache->exact_first},
         {"exact_last", file->exact_last, cache->exact_last},
+        {"k_mean", file->k_mean != NULL, cache->k_mean != NULL},
     };
     for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++) {
         if (numbers[n].file != numbers[n].cache) {

@@ -270,12 +270,23 @@ static kvb_status save(const kvb_cache *cache, int only, const char *path, kvb_e
     return kvb_file_write_end(&writer, KVB_OK, error);
 }
 
+/* Nothing in version 1 has a place for mean keys, without which the packed ones are other keys. */
+static kvb_status check_means(const kvb_cache *cache, kvb_error *error) {
+    for (int i = 0; i < cache->spec.n_layers; i++) {
+        if (cache->spec.layers[i].k_mean) {
+            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
+                                 "layer %d keeps keys less their mean, which a file has no place for", i);
+        }
+    }
+    return KVB_OK;
+}
+
 static kvb_status check_arguments(const kvb_cache *cache, const char *path, kvb_error *error) {
     if (!cache || !path) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s is NULL; cache and path are needed",
                              cache ? "path" : "cache");
     }
-    return KVB_OK;
+    return check_means(cache, error);
 }
 
 kvb_status kvb_cache_save(const kvb_cache *cache, const char *path, kvb_error *error) {

@@ -147,6 +147,20 @@ static void make_sequence(attend_case *c, oracle_random *random) {
     }
 }
 
+/* By a stream of its own: a case with a mean is otherwise the case without. */
+static void make_mean(attend_case *c) {
+    oracle_random random = {c->shape.seed + 1};
+    size_t n = (size_t)c->format.n_kv_heads * (size_t)c->format.k_dim;
+    if (!c->shape.has_mean || !c->k_codec || c->shape.is_latent) {
+        return;
+    }
+    float *mean = attend_case_allocate(c, n * sizeof *mean);
+    for (size_t i = 0; i < n; i++) {
+        mean[i] = draw(&random);
+    }
+    c->view.k_mean = mean;
+}
+
 /* ---- The queries ---- */
 
 static void make_masks(attend_case *c, oracle_random *random) {
@@ -246,6 +260,7 @@ void attend_case_create(attend_case *c, const attend_shape *shape, const attend_
                                 .precision = KVB_PRECISION_PRECISE,
                                 .kv_begin = s->kv_begin,
                                 .kv_end = s->kv_end};
+    make_mean(c);
     make_masks(c, &random);
     make_sequence(c, &random);
     make_queries(c, &random);
@@ -275,6 +290,8 @@ void attend_case_destroy(attend_case *c) {
     attend_case_release(c, c->view.pages, c->n_pages * sizeof *c->view.pages);
     release_exact(c, c->view.exact_first_k, c->view.exact_first_v, s->exact_first);
     release_exact(c, c->view.exact_last_k, c->view.exact_last_v, s->slots ? s->slots : s->exact_last);
+    attend_case_release(c, c->view.k_mean,
+                        (size_t)c->format.n_kv_heads * (size_t)c->format.k_dim * sizeof *c->view.k_mean);
     attend_case_release(c, item->positions, (size_t)s->n_q * sizeof *item->positions);
     attend_case_release(c, item->tree_mask, (size_t)(s->n_q * ((s->n_q + 7) / 8)));
     attend_case_release(c, item->sinks, (size_t)item->n_heads * sizeof *item->sinks);

@@ -29,6 +29,7 @@ typedef struct attend_shape {
     int has_sinks, has_tree, has_positions;
     kvb_dtype q_dtype;
     int64_t kv_begin, kv_end;
+    int has_mean;            /* keys in pages are stored less a mean, where they are packed and not latent */
     int has_no_pages_unseen; /* pages that nobody sees are NULL, else NaN */
 } attend_shape;
 

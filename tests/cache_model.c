@@ -16,7 +16,16 @@ static const kvb_codec_spec *side_of(const kvb_layer_spec *layer, int side) {
 
 /* ---- Layers of every kind ---- */
 
-const int cache_model_n_layers = 10;
+const int cache_model_n_layers = 12;
+
+/* Of the layers with centered keys: head_dim 64 and two heads at most. */
+static const float *mean_key(void) {
+    static float mean[128];
+    for (int i = 0; i < 128; i++) {
+        mean[i] = (float)(i % 17 - 8) / 4.0f;
+    }
+    return mean;
+}
 
 kvb_layer_spec cache_model_layer(int i) {
     kvb_layer_spec s;
@@ -67,6 +76,17 @@ kvb_layer_spec cache_model_layer(int i) {
         s.v.scale = KVB_SCALE_NORM;
         s.exact_first = 35;
         s.window = 50;
+        return s;
+    case 10:
+        s = kvb_layer_spec_default(2, 64, 4, 3); /* centered keys */
+        s.k_mean = mean_key();
+        s.window = 100;
+        return s;
+    case 11:
+        s = kvb_layer_spec_default(2, 32, 3, 16);
+        s.k_mean = mean_key();
+        s.exact_first = 3;
+        s.exact_last = 19;
         return s;
     default:
         s = kvb_layer_spec_default(2, 48, 7, 6);
@@ -188,7 +208,8 @@ static drawn_side draw_side(oracle_random *random, int n, int heads, int dim, kv
 }
 
 /* What is kept of a row: `half` and `packed` of its token. */
-static void remember_row(const cache_model *m, int layer, int side, const float *row, uint16_t *half, uint8_t *packed) {
+static void remember_row(const cache_model *m, int layer, int side, int head, const float *row, uint16_t *half,
+                         uint8_t *packed) {
     const kvb_layer_spec *spec = layer_of(m, layer);
     kvb_codec *codec = m->codecs[layer][side];
     int dim = side_of(spec, side)->head_dim;
@@ -196,6 +217,7 @@ static void remember_row(const cache_model *m, int layer, int side, const float 
     for (int i = 0; i < dim; i++) {
         write_value(half, (size_t)i, spec->dense, row[i]);
         values[i] = spec->exact_last > 0 ? read_value(half, (size_t)i, spec->dense) : row[i];
+        values[i] -= spec->k_mean && side == 0 ? spec->k_mean[head * dim + i] : 0.0f;
     }
     if (codec) {
         kvb_packed view = kvb_packed_view(codec, packed, 1);
@@ -224,7 +246,7 @@ static void remember(cache_model *m, int layer, int side, const drawn_side *s, k
         for (size_t i = 0; i < dim; i++) {
             row[i] = read_value(s->values, (size_t)t * s->token_stride + h * s->head_stride + i, dtype);
         }
-        remember_row(m, layer, side, row, token->half[side] + h * dim, token->packed[side] + h * bytes);
+        remember_row(m, layer, side, (int)h, row, token->half[side] + h * dim, token->packed[side] + h * bytes);
     }
 }
 

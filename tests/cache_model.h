@@ -9,7 +9,7 @@
 #include "backends.h"
 #include "oracle.h"
 
-enum { model_tokens = 420, model_pages = model_tokens / 16 + 1, model_sequences = 5, model_layers = 10 };
+enum { model_tokens = 420, model_pages = model_tokens / 16 + 1, model_sequences = 5, model_layers = 12 };
 
 typedef struct model_token {
     uint16_t *half[2];  /* by side: [kv head][dim], rounded to `dense` */

@@ -70,6 +70,9 @@ static int read_row(const kvb_kv_view *kv, int64_t token, int head, int side, do
         token < kv->first_page_token ? NULL : kv->pages[(token - kv->first_page_token) / format->page_tokens];
     if (page) {
         read_page(format, page, token % format->page_tokens, head, side, out);
+        for (int i = 0; kv->k_mean && side == 0 && i < dim; i++) {
+            out[i] += (double)kv->k_mean[head * dim + i];
+        }
     }
     return page != NULL;
 }

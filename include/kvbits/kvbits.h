@@ -282,6 +282,8 @@ typedef struct kvb_kv_view {
     int exact_first, exact_last, exact_last_slots;
     int window; /* 0: none; token j is visible to query i when i-window < j <= i; exact tokens outside the window stay
                  * masked */
+    const float *k_mean; /* NULL, or [kv head][k_dim] finite values: keys in pages are stored less these (packed keys of
+                          * a layer that is not latent); exact tokens are as they came */
 } kvb_kv_view;
 
 /* Points view->pages at pages[0..n), which it fills from a block table: page i lies at base + table[i] * page_stride
@@ -396,7 +398,8 @@ KVB_API void kvb_rms_norm(float *rows, size_t row_stride, size_t n_rows, int dim
 
 #define KVB_MAX_LAYERS 1024
 #define KVB_MAX_SEQUENCES 65536
-#define KVB_DENSE_BITS 16 /* in place of 1-8: rows of halves */
+#define KVB_MAX_K_MEAN 65504.0f /* magnitude of a mean key's values */
+#define KVB_DENSE_BITS 16       /* in place of 1-8: rows of halves */
 
 /* How one layer keeps its tokens. */
 typedef struct kvb_layer_spec {
@@ -410,6 +413,10 @@ typedef struct kvb_layer_spec {
     int exact_last;      /* so many last tokens are kept raw and encoded from that when newer ones push them out; every
                           * row is rounded to `dense` first, so that it does not matter how tokens were grouped into
                           * appends; 0 to 65536 */
+    const float *k_mean; /* NULL, or the mean of the model's keys, [kv head][head_dim], up to KVB_MAX_K_MEAN: packed
+                          * keys are encoded less it, and attention adds its product with the query to their logits,
+                          * before any softcap. Copied. Not for dense keys or latent layers (docs/math.md, "Centered
+                          * keys") */
 } kvb_layer_spec;
 
 /* One head_dim, bits 1-8 or KVB_DENSE_BITS, codecs as kvb_codec_spec_default, dense KVB_F16, no window, nothing exact.

@@ -40,6 +40,7 @@ typedef struct kvb_attend_tile {
     int accumulator_dim;
     int64_t begin, end;   /* no query sees a token outside */
     float *q, *rotated_q; /* rows of k.dim, as given, and in the domain of packed keys where k_is_rotated */
+    float *mean_dots;     /* where kv->k_mean is given: of each row with its head's mean key */
     int16_t *fixed_q;     /* where k_is_fast: the latter in fixed point */
     float *fixed_factors;
     kvb_visible *visible; /* of each query */

@@ -126,6 +126,19 @@ static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, co
     }
 }
 
+/* Dots with keys of a page that are stored less their mean become dots with the keys. */
+static void add_mean(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_attend_work *work) {
+    if (!tile->item->kv->k_mean || run->source != KVB_SOURCE_PAGE) {
+        return;
+    }
+    for (int r = 0; r < tile->n_q * tile->group; r++) {
+        float *dots = work->weights + (size_t)r * KVB_TILE_TOKENS;
+        for (int t = 0; t < n; t++) {
+            dots[t] += tile->mean_dots[r];
+        }
+    }
+}
+
 /* Of n rows from r on. */
 static void weigh_rows(const kvb_attend_part *part, int r, int n, const kvb_attend_work *work, float *factors,
                        const kvb_cpu_ops *ops) {
@@ -250,6 +263,7 @@ void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *wor
                 next = kvb_token_run_at(tile->item->kv, token, tile->end);
             }
             dot(tile, &run, n, &next, work, ops);
+            add_mean(tile, &run, n, work);
             weigh(part, work, ops);
             add(part, &run, n, &next, work, ops);
         }

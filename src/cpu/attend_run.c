@@ -85,12 +85,14 @@ static void lay_out(schedule *s, arena *a) {
         float *rotated_q = take(a, most.rows * most.k_dim, sizeof *q);
         int16_t *fixed_q =
             take(a, most.rows * larger(KVB_FIXED_QUERY(most.k_dim), KVB_ORDERED_DIM(most.k_dim)), sizeof *fixed_q);
+        float *mean_dots = take(a, most.rows, sizeof *mean_dots);
         float *fixed_factors = take(a, most.rows, sizeof *fixed_factors);
         kvb_visible *visible = take(a, most.queries, sizeof *visible);
         kvb_attend_states states = take_states(a, &most), of_part = take_states(a, &most);
         if (a->base) {
             s->tiles[i] = (kvb_attend_tile){.q = q,
                                             .rotated_q = rotated_q,
+                                            .mean_dots = mean_dots,
                                             .fixed_q = fixed_q,
                                             .fixed_factors = fixed_factors,
                                             .visible = visible,

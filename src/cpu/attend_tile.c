@@ -88,6 +88,19 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
     find_range(tile);
 }
 
+/* <q, mean key>: in double precision and in order, so that no backend differs. */
+static void find_mean_dots(kvb_attend_tile *tile) {
+    size_t dim = (size_t)tile->k.dim;
+    const float *mean = tile->item->kv->k_mean + (size_t)tile->kv_head * dim;
+    for (int r = 0; r < tile->n_q * tile->group; r++) {
+        double sum = 0.0;
+        for (size_t i = 0; i < dim; i++) {
+            sum += (double)tile->q[(size_t)r * dim + i] * mean[i];
+        }
+        tile->mean_dots[r] = (float)sum;
+    }
+}
+
 void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
     const kvb_attend_item *item = tile->item;
     size_t dim = (size_t)tile->k.dim, bytes = kvb_dtype_bytes(item->q_dtype);
@@ -106,6 +119,9 @@ void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
     if (tile->k_is_fast) {
         ops->fix_queries(tile->k.codes, tile->k_is_rotated ? tile->rotated_q : tile->q, n_rows, tile->fixed_q,
                          tile->fixed_factors);
+    }
+    if (item->kv->k_mean) {
+        find_mean_dots(tile);
     }
     for (int i = 0; i < tile->n_q; i++) {
         tile->visible[i] = kvb_visible_to(item, tile->first_q + i);

@@ -163,11 +163,13 @@ static void set_sight(attend_shape *s, const int *choice, oracle_random *random)
     s->has_no_pages_unseen = (int)(oracle_next(random) & 1);
 }
 
-/* By the case's number, whatever else is chosen; they count where the bits allow a trellis. */
+/* By the case's number, whatever else is chosen; states count where the bits allow a trellis, means where keys are
+ * packed. */
 static void set_states(attend_shape *s) {
     static const int states[] = {0, 16, 0, 8, 64, 256};
     s->k_states = states[s->seed % 6];
     s->v_states = states[s->seed / 6 % 6];
+    s->has_mean = s->seed / 36 % 3 == 0;
 }
 
 static void check_case(attend_case *c, const kvb_backend *backend, attend_precision precision, void *context) {

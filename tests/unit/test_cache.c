@@ -121,15 +121,15 @@ static void run_random(const plan *p, const kvb_backend *backend, const kvb_allo
     cache_model_destroy(&m);
 }
 
-static const int all[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-static const int windows[] = {1, 5, 8, 9};
-static const int exact[] = {3, 4, 6};
+static const int all[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const int windows[] = {1, 5, 8, 9, 10};
+static const int exact[] = {3, 4, 6, 11};
 
 static void random_operations_do_what_the_model_does(void **state) {
     (void)state;
-    static const plan plans[] = {{all, 10, 120, (size_t)64 << 20, 1},
-                                 {windows, 4, 250, (size_t)64 << 20, 2},
-                                 {exact, 3, 250, (size_t)64 << 20, 3}};
+    static const plan plans[] = {{all, 12, 120, (size_t)64 << 20, 1},
+                                 {windows, 5, 250, (size_t)64 << 20, 2},
+                                 {exact, 4, 250, (size_t)64 << 20, 3}};
     test_backends backends = open_backends();
     n_refused = 0;
     for (size_t b = 0; b < backends.n; b++) {
