@@ -17,6 +17,7 @@ enum {
     SCALE_KIND,
     QUERIES,
     EXACT,
+    K_MEAN,
     KL,
     TEXT,
     TRACE_TOKENS,
@@ -40,6 +41,7 @@ static const struct option table[] = {
     {"scale-kind", required_argument, NULL, SCALE_KIND},
     {"queries", required_argument, NULL, QUERIES},
     {"exact", required_argument, NULL, EXACT},
+    {"k-mean", no_argument, NULL, K_MEAN},
     {"kl", required_argument, NULL, KL},
     {"text", required_argument, NULL, TEXT},
     {"trace-tokens", required_argument, NULL, TRACE_TOKENS},
@@ -115,6 +117,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return kvb_parse_int_from("queries", text, 0, 1 << 20, &options->request.queries, error);
     case EXACT:
         return parse_exact(text, options, error);
+    case K_MEAN:
+        options->request.k_mean = 1;
+        return KVB_OK;
     case KL:
         return parse_above_0("kl", text, 100.0, &options->request.kl, error);
     case TEXT:
@@ -232,6 +237,9 @@ void kvb_plan_options_help(FILE *stream) {
           "  --exact LIST              none, or FIRST+LAST,...: exact tokens to choose among beside none, which "
           "--tokens\n"
           "                            tokens pay for (default with --tokens 4+0,0+32,4+32, else none)\n"
+          "  --k-mean                  store packed keys less their mean over the first half of the trace, which the "
+          "plan\n"
+          "                            then holds; queries of the second half judge\n"
           "  --output FILE             the plan as JSON, written whole or not at all; - is standard output, instead\n"
           "                            of the table\n"
           "  --trellis N               trellis codes of 8, 16, 64 or 256 states where a side has 2-6 bits (default 0)\n"

@@ -14,6 +14,7 @@ void kvb_eval_free(kvb_eval *eval) {
         return;
     for (int i = 0; i < eval->n_schemes; i++) {
         free(eval->schemes[i].layers);
+        free(eval->schemes[i].means);
         free(eval->divergence[i]);
         free(eval->layer_error[i]);
         free(eval->layer_power[i]);
@@ -94,6 +95,26 @@ static kvb_layer_spec *halves_of(const kvb_eval *eval, kvb_error *error) {
     return kvb_eval_uniform(eval, KVB_DENSE_BITS, KVB_DENSE_BITS, 0, KVB_SCALE_LSQ, error);
 }
 
+/* The scheme's own layers, mean keys included. */
+static kvb_status copy_layers(kvb_eval_scheme *scheme, const kvb_layer_spec *layers, int n, kvb_error *error) {
+    size_t n_means = 0;
+    for (int i = 0; i < n; i++)
+        n_means += layers[i].k_mean ? (size_t)layers[i].n_kv_heads * (size_t)layers[i].k.head_dim : 0;
+    scheme->layers = malloc((size_t)n * sizeof *layers);
+    scheme->means = malloc((n_means + 1) * sizeof *scheme->means);
+    if (!scheme->layers || !scheme->means)
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the layers of scheme %.60s", scheme->name);
+    memcpy(scheme->layers, layers, (size_t)n * sizeof *layers);
+    float *means = scheme->means;
+    for (int i = 0; i < n; i++)
+        if (layers[i].k_mean) {
+            const size_t values = (size_t)layers[i].n_kv_heads * (size_t)layers[i].k.head_dim;
+            scheme->layers[i].k_mean = memcpy(means, layers[i].k_mean, values * sizeof *means);
+            means += values;
+        }
+    return KVB_OK;
+}
+
 kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_layer_spec *layers, kvb_error *error) {
     kvb_status status = grow(eval, error);
     if (status != KVB_OK)
@@ -106,12 +127,12 @@ kvb_status kvb_eval_add(kvb_eval *eval, const char *name, int cache, const kvb_l
     eval->divergence[at] = calloc(n_windows * (size_t)eval->text.window, sizeof(kvb_divergence));
     eval->layer_error[at] = layers ? calloc(n_windows * n_layers, sizeof(double)) : NULL;
     eval->layer_power[at] = layers ? calloc(n_windows * n_layers, sizeof(double)) : NULL;
-    scheme->layers = layers ? malloc(n_layers * sizeof *layers) : NULL;
-    if (!eval->divergence[at] || (layers && (!scheme->layers || !eval->layer_error[at] || !eval->layer_power[at])))
+    if (!eval->divergence[at] || (layers && (!eval->layer_error[at] || !eval->layer_power[at])))
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of scheme %.60s", name);
     if (layers)
-        memcpy(scheme->layers, layers, n_layers * sizeof *layers);
-    status = find_bits(eval, scheme, error);
+        status = copy_layers(scheme, layers, eval->n_layers, error);
+    if (status == KVB_OK)
+        status = find_bits(eval, scheme, error);
     if (status == KVB_OK && layers) { /* what no cache can be made of is found before the work */
         kvb_stand_in in;
         status = kvb_stand_in_create(layers, eval->n_layers, eval->text.window, NULL, &in, error);

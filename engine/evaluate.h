@@ -15,6 +15,7 @@ typedef struct kvb_eval_scheme {
     int probed_layer;       /* -1: no probe */
     int probed_side;        /* 0: keys, 1: values */
     kvb_layer_spec *layers; /* one per layer of the model; owned by the evaluation once it is added */
+    float *means;           /* of all layers, what their k_mean points to */
     double predicted_kl;    /* by the plan that `layers` come from; NaN: there is none, or it does not know */
     double bits_per_value;  /* of a row, scale included, all layers and both sides */
     double bits_in_window;  /* the cache's bytes after one window, pages and exact tokens included, per value */

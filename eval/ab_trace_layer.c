@@ -48,14 +48,17 @@ static size_t query_position(const layer_run *r, size_t index) {
 
 /* ---- Every variant of one KV head's rows; the first ones may be exact in all ---- */
 
+float kvb_trace_mean(const float *values, size_t n, size_t stride) {
+    double sum = 0.0;
+    for (size_t j = 0; j < n; j++)
+        sum += values[j * stride];
+    return (float)(sum / (double)n);
+}
+
 static void find_mean(layer_run *r) {
     size_t d = (size_t)r->comparison->k.head_dim, n = r->mean_tokens < r->tokens ? r->mean_tokens : r->tokens;
-    for (size_t c = 0; c < d; c++) {
-        double sum = 0.0;
-        for (size_t j = 0; j < n; j++)
-            sum += r->k[(r->head * r->tokens + j) * d + c];
-        r->mean[c] = n > 0 ? (float)(sum / (double)n) : 0.0f;
-    }
+    for (size_t c = 0; c < d; c++)
+        r->mean[c] = n > 0 ? kvb_trace_mean(r->k + r->head * r->tokens * d + c, n, d) : 0.0f;
 }
 
 /* out = in + sign * mean, n rows; in may be out. */

@@ -14,6 +14,9 @@ kvb_layer_attention kvb_layer_attention_of(const kvb_ab_config *config, const kv
 /* How many queries are asked, and the position of the n-th. */
 size_t kvb_layer_queries(const kvb_ab_config *config, const kvb_trace_layer *layer);
 
+/* The mean of one channel over n tokens, `stride` values apart. */
+float kvb_trace_mean(const float *values, size_t n, size_t stride);
+
 /* measured is made by the call, KV heads pooled; the caller frees it, also on failure. *transform_error gets the NRMSE
  * of the worst row that is rotated and rotated back (0 when the rotation is none). */
 KVB_CHECKED kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trace, int index,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ab_trace_layer.h"
 #include "display.h"
 #include "plan_allocate.h"
 #include "plan_measure.h"
@@ -194,6 +195,34 @@ static void fill(const planner *p, const kvb_plan_curves *curves, kvb_exact_toke
     kvb_plan_count(plan);
 }
 
+/* Mean keys of a layer with packed ones. */
+static kvb_status take_mean(const kvb_trace *trace, int l, kvb_plan_layer *out, kvb_error *error) {
+    const kvb_trace_layer *layer = kvb_trace_get_layer(trace, l);
+    const size_t heads = (size_t)layer->n_kv_heads, tokens = (size_t)layer->tokens, dim = (size_t)layer->head_dim;
+    const size_t mean_tokens = (size_t)kvb_plan_mean_tokens(trace);
+    const size_t n = mean_tokens < tokens ? mean_tokens : tokens;
+    float *keys = malloc(heads * tokens * dim * sizeof *keys);
+    out->k_mean = malloc(heads * dim * sizeof *out->k_mean);
+    kvb_status status = keys && out->k_mean ? KVB_OK
+                                            : kvb_error_set(error, KVB_ERROR_MEMORY,
+                                                            "out of memory for the keys of layer %d", layer->index);
+    if (status == KVB_OK)
+        status = kvb_trace_read(trace, l, KVB_SIDE_K, keys, error);
+    for (size_t i = 0; status == KVB_OK && i < heads * dim; i++)
+        out->k_mean[i] = kvb_trace_mean(keys + i / dim * tokens * dim + i % dim, n, dim);
+    free(keys);
+    out->spec.k_mean = out->k_mean;
+    return status;
+}
+
+static kvb_status take_means(const kvb_trace *trace, kvb_plan *plan, kvb_error *error) {
+    kvb_status status = KVB_OK;
+    for (int l = 0; l < plan->n_layers && status == KVB_OK; l++)
+        if (plan->layers[l].spec.k.bits != KVB_DENSE_BITS)
+            status = take_mean(trace, l, &plan->layers[l], error);
+    return status;
+}
+
 /* Of two plans, of the same layers, the one that does less; where damage is what was asked for, the one with fewer
  * bytes. */
 static int is_better(const planner *p, const kvb_plan *a, const kvb_plan *b) {
@@ -268,11 +297,11 @@ static void find_uniform(planner *p, const kvb_plan *plan, kvb_plan_uniform *out
 }
 
 /* Damage is the sum of squared errors, or with sensitivities the KL divergence: that of small errors grows with their
- * square, and the probe says where it is. */
-static kvb_status weigh(planner *p, kvb_error *error) {
+ * square, and the probe says where it is. `probed` are curves of keys as the probe stored them. */
+static kvb_status weigh(planner *p, const kvb_plan_curves *probed, kvb_error *error) {
     const kvb_sensitivity *s = p->request->sensitivity;
     for (int g = 0; g < 2 * p->n_layers; g++) {
-        const double e = s ? p->none[g / 2].one_side[g % 2][(g % 2 ? s->v_bits : s->k_bits) - 1] : 1.0;
+        const double e = s ? probed[g / 2].one_side[g % 2][(g % 2 ? s->v_bits : s->k_bits) - 1] : 1.0;
         p->weights[g] = s ? s->kl[g] / (e * e) : 1.0;
         if (!(p->weights[g] >= 0.0 && isfinite(p->weights[g])))
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
@@ -282,6 +311,18 @@ static kvb_status weigh(planner *p, kvb_error *error) {
                                  g % 2 ? "values" : "keys");
     }
     return KVB_OK;
+}
+
+/* Probes store keys as they are. */
+static kvb_status measure_weights(planner *p, const kvb_parallel *parallel, const kvb_progress *progress,
+                                  kvb_error *error) {
+    kvb_plan_request as_probed = *p->request;
+    const kvb_exact_tokens none = {0, 0};
+    if (!p->request->sensitivity || !p->request->k_mean)
+        return weigh(p, p->none, error);
+    as_probed.k_mean = 0;
+    kvb_status status = kvb_plan_measure(p->trace, &as_probed, none, parallel, progress, p->exact, error);
+    return status == KVB_OK ? weigh(p, p->exact, error) : status;
 }
 
 static kvb_status make(planner *p, const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan *plan,
@@ -294,11 +335,13 @@ static kvb_status make(planner *p, const kvb_parallel *parallel, const kvb_progr
     }
     kvb_status status = kvb_plan_measure(p->trace, r, none, parallel, progress, p->none, error);
     if (status == KVB_OK)
-        status = weigh(p, error);
+        status = measure_weights(p, parallel, progress, error);
     if (status == KVB_OK)
         status = plan_with(p, p->none, none, plan, error);
     for (int i = 0; i < r->n_exact && status == KVB_OK; i++)
         status = try_exact(p, r->exact[i], parallel, progress, plan, error);
+    if (status == KVB_OK && r->k_mean)
+        status = take_means(p->trace, plan, error);
     if (status == KVB_OK) {
         find_uniform(p, plan, &plan->uniform);
         kvb_display(plan->source, kvb_trace_name(p->trace));

@@ -15,6 +15,8 @@ enum { FORMAT = 1 };
 static const char what[] = "plan";
 
 void kvb_plan_free(kvb_plan *plan) {
+    for (int l = 0; plan && l < plan->n_layers; l++)
+        free(plan->layers[l].k_mean);
     if (plan)
         free(plan->layers);
     free(plan);
@@ -48,6 +50,23 @@ static json_t *side_object(const kvb_codec_spec *side) {
                      side->scale_dtype == KVB_F16 ? "f16" : "f32");
 }
 
+/* [kv head][head_dim] */
+static json_t *mean_array(const kvb_plan_layer *layer) {
+    const int dim = layer->spec.k.head_dim;
+    json_t *heads = json_array();
+    int bad = 0;
+    for (int h = 0; h < layer->spec.n_kv_heads; h++) {
+        json_t *values = json_array();
+        for (int i = 0; i < dim; i++)
+            bad |= json_array_append_new(values, kvb_json_real((double)layer->k_mean[h * dim + i]));
+        bad |= json_array_append_new(heads, values);
+    }
+    if (!bad)
+        return heads;
+    json_decref(heads);
+    return NULL;
+}
+
 static json_t *layer_object(const kvb_plan_layer *layer) {
     const kvb_layer_spec *spec = &layer->spec;
     json_t *object = json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:i, s:i}", "layer", layer->index, "n_kv_heads",
@@ -56,6 +75,8 @@ static json_t *layer_object(const kvb_plan_layer *layer) {
                                spec->exact_first, "exact_last", spec->exact_last);
     int bad = json_object_set_new(object, "k_error", figure_or_null(layer->k_error));
     bad |= json_object_set_new(object, "v_error", figure_or_null(layer->v_error));
+    if (layer->k_mean)
+        bad |= json_object_set_new(object, "k_mean", mean_array(layer));
     bad |= json_object_set_new(object, "predicted", figure_or_null(layer->predicted));
     bad |= json_object_set_new(object, "measured", figure_or_null(layer->measured));
     if (!bad)
@@ -188,6 +209,29 @@ static kvb_status read_side(const place *p, const json_t *object, kvb_codec_spec
 _Static_assert(KVB_ROTATION_NONE == 0 && KVB_ROTATION_HADAMARD == 1 && KVB_ROTATION_SIGNED == 2, "in names' order");
 _Static_assert(KVB_SCALE_NORM == 0 && KVB_SCALE_LSQ == 1 && KVB_SCALE_SEARCH == 2, "in names' order");
 
+static kvb_status read_mean(const place *p, const json_t *heads, kvb_plan_layer *out) {
+    const int n_heads = out->spec.n_kv_heads, dim = out->spec.k.head_dim;
+    if (!heads || json_is_null(heads))
+        return KVB_OK;
+    if (json_array_size(heads) != (size_t)n_heads)
+        return refuse(p, "k_mean", "null, or an array of an array for each KV head");
+    if (!(out->k_mean = malloc((size_t)n_heads * (size_t)dim * sizeof *out->k_mean)))
+        return kvb_error_set(p->error, KVB_ERROR_MEMORY, "out of memory for the mean keys of layers[%d]", p->layer);
+    for (int h = 0; h < n_heads; h++) {
+        const json_t *values = json_array_get(heads, (size_t)h);
+        if (json_array_size(values) != (size_t)dim)
+            return refuse(p, "k_mean", "arrays of head_dim numbers");
+        for (int i = 0; i < dim; i++) {
+            const json_t *value = json_array_get(values, (size_t)i);
+            if (!json_is_number(value) || !(fabs(json_number_value(value)) <= KVB_MAX_K_MEAN))
+                return refuse(p, "k_mean", "numbers up to 65504 in magnitude");
+            out->k_mean[h * dim + i] = (float)json_number_value(value);
+        }
+    }
+    out->spec.k_mean = out->k_mean;
+    return KVB_OK;
+}
+
 /* What the library itself has to say of the layer is said with its place. */
 static kvb_status check_layer(const place *p, const kvb_layer_spec *spec) {
     kvb_layer_cost cost;
@@ -222,7 +266,9 @@ static kvb_status read_layer(place p, const json_t *object, kvb_plan_layer *out)
         if ((status = read_side(&p, json_object_get(object, side ? "v" : "k"), side ? &spec->v : &spec->k)))
             return status;
     }
-    return check_layer(&p, spec);
+    p.side = "";
+    status = read_mean(&p, json_object_get(object, "k_mean"), out);
+    return status == KVB_OK ? check_layer(&p, spec) : status;
 }
 
 static kvb_status read_uniform(const place *p, const json_t *object, kvb_plan_uniform *out) {

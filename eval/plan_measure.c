@@ -11,6 +11,11 @@ int kvb_plan_states(const kvb_plan_request *request, int place) {
     return bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS ? request->trellis_states : 0;
 }
 
+int kvb_plan_mean_tokens(const kvb_trace *trace) {
+    const int tokens = kvb_trace_get_layer(trace, 0)->tokens;
+    return tokens < 2 ? 1 : tokens / 2;
+}
+
 static void forget(kvb_plan_curves *curves, int n_layers) {
     for (int l = 0; l < n_layers; l++)
         for (int a = 0; a < KVB_PLAN_WIDTHS; a++)
@@ -68,6 +73,10 @@ static kvb_status run_pairs(const kvb_trace *trace, const kvb_plan_request *requ
     for (int i = 0; i < request->n_exact; i++)
         if (request->exact[i].first + request->exact[i].last > config.queries_from)
             config.queries_from = request->exact[i].first + request->exact[i].last;
+    if (request->k_mean) {
+        config.k_mean = kvb_plan_mean_tokens(trace);
+        config.queries_from = config.k_mean > config.queries_from ? config.k_mean : config.queries_from;
+    }
     config.exact_first = exact.first;
     config.exact_last = exact.last;
     kvb_status status = kvb_ab_run_trace(&config, trace, parallel, progress, &result, error);

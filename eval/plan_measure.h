@@ -22,6 +22,9 @@ typedef struct kvb_plan_curves {
 /* The trellis states with which a side of that width is stored under the request: 0 where it has none. */
 int kvb_plan_states(const kvb_plan_request *request, int place);
 
+/* Tokens of the trace whose keys' mean is taken off; queries after them judge it. */
+int kvb_plan_mean_tokens(const kvb_trace *trace);
+
 /* Fills curves[layers of the trace], with these exact tokens, from queries that have more tokens before them than any
  * choice of exact ones: what earlier ones see would all be exact, which no long context's is. Halves are taken as
  * exact: what they do is a thousandth of what 8 bits do. */

@@ -363,6 +363,7 @@ typedef struct kvb_plan_layer {
     double k_error, v_error; /* NRMSE of the layer's attention output with only that side stored; NaN: not known */
     double predicted;        /* sqrt(k_error^2 + v_error^2) */
     double measured;         /* with both sides stored; NaN where it was not measured */
+    float *k_mean;           /* what spec.k_mean points to, the plan's own; NULL: keys are stored as they are */
 } kvb_plan_layer;
 
 /* The same widths in every layer, for comparison. */
@@ -395,6 +396,7 @@ typedef struct kvb_plan_request {
     int trellis_states;      /* trellis codes where a side has 2-6 bits: 8, 16, 64, 256; 0: scalar codes */
     kvb_scale_kind scale;
     int queries; /* of each layer, evenly spaced; 0: all */
+    int k_mean;  /* 1: packed keys are stored less their mean over the first half of the trace */
     /* Exact tokens to choose among, the same in every layer, beside none. They are paid for out of the budget of a
      * context of `tokens` tokens. */
     const kvb_exact_tokens *exact;

@@ -261,6 +261,23 @@ class Engine(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
             self.assertIn(sentence, done.stderr)
 
+    def test_centered_keys_change_nothing_but_what_is_rounded(self):
+        """Keys of 8 bits less a mean that is ten times as large as they are would be lost if it were not added back."""
+        trace, plan = self.path / "mean.safetensors", self.path / "mean.json"
+        kvbits("record", self.models["gemma2"], "--text", TEXT, "--tokens", 96, "--output", trace)  # has a softcap
+        kvbits("plan", "--trace", trace, "--bits", 8.5, "--k-mean", "--output", plan)
+        made = json.loads(plan.read_text())
+        for layer in made["layers"]:
+            layer["k"]["bits"] = layer["v"]["bits"] = 8
+        plan.write_text(json.dumps(made))
+        same, centered = self.evaluate("gemma2", "--schemes", "8/8", "--plan", plan, "--engine", "none")["schemes"]
+        self.assertLess(centered["kl"]["mean"]["value"], 2 * same["kl"]["mean"]["value"])
+        for layer in made["layers"]:
+            layer["k_mean"] = [[value + 3 for value in head] for head in layer["k_mean"]]
+        plan.write_text(json.dumps(made))
+        moved = self.evaluate("gemma2", "--plan", plan, "--engine", "none")["schemes"][0]["kl"]["mean"]["value"]
+        self.assertLess(moved, 1000 * same["kl"]["mean"]["value"])
+
     def test_a_plan_of_another_model_is_refused(self):
         trace, plan = self.path / "one.safetensors", self.path / "one.json"
         for layers, sentence in (("1", "has 1 layers, the model 3"), ("0,1,2", "layers[1] is for layer 1 of 2 KV heads of 64")):

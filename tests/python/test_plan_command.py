@@ -79,6 +79,23 @@ class Plan(unittest.TestCase):
         self.assertLessEqual(few["predicted"], .1)
         self.assertLess(few["bytes"], .8 * plan("--error", .1, "--tokens", 8192, "--exact", "none")["bytes"])
 
+    def test_centered_keys_do_less_damage_and_their_means_are_in_the_plan(self):
+        made = plan("--bits", 4.25, "--k-mean")
+        self.assertLess(made["predicted"], .9 * self.plan["predicted"])
+        self.assertEqual(made["bytes_per_token"], self.plan["bytes_per_token"])
+        means = [numbers for layer in made["layers"] for numbers in layer["k_mean"]]
+        self.assertEqual([(len(layer["k_mean"]), len(layer["k_mean"][0])) for layer in made["layers"]], [(3, 64)] * 4)
+        self.assertGreater(max(abs(value) for numbers in means for value in numbers), 1)
+        # As the experiment measures them, with the same mean and queries.
+        tokens = 384 // 2
+        done = kvbits("ab", "--trace", TRACE, *QUERIES, "--k-mean", tokens, "--queries-from", tokens, "--bits", "5",
+                      "--no-report", "--json", "-")
+        layers = json.loads(done.stdout)["layers"]
+        for layer, measured in zip(made["layers"], layers):
+            if layer["k"]["bits"] == 5:
+                self.assertEqual(layer["k_error"], measured["pair_cells"][0]["k_only_mean"])
+        self.assertIn(5, [layer["k"]["bits"] for layer in made["layers"]])
+
     def test_info_prices_the_exact_tokens_of_a_plan(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "plan.json"
@@ -143,6 +160,9 @@ class Plan(unittest.TestCase):
                  (changed("rotation", "spin", ("layers", 3, "v")), "none|hadamard|signed"),
                  (changed("head_dim", 63, ("layers", 0, "k")), "layers[0]"), (changed("sign_seed", "7", ("layers", 0, "k")), "hexadecimal"),
                  (changed("measured", -1), "from 0 on"), (changed("tokens", -1, ()), "\"tokens\" must be a whole number"),
+                 (changed("k_mean", [[0] * 64] * 2), "\"k_mean\" of layers[1] must be null, or an array"),
+                 (changed("k_mean", [[0] * 63] * 3), "arrays of head_dim numbers"),
+                 (changed("k_mean", [[0] * 63 + [1e9]] * 3), "numbers up to 65504"),
                  (changed("predicted_kl", "x", ("uniform",)), "\"predicted_kl\" must be"), (json.dumps(self.plan)[:-40], "not valid JSON"))
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "plan.json"

@@ -83,6 +83,17 @@ static void what_is_legal_passes(void **state) {
     assert_ok(kvb_attend(NULL, NULL, 0, NULL, 0, NULL, &error), error);
 }
 
+static void illegal_mean_keys_are_refused(void **state) {
+    (void)state;
+    static float mean[129] = {[100] = INFINITY};
+    REFUSED(view.k_mean, mean, "k_mean of head 1 coordinate 36 is inf; it must be finite");
+    mean[100] = 0.0f;
+    REFUSED(view.k_mean, (const float *)(const void *)((const char *)mean + 1), "k_mean is misaligned");
+    view.k_mean = mean;
+    REFUSED(format.k_codec, NULL, "k_mean is given; it is for packed keys");
+    view.k_mean = NULL;
+}
+
 static void illegal_queries_are_refused(void **state) {
     (void)state;
     REFUSED(item.kv, NULL, "item 0: kv is NULL");
@@ -218,6 +229,7 @@ static void pages_hold_blocks_at_multiples_of_64_bytes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_legal_passes),
+        cmocka_unit_test(illegal_mean_keys_are_refused),
         cmocka_unit_test(illegal_queries_are_refused),
         cmocka_unit_test(illegal_views_are_refused),
         cmocka_unit_test(illegal_formats_are_refused),

@@ -105,6 +105,18 @@ static void layers_outside_their_ranges_are_refused_by_name(void **state) {
     EXPECT_LAYER(exact_first = -1, "exact_first -1 is not from 0 to 65536");
     EXPECT_LAYER(exact_last = 65537, "exact_last 65537 is not from 0 to 65536");
     EXPECT_LAYER(v_prefix_of_k = 1, "rotation 2 mixes the keys of a latent layer");
+    static float mean[128] = {[70] = NAN};
+    EXPECT_LAYER(k_mean = mean, "k_mean of head 1 coordinate 6 is nan; legal: up to 65504");
+    mean[70] = -65536.0f;
+    EXPECT_LAYER(k_mean = mean, "k_mean of head 1 coordinate 6 is -65536");
+    mean[70] = 65504.0f;
+    l.k.bits = 16;
+    expect_layer(&l, "k_mean is given for dense keys");
+    l = good_layer();
+    l.k_mean = mean;
+    l.v_prefix_of_k = 1;
+    l.k.rotation = KVB_ROTATION_NONE;
+    expect_layer(&l, "k_mean is given for a latent layer");
     l = good_layer();
     l.v_prefix_of_k = 1;
     l.k.rotation = KVB_ROTATION_NONE;
