@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "engine/needle.h"
 #include "kvbits/eval.h"
 
 enum { KVB_MAX_SCHEMES = 64 };
@@ -24,6 +25,9 @@ typedef struct kvb_eval_options {
     kvb_uniform_scheme uniform[KVB_MAX_SCHEMES]; /* --schemes, then --k-bits and --v-bits */
     int n_uniform;
     const char *engine; /* names of the engine's caches, separated by commas */
+    int needle;         /* needles instead of windows */
+    int needle_tokens;  /* 0: as many as the model was trained for and the text fills */
+    int depths[KVB_MAX_NEEDLE_DEPTHS], n_depths, needles_per_depth;
 } kvb_eval_options;
 
 /* Neither prints nor exits. The sentence names the option, the bad value and the legal ones. */
