@@ -58,10 +58,10 @@ static void release(pieces *p) {
 /* The answer's tokens are those behind what the question has in common with and without it: the two may meet in one. */
 static kvb_status tokenize(const kvb_engine *engine, const kvb_needle_text *text, pieces *p, int *n_answer,
                            kvb_error *error) {
-    char answered[sizeof text->question + sizeof text->secret + 1];
+    char answered[sizeof text->question + sizeof text->secret];
     int32_t first;
     int same = 0;
-    snprintf(answered, sizeof answered, "%s %s", text->question, text->secret);
+    snprintf(answered, sizeof answered, "%s%s", text->question, text->secret);
     kvb_status status = kvb_engine_tokenize(engine, text->sentence, strlen(text->sentence), &p->sentence,
                                             &p->n_sentence, &first, error);
     if (status == KVB_OK)

@@ -21,10 +21,10 @@ kvb_needle_text kvb_needle_text_of(int i) {
     for (int w = 0; w < 3; w++)
         word[w] = words[(size_t)(kvb_rng_uniform(&rng) * (double)COUNT(words))];
     snprintf(text.secret, sizeof text.secret, "%s %s %s", word[0], word[1], word[2]);
-    snprintf(text.sentence, sizeof text.sentence, "\n\nThe password of the office in %s is %s.\n\n", place,
+    snprintf(text.sentence, sizeof text.sentence, "\n\nThe password of the office in %s is \"%s\".\n\n", place,
              text.secret);
     snprintf(text.question, sizeof text.question,
-             "\n\nWhat is the password of the office in %s? The password of the office in %s is", place, place);
+             "\n\nWhat is the password of the office in %s? The password of the office in %s is \"", place, place);
     return text;
 }
 

@@ -9,7 +9,7 @@
 typedef struct kvb_needle_text {
     char secret[64];    /* three words */
     char sentence[160]; /* tells it */
-    char question[224]; /* asks for it, and ends where " " and the secret go on */
+    char question[224]; /* asks for it, and ends where the secret goes on */
 } kvb_needle_text;
 
 /* Needle number i, the same on every machine. */
