@@ -36,22 +36,11 @@ static kvb_status check_outputs(const kvb_ab_options *options, kvb_error *error)
     return status;
 }
 
-static kvb_status write_in_folder(const char *folder, const char *name, const char *text, kvb_error *error) {
-    size_t bytes = strlen(folder) + strlen(name) + 2;
-    char *path = malloc(bytes);
-    if (!path)
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the path of %s", name);
-    snprintf(path, bytes, "%s/%s", folder, name);
-    kvb_status status = kvb_output_write(path, text, strlen(text), error);
-    free(path);
-    return status;
-}
-
 static kvb_status write_html(const kvb_result *result, const char *folder, kvb_error *error) {
     char *html = NULL;
     kvb_status status = kvb_result_html(result, &html, error);
     if (status == KVB_OK)
-        status = write_in_folder(folder, "report.html", html, error);
+        status = kvb_output_write_in(folder, "report.html", html, error);
     kvb_text_free(html);
     return status;
 }
@@ -64,9 +53,9 @@ static kvb_status write_documents(const kvb_ab_options *options, const kvb_resul
     if (status == KVB_OK)
         status = kvb_result_markdown(result, &markdown, error);
     if (status == KVB_OK && folder)
-        status = write_in_folder(folder, "result.json", json, error);
+        status = kvb_output_write_in(folder, "result.json", json, error);
     if (status == KVB_OK && folder)
-        status = write_in_folder(folder, "result.md", markdown, error);
+        status = kvb_output_write_in(folder, "result.md", markdown, error);
     if (status == KVB_OK && options->json && !to_stdout)
         status = kvb_output_write(options->json, json, strlen(json), error);
     if (status == KVB_OK && to_stdout)
@@ -132,9 +121,9 @@ static kvb_status run_frontier(const kvb_ab_options *options, kvb_error *error) 
     kvb_progress_line_end(&line);
     kvb_threads_destroy(threads);
     if (status == KVB_OK && folder)
-        status = write_in_folder(folder, "frontier.json", json, error);
+        status = kvb_output_write_in(folder, "frontier.json", json, error);
     if (status == KVB_OK && folder)
-        status = write_in_folder(folder, "frontier.md", markdown, error);
+        status = kvb_output_write_in(folder, "frontier.md", markdown, error);
     if (status == KVB_OK && options->json && !to_stdout)
         status = kvb_output_write(options->json, json, strlen(json), error);
     if (status == KVB_OK && (to_stdout || !options->quiet))

@@ -14,51 +14,48 @@
 #include "text_file.h"
 #include "threads.h"
 
-static kvb_status write_one(const kvb_eval_options *options, const char *name, const char *text, kvb_error *error) {
-    const size_t bytes = strlen(options->out) + strlen(name) + 2;
-    char *path = malloc(bytes);
-    if (!path)
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the path of %s", name);
-    snprintf(path, bytes, "%s/%s", options->out, name);
-    kvb_status status = kvb_output_write(path, text, strlen(text), error);
-    free(path);
+/* What an evaluation writes. */
+typedef struct documents {
+    char *json, *markdown, *html; /* html: NULL where there is none */
+} documents;
+
+static kvb_status write_documents(const kvb_eval_options *options, documents *made, kvb_error *error) {
+    kvb_status status = KVB_OK;
+    if (options->out)
+        status = kvb_output_write_in(options->out, options->needle ? "needle.json" : "result.json", made->json, error);
+    if (status == KVB_OK && options->out)
+        status = kvb_output_write_in(options->out, options->needle ? "needle.md" : "result.md", made->markdown, error);
+    if (status == KVB_OK && made->html)
+        status = kvb_output_write_in(options->out, "report.html", made->html, error);
+    if (status == KVB_OK && !options->quiet)
+        fputs(made->markdown, stdout);
     return status;
 }
 
-/* NAME.json and NAME.md; json and markdown are released. */
-static kvb_status write_documents(const kvb_eval_options *options, const char *name, char *json, char *markdown,
-                                  kvb_error *error) {
-    char file[32];
-    kvb_status status = KVB_OK;
-    snprintf(file, sizeof file, "%s.json", name);
-    if (options->out)
-        status = write_one(options, file, json, error);
-    snprintf(file, sizeof file, "%s.md", name);
-    if (status == KVB_OK && options->out)
-        status = write_one(options, file, markdown, error);
-    if (status == KVB_OK && !options->quiet)
-        fputs(markdown, stdout);
-    free(json);
-    free(markdown);
-    return status;
+static void release(documents *made) {
+    free(made->json);
+    free(made->markdown);
+    kvb_text_free(made->html);
 }
 
 static kvb_status run_windows(kvb_subject *subject, const kvb_eval_options *options, const kvb_eval_tokens *text,
-                              char **json, char **markdown, kvb_error *error) {
+                              documents *made, kvb_error *error) {
     kvb_eval *eval = NULL;
     kvb_status status = kvb_eval_create(subject, text, &eval, error);
     if (status == KVB_OK)
         status = kvb_eval_run(eval, error);
     if (status == KVB_OK)
-        status = kvb_eval_json(eval, options->model, options->text, json, error);
+        status = kvb_eval_json(eval, options->model, options->text, &made->json, error);
     if (status == KVB_OK)
-        status = kvb_eval_markdown(*json, markdown, error);
+        status = kvb_eval_markdown(made->json, strlen(made->json), &made->markdown, error);
+    if (status == KVB_OK && options->out && !options->no_report)
+        status = kvb_model_html(made->json, strlen(made->json), &made->html, error);
     kvb_eval_free(eval);
     return status;
 }
 
 static kvb_status run_needles(kvb_subject *subject, const kvb_eval_options *options, const kvb_eval_tokens *text,
-                              char **json, char **markdown, kvb_error *error) {
+                              documents *made, kvb_error *error) {
     kvb_needles *needles = NULL;
     kvb_needle_plan plan = {.filler = text->tokens,
                             .n_filler = text->n_tokens,
@@ -71,9 +68,9 @@ static kvb_status run_needles(kvb_subject *subject, const kvb_eval_options *opti
     if (status == KVB_OK)
         status = kvb_needles_run(needles, error);
     if (status == KVB_OK)
-        status = kvb_needles_json(needles, options->model, options->text, json, error);
+        status = kvb_needles_json(needles, options->model, options->text, &made->json, error);
     if (status == KVB_OK)
-        status = kvb_needles_markdown(*json, markdown, error);
+        status = kvb_needles_markdown(made->json, &made->markdown, error);
     kvb_needles_free(needles);
     return status;
 }
@@ -89,7 +86,7 @@ static int context_of(const kvb_eval_options *options, const kvb_engine *engine,
 static kvb_status run(const kvb_eval_options *options, kvb_engine *engine, kvb_threads *threads, kvb_error *error) {
     kvb_subject *subject = NULL;
     int32_t *tokens = NULL;
-    char *json = NULL, *markdown = NULL;
+    documents made = {.json = NULL};
     kvb_eval_tokens text = {.window = options->window};
     kvb_parallel parallel = kvb_threads_parallel(threads);
     kvb_progress_line line;
@@ -103,12 +100,11 @@ static kvb_status run(const kvb_eval_options *options, kvb_engine *engine, kvb_t
     if (status == KVB_OK)
         status = kvb_eval_schemes_add(subject, options, error);
     if (status == KVB_OK)
-        status = (options->needle ? run_needles : run_windows)(subject, options, &text, &json, &markdown, error);
+        status = (options->needle ? run_needles : run_windows)(subject, options, &text, &made, error);
     kvb_progress_line_end(&line);
     if (status == KVB_OK)
-        status = write_documents(options, options->needle ? "needle" : "result", json, markdown, error);
-    else
-        free(json);
+        status = write_documents(options, &made, error);
+    release(&made);
     kvb_subject_free(subject);
     free(tokens);
     return status;
@@ -128,6 +124,8 @@ int kvb_cmd_eval(int argc, char **argv) {
         status = kvb_engine_available(&error);
     if (status == KVB_OK && options.out)
         status = kvb_output_make_folder(options.out, &error);
+    if (status == KVB_OK && options.out && !options.needle && !options.no_report)
+        status = kvb_report_plotter_check(&error);
     if (status == KVB_OK)
         status = kvb_threads_create(options.threads, &threads, &error);
     if (status == KVB_OK) {

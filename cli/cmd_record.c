@@ -12,11 +12,6 @@
 #include "text_file.h"
 #include "threads.h"
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* The worst layer's figure, and what the file will take. */
 static void announce(const kvb_record_options *options, const kvb_record_plan *plan, const kvb_engine_layer *shapes,
                      int n_layers, uint64_t bytes) {
@@ -39,8 +34,8 @@ static kvb_status run(const kvb_record_options *options, kvb_engine *engine, con
                                   .layers = options->n_layers ? options->layers : NULL,
                                   .n_layers = options->n_layers,
                                   .dtype = (kvb_dtype)options->dtype,
-                                  .model = base_name(options->model),
-                                  .text = base_name(options->text)};
+                                  .model = kvb_base_name(options->model),
+                                  .text = kvb_base_name(options->text)};
     kvb_engine_layer *shapes = calloc((size_t)n_layers, sizeof *shapes);
     char *file = NULL;
     size_t size;

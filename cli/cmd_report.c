@@ -1,4 +1,4 @@
-/* kvbits report: result.md and report.html from the result.json of an earlier run. */
+/* kvbits report: result.md and report.html from the result.json of an earlier kvbits ab or kvbits eval. */
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "engine/evaluate.h"
 #include "exit_code.h"
 #include "kvbits/eval.h"
 #include "output.h"
@@ -46,15 +47,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
-static const struct argp parser = {
-    table,
-    parse_option,
-    "RESULT.json",
-    "Makes reports from the result.json of an earlier run. Without options the Markdown report goes to standard "
-    "output.\vExit codes: 0 done, 2 bad input, 3 input/output error.",
-    NULL,
-    NULL,
-    NULL};
+static const struct argp parser = {table,
+                                   parse_option,
+                                   "RESULT.json",
+                                   "Makes reports from the result.json of an earlier run of kvbits ab or kvbits eval. "
+                                   "Without options the Markdown report goes to standard "
+                                   "output.\vExit codes: 0 done, 2 bad input, 3 input/output error.",
+                                   NULL,
+                                   NULL,
+                                   NULL};
 
 static kvb_status read_stream(FILE *file, const char *path, char **text, size_t *size, kvb_error *error) {
     size_t capacity = 0;
@@ -78,30 +79,21 @@ static kvb_status read_stream(FILE *file, const char *path, char **text, size_t 
     return KVB_OK;
 }
 
-static kvb_status read_result(const char *path, kvb_result **out, kvb_error *error) {
+static kvb_status read_input(const char *path, char **text, size_t *size, kvb_error *error) {
     int from_stdin = strcmp(path, "-") == 0;
     FILE *file = from_stdin ? stdin : fopen(path, "rb");
-    char *text = NULL;
-    size_t size = 0;
+    *text = NULL;
     if (file == NULL) {
         return kvb_error_set(error, KVB_ERROR_IO, "%.300s: could not be opened: %s", path, strerror(errno));
     }
-    kvb_status status = read_stream(file, path, &text, &size, error);
-    if (status == KVB_OK) {
-        kvb_error reason = {""};
-        status = kvb_result_parse(text, size, out, &reason);
-        if (status != KVB_OK) {
-            status = kvb_error_set(error, status, "%.180s: %s", from_stdin ? "standard input" : path, reason.text);
-        }
-    }
-    free(text);
+    kvb_status status = read_stream(file, path, text, size, error);
     if (!from_stdin) {
         fclose(file);
     }
     return status;
 }
 
-static kvb_status put(const char *path, char *text, kvb_error *error) {
+static kvb_status put(const char *path, const char *text, kvb_error *error) {
     kvb_status status = KVB_OK;
     if (strcmp(path, "-") == 0) {
         if (fputs(text, stdout) == EOF || fflush(stdout) != 0) {
@@ -110,7 +102,6 @@ static kvb_status put(const char *path, char *text, kvb_error *error) {
     } else {
         status = kvb_output_write(path, text, strlen(text), error);
     }
-    kvb_text_free(text);
     return status;
 }
 
@@ -118,26 +109,73 @@ static kvb_status check_output(const char *path, kvb_error *error) {
     return path == NULL || strcmp(path, "-") == 0 ? KVB_OK : kvb_output_check_file(path, error);
 }
 
-static kvb_status run(const options *o, kvb_error *error) {
-    const char *markdown = o->markdown == NULL && o->html == NULL ? "-" : o->markdown;
+/* The reports that `wanted` has paths for, of an A/B or of a model's evaluation. */
+typedef struct reports {
+    char *markdown, *html;
+} reports;
+
+static kvb_status report_ab(const char *text, size_t size, const options *wanted, reports *out, kvb_error *error) {
     kvb_result *result = NULL;
-    char *text = NULL;
-    kvb_status status = read_result(o->input, &result, error);
-    if (status == KVB_OK) {
-        status = check_output(markdown, error);
+    kvb_status status = kvb_result_parse(text, size, &result, error);
+    if (status == KVB_OK && wanted->markdown != NULL) {
+        status = kvb_result_markdown(result, &out->markdown, error);
     }
-    if (status == KVB_OK) {
-        status = check_output(o->html, error);
-    }
-    if (status == KVB_OK && markdown != NULL) {
-        status = kvb_result_markdown(result, &text, error);
-        status = status == KVB_OK ? put(markdown, text, error) : status;
-    }
-    if (status == KVB_OK && o->html != NULL) {
-        status = kvb_result_html(result, &text, error);
-        status = status == KVB_OK ? put(o->html, text, error) : status;
+    if (status == KVB_OK && wanted->html != NULL) {
+        status = kvb_result_html(result, &out->html, error);
     }
     kvb_result_free(result);
+    return status;
+}
+
+static kvb_status report_model(const char *text, size_t size, const options *wanted, reports *out, kvb_error *error) {
+    kvb_status status = KVB_OK;
+    if (wanted->markdown != NULL) {
+        status = kvb_eval_markdown(text, size, &out->markdown, error);
+    }
+    if (status == KVB_OK && wanted->html != NULL) {
+        status = kvb_model_html(text, size, &out->html, error);
+    }
+    return status;
+}
+
+static kvb_status make(const options *wanted, reports *out, kvb_error *error) {
+    const char *path = wanted->input;
+    char *text = NULL;
+    size_t size = 0;
+    kvb_error reason = {""};
+    kvb_status status = read_input(path, &text, &size, error);
+    if (status == KVB_OK) {
+        status = (kvb_is_model_result(text, size) ? report_model : report_ab)(text, size, wanted, out, &reason);
+        if (status != KVB_OK) {
+            status = kvb_error_set(error, status, "%.180s: %s", strcmp(path, "-") == 0 ? "standard input" : path,
+                                   reason.text);
+        }
+    }
+    free(text);
+    return status;
+}
+
+static kvb_status run(const options *o, kvb_error *error) {
+    options wanted = *o;
+    reports made = {NULL, NULL};
+    if (o->markdown == NULL && o->html == NULL) {
+        wanted.markdown = "-";
+    }
+    kvb_status status = make(&wanted, &made, error);
+    if (status == KVB_OK) {
+        status = check_output(wanted.markdown, error);
+    }
+    if (status == KVB_OK) {
+        status = check_output(wanted.html, error);
+    }
+    if (status == KVB_OK && made.markdown != NULL) {
+        status = put(wanted.markdown, made.markdown, error);
+    }
+    if (status == KVB_OK && made.html != NULL) {
+        status = put(wanted.html, made.html, error);
+    }
+    kvb_text_free(made.markdown);
+    kvb_text_free(made.html);
     return status;
 }
 

@@ -18,6 +18,7 @@ enum {
     EXACT_LAST,
     ROTATION,
     PLAN,
+    SENSITIVITY,
     ENGINE,
     OUT,
     THREADS,
@@ -27,6 +28,7 @@ enum {
     NEEDLE_DEPTHS,
     NEEDLE_COUNT,
     QUIET,
+    NO_REPORT,
     HELP
 };
 
@@ -41,6 +43,7 @@ static const struct option table[] = {
     {"exact-last", required_argument, NULL, EXACT_LAST},
     {"rotation", required_argument, NULL, ROTATION},
     {"plan", required_argument, NULL, PLAN},
+    {"sensitivity", required_argument, NULL, SENSITIVITY},
     {"engine", required_argument, NULL, ENGINE},
     {"out", required_argument, NULL, OUT},
     {"threads", required_argument, NULL, THREADS},
@@ -50,6 +53,7 @@ static const struct option table[] = {
     {"needle-depths", required_argument, NULL, NEEDLE_DEPTHS},
     {"needle-count", required_argument, NULL, NEEDLE_COUNT},
     {"quiet", no_argument, NULL, QUIET},
+    {"no-report", no_argument, NULL, NO_REPORT},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
 };
@@ -59,55 +63,11 @@ typedef struct state {
     kvb_uniform_scheme one; /* of --k-bits and its like */
 } state;
 
-static int has_trellis(int bits) {
-    return bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS;
-}
-
-/* A number up to 65536 at *text, which moves behind it. */
-static int scan_number(const char **text, int *out) {
-    char *end;
-    if (**text < '0' || **text > '9')
-        return 0;
-    const unsigned long value = strtoul(*text, &end, 10);
-    *text = end;
-    *out = value > 65536 ? -1 : (int)value;
-    return *out >= 0;
-}
-
-/* "4/4", "4/4t64s", "4/4+4", "4/4t64+4+16". */
-static int scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
-    *scheme = (kvb_uniform_scheme){.k_bits = 0};
-    if (!scan_number(text, &scheme->k_bits) || *(*text)++ != '/' || !scan_number(text, &scheme->v_bits))
-        return 0;
-    if (!kvb_is_width(scheme->k_bits) || !kvb_is_width(scheme->v_bits))
-        return 0;
-    if (**text == 't') {
-        ++*text;
-        if (!scan_number(text, &scheme->trellis_states) || !kvb_trellis_codebook(scheme->trellis_states, 4) ||
-            !(has_trellis(scheme->k_bits) || has_trellis(scheme->v_bits)))
-            return 0;
-    }
-    if (**text == 's') {
-        ++*text;
-        scheme->search = 1;
-    }
-    if (**text == '+') {
-        ++*text;
-        if (!scan_number(text, &scheme->exact_first))
-            return 0;
-        if (**text == '+') {
-            ++*text;
-            return scan_number(text, &scheme->exact_last);
-        }
-    }
-    return 1;
-}
-
 static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb_error *error) {
     const char *p = text;
     options->n_uniform = 0;
     for (;;) {
-        if (options->n_uniform == KVB_MAX_SCHEMES - 1 || !scan_scheme(&p, &options->uniform[options->n_uniform]) ||
+        if (options->n_uniform == KVB_MAX_SCHEMES - 1 || !kvb_scan_scheme(&p, &options->uniform[options->n_uniform]) ||
             (*p && *p != ','))
             return kvb_error_set(
                 error, KVB_ERROR_ARGUMENT,
@@ -156,6 +116,8 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case PLAN:
         options->plan = text;
         return KVB_OK;
+    case SENSITIVITY:
+        return kvb_parse_probe("sensitivity", text, &options->probe, error);
     case ENGINE:
         options->engine = text;
         return KVB_OK;
@@ -179,6 +141,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case QUIET:
         options->quiet = 1;
         return KVB_OK;
+    case NO_REPORT:
+        options->no_report = 1;
+        return KVB_OK;
     default:
         options->help = 1;
         return KVB_OK;
@@ -201,9 +166,10 @@ static kvb_status finish(state *s, unsigned given, kvb_error *error) {
     if (!options->needle && (given & (1u << NEEDLE_TOKENS | 1u << NEEDLE_DEPTHS | 1u << NEEDLE_COUNT)))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "--needle-tokens, --needle-depths and --needle-count come with --needle");
-    if (options->needle && (given & 1u << WINDOW))
+    if (options->needle && (given & (1u << WINDOW | 1u << SENSITIVITY)))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "--window has no use with --needle; legal: --needle-tokens for the length of a sequence");
+                             "--window and --sensitivity have no use with --needle; legal: --needle-tokens for the "
+                             "length of a sequence");
     if (k)
         options->uniform[options->n_uniform++] = s->one;
     return KVB_OK;
@@ -246,6 +212,8 @@ void kvb_eval_options_help(FILE *stream) {
         "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
         "  --rotation none|hadamard|signed   of every kvbits scheme but the plan's (default signed)\n"
         "  --plan FILE               the widths of kvbits plan, which has every layer of the model\n"
+        "  --sensitivity K/V[tSTATES][s]   also what the keys and the values of each layer do alone at these widths:\n"
+        "                            two runs for each layer\n"
         "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
         "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
         "                            whose rounding hides small differences (default float)\n"
@@ -257,8 +225,10 @@ void kvb_eval_options_help(FILE *stream) {
         "                            at most what the text fills)\n"
         "  --needle-depths LIST      percents of the text before it, 0-100 in rising order (default 0,25,50,75,100)\n"
         "  --needle-count N          different needles at each depth, 1-100 (default 3)\n"
-        "  --out FOLDER              also write result.json and result.md there, needle.json and needle.md with "
+        "  --out FOLDER              also write result.json, result.md and report.html (by gnuplot) there; with "
         "--needle\n"
+        "                            needle.json and needle.md\n"
+        "  --no-report               no report.html\n"
         "  --threads N               1-1024 (default: every processor that may be used)\n"
         "  --quiet                   do not print the tables\n"
         "  --help                    this text\n\n"

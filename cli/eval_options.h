@@ -6,27 +6,22 @@
 
 #include "engine/needle.h"
 #include "kvbits/eval.h"
+#include "scheme.h"
 
 enum { KVB_MAX_SCHEMES = 64 };
-
-/* A kvbits cache with the same format in every layer. */
-typedef struct kvb_uniform_scheme {
-    int k_bits, v_bits, exact_first, exact_last;
-    int trellis_states; /* 0: scalar codes; else of every side whose width has trellis codes, at least one */
-    int search;         /* KVB_SCALE_SEARCH instead of the default */
-} kvb_uniform_scheme;
 
 typedef struct kvb_eval_options {
     const char *model, *text, *out, *plan;
     int64_t tokens; /* at most; 0: all of the text */
-    int window, threads, quiet, help;
+    int window, threads, quiet, no_report, help;
     int weights_as_stored;
     int rotation;                                /* kvb_rotation */
     kvb_uniform_scheme uniform[KVB_MAX_SCHEMES]; /* --schemes, then --k-bits and --v-bits */
     int n_uniform;
-    const char *engine; /* names of the engine's caches, separated by commas */
-    int needle;         /* needles instead of windows */
-    int needle_tokens;  /* 0: as many as the model was trained for and the text fills */
+    kvb_uniform_scheme probe; /* --sensitivity: no exact tokens; k_bits 0: not asked for */
+    const char *engine;       /* names of the engine's caches, separated by commas */
+    int needle;               /* needles instead of windows */
+    int needle_tokens;        /* 0: as many as the model was trained for and the text fills */
     int depths[KVB_MAX_NEEDLE_DEPTHS], n_depths, needles_per_depth;
 } kvb_eval_options;
 

@@ -28,27 +28,24 @@ static kvb_status add_engine(kvb_subject *subject, const char *list, kvb_error *
     return status;
 }
 
-static kvb_status add_uniform(kvb_subject *subject, const kvb_eval_options *options, const kvb_uniform_scheme *u,
-                              kvb_error *error) {
-    char name[64];
-    kvb_layer_spec *layers = malloc((size_t)subject->n_layers * sizeof *layers);
-    if (!layers)
-        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %d layers", subject->n_layers);
-    for (int i = 0; i < subject->n_layers; i++) {
-        const kvb_engine_layer *of = &subject->layers[i];
-        layers[i] = kvb_layer_spec_default(of->n_kv_heads, of->k_dim, u->k_bits, u->v_bits);
-        layers[i].v.head_dim = of->v_dim;
+static kvb_layer_spec *layers_of(const kvb_subject *subject, const kvb_eval_options *options,
+                                 const kvb_uniform_scheme *u, kvb_error *error) {
+    kvb_layer_spec *layers = kvb_subject_uniform(subject, u->k_bits, u->v_bits, u->trellis_states,
+                                                 u->search ? KVB_SCALE_SEARCH : KVB_SCALE_LSQ, error);
+    for (int i = 0; layers && i < subject->n_layers; i++) {
         layers[i].k.rotation = layers[i].v.rotation = (kvb_rotation)options->rotation;
-        kvb_codec_spec *sides[2] = {&layers[i].k, &layers[i].v};
-        for (int side = 0; side < 2; side++) {
-            if (u->trellis_states && kvb_trellis_codebook(u->trellis_states, sides[side]->bits))
-                sides[side]->trellis_states = u->trellis_states;
-            if (u->search && sides[side]->bits != KVB_DENSE_BITS)
-                sides[side]->scale = KVB_SCALE_SEARCH;
-        }
         layers[i].exact_first = u->exact_first;
         layers[i].exact_last = u->exact_last;
     }
+    return layers;
+}
+
+static kvb_status add_uniform(kvb_subject *subject, const kvb_eval_options *options, const kvb_uniform_scheme *u,
+                              kvb_error *error) {
+    char name[64];
+    kvb_layer_spec *layers = layers_of(subject, options, u, error);
+    if (!layers)
+        return KVB_ERROR_MEMORY;
     snprintf(name, sizeof name, "%d/%d", u->k_bits, u->v_bits);
     if (u->trellis_states)
         snprintf(name + strlen(name), sizeof name - strlen(name), "t%d", u->trellis_states);
@@ -58,6 +55,15 @@ static kvb_status add_uniform(kvb_subject *subject, const kvb_eval_options *opti
         snprintf(name + strlen(name), sizeof name - strlen(name), u->exact_last ? "+%d+%d" : "+%d", u->exact_first,
                  u->exact_last);
     kvb_status status = kvb_subject_add(subject, name, -1, layers, error);
+    free(layers);
+    return status;
+}
+
+static kvb_status add_probes(kvb_subject *subject, const kvb_eval_options *options, kvb_error *error) {
+    if (options->probe.k_bits == 0)
+        return KVB_OK;
+    kvb_layer_spec *layers = layers_of(subject, options, &options->probe, error);
+    kvb_status status = layers ? kvb_subject_add_probes(subject, layers, error) : KVB_ERROR_MEMORY;
     free(layers);
     return status;
 }
@@ -95,6 +101,8 @@ static kvb_status add_plan(kvb_subject *subject, const char *path, kvb_error *er
             layers[l] = plan->layers[l].spec;
         snprintf(name, sizeof name, "plan %.4f", plan->bits_per_value);
         status = kvb_subject_add(subject, name, -1, layers, error);
+        if (status == KVB_OK)
+            subject->schemes[subject->n_schemes - 1].predicted_kl = plan->predicted_kl;
     }
     free(layers);
     kvb_plan_free(plan);
@@ -107,5 +115,7 @@ kvb_status kvb_eval_schemes_add(kvb_subject *subject, const kvb_eval_options *op
         status = add_uniform(subject, options, &options->uniform[i], error);
     if (status == KVB_OK && options->plan)
         status = add_plan(subject, options->plan, error);
-    return status == KVB_OK ? add_engine(subject, options->engine, error) : status;
+    if (status == KVB_OK)
+        status = add_engine(subject, options->engine, error);
+    return status == KVB_OK ? add_probes(subject, options, error) : status;
 }

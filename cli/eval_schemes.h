@@ -5,7 +5,7 @@
 #include "engine/evaluate.h"
 #include "eval_options.h"
 
-/* Adds --schemes, --k-bits with --v-bits, --plan and --engine, in this order. */
+/* Adds --schemes, --k-bits with --v-bits, --plan, --engine and the probes of --sensitivity, in this order. */
 KVB_CHECKED kvb_status kvb_eval_schemes_add(kvb_subject *subject, const kvb_eval_options *options, kvb_error *error);
 
 #endif

@@ -121,6 +121,22 @@ kvb_status kvb_output_write(const char *path, const char *text, size_t size, kvb
     return status;
 }
 
+kvb_status kvb_output_write_in(const char *folder, const char *name, const char *text, kvb_error *error) {
+    size_t bytes = strlen(folder) + strlen(name) + 2;
+    char *path = malloc(bytes);
+    if (!path)
+        return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the path of %s", name);
+    snprintf(path, bytes, "%s/%s", folder, name);
+    kvb_status status = kvb_output_write(path, text, strlen(text), error);
+    free(path);
+    return status;
+}
+
+const char *kvb_base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 kvb_status kvb_output_check_writable(const char *folder, kvb_error *error) {
     char probe[PATH_MAX], name[PATH_MAX];
     struct stat entry;

@@ -64,6 +64,14 @@ kvb_status kvb_eval_create(kvb_subject *subject, const kvb_eval_tokens *text, kv
     return KVB_OK;
 }
 
+double kvb_eval_mean_kl(const kvb_eval *eval, int scheme) {
+    const size_t n = (size_t)eval->n_windows * (size_t)eval->text.window;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += eval->divergence[scheme][i].kl;
+    return sum / (double)n;
+}
+
 /* The tokens of window w; nothing follows the last. */
 static void fill_window(const kvb_eval *eval, int w, int32_t *tokens) {
     const kvb_eval_tokens *text = &eval->text;
@@ -76,15 +84,11 @@ static void fill_window(const kvb_eval *eval, int w, int32_t *tokens) {
 
 static kvb_status run_scheme(kvb_eval *eval, int s, int w, const kvb_passage *passage, const kvb_reference *reference,
                              kvb_error *error) {
-    kvb_divergence *out = eval->divergence[s] + (size_t)w * (size_t)eval->text.window;
-    kvb_status status = kvb_subject_scheme(eval->subject, s, passage, reference, out, error);
-    if (status == KVB_OK && eval->subject->schemes[s].layers) {
-        const kvb_stand_in *in = &eval->subject->schemes[s].in;
-        const size_t n = (size_t)eval->subject->n_layers;
-        memcpy(eval->layer_error[s] + (size_t)w * n, in->error, n * sizeof(double));
-        memcpy(eval->layer_power[s] + (size_t)w * n, in->power, n * sizeof(double));
-    }
-    return status;
+    const size_t window = (size_t)w, layers = window * (size_t)eval->subject->n_layers;
+    const kvb_layer_errors errors = {.error = eval->layer_error[s] ? eval->layer_error[s] + layers : NULL,
+                                     .power = eval->layer_power[s] ? eval->layer_power[s] + layers : NULL};
+    return kvb_subject_scheme(eval->subject, s, passage, reference,
+                              eval->divergence[s] + window * (size_t)eval->text.window, &errors, error);
 }
 
 kvb_status kvb_eval_run(kvb_eval *eval, kvb_error *error) {

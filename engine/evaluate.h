@@ -27,10 +27,12 @@ KVB_CHECKED kvb_status kvb_eval_create(kvb_subject *subject, const kvb_eval_toke
 void kvb_eval_free(kvb_eval *eval); /* NULL is legal; the subject stays */
 /* Measures all schemes. */
 KVB_CHECKED kvb_status kvb_eval_run(kvb_eval *eval, kvb_error *error);
+/* Mean KL divergence that a scheme makes, in nats, over all positions. */
+double kvb_eval_mean_kl(const kvb_eval *eval, int scheme);
 /* The result as JSON (released with free()), docs/eval.md has the schema. model, text: names of the files. */
 KVB_CHECKED kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *text, char **json,
                                      kvb_error *error);
-/* From that JSON, as Markdown. */
-KVB_CHECKED kvb_status kvb_eval_markdown(const char *json, char **markdown, kvb_error *error);
+/* From that JSON, as Markdown (released with free()); KVB_ERROR_FORMAT for anything else. */
+KVB_CHECKED kvb_status kvb_eval_markdown(const char *json, size_t bytes, char **markdown, kvb_error *error);
 
 #endif

@@ -139,16 +139,44 @@ static json_t *layers(const summary *s, int scheme) {
 
 static json_t *scheme(const summary *s, int i) {
     const kvb_eval_scheme *scheme = &s->eval->subject->schemes[i];
-    json_t *kl = divergences(s, i);
-    if (!kl)
+    json_t *kl = divergences(s, i), *predicted = kvb_json_number(scheme->predicted_kl);
+    if (!kl) {
+        json_decref(predicted);
         return NULL;
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", scheme->name, "kind",
+    }
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", scheme->name, "kind",
                      scheme->cache < 0 ? "kvbits" : "engine", "bits_per_value", kvb_json_number(scheme->bits_per_value),
-                     "bits_in_window", kvb_json_number(scheme->bits_in_window), "kl", kl, "top1_agreement",
-                     kvb_json_estimate(mean(s, i, same_of, 0, s->eval->text.window, NULL)), "perplexity",
-                     kvb_json_estimate(kvb_estimate_exp(log_loss(s, i, 0))), "perplexity_ratio",
+                     "bits_in_window", kvb_json_number(scheme->bits_in_window), "predicted_kl", predicted, "kl", kl,
+                     "top1_agreement", kvb_json_estimate(mean(s, i, same_of, 0, s->eval->text.window, NULL)),
+                     "perplexity", kvb_json_estimate(kvb_estimate_exp(log_loss(s, i, 0))), "perplexity_ratio",
                      kvb_json_estimate(kvb_estimate_exp(log_loss(s, i, 1))), "positions", positions(s, i), "layers",
                      layers(s, i));
+}
+
+/* ---- What either side of each layer does alone ---- */
+
+/* Probes come in pairs, keys and values of a layer, and all have one code. NULL: there are none. */
+static json_t *sensitivity(const summary *s) {
+    const kvb_eval *eval = s->eval;
+    json_t *list = json_array(), *object = NULL;
+    for (int i = 0; i + 1 < eval->subject->n_schemes; i++) {
+        const kvb_eval_scheme *k = &eval->subject->schemes[i], *v = k + 1;
+        if (k->probed_layer < 0 || k->probed_side != 0)
+            continue;
+        const kvb_codec_spec *of_k = &k->layers[k->probed_layer].k, *of_v = &v->layers[v->probed_layer].v;
+        if (!object)
+            object = json_pack("{s:i, s:i, s:i, s:i, s:s, s:i}", "k_bits", of_k->bits, "v_bits", of_v->bits,
+                               "k_trellis_states", of_k->trellis_states, "v_trellis_states", of_v->trellis_states,
+                               "scale", of_k->scale == KVB_SCALE_SEARCH ? "search" : "lsq", "tokens",
+                               eval->n_windows * eval->text.window);
+        json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "layer", k->probed_layer, "k",
+                                              kvb_json_estimate(mean(s, i, kl_of, 0, eval->text.window, NULL)), "v",
+                                              kvb_json_estimate(mean(s, i + 1, kl_of, 0, eval->text.window, NULL))));
+    }
+    if (object)
+        json_object_set(object, "layers", list);
+    json_decref(list);
+    return object;
 }
 
 /* ---- Ours beside the engine's ---- */
@@ -164,7 +192,8 @@ static json_t *comparisons(const summary *s) {
     json_t *list = json_array();
     for (int a = 0; a < s->eval->subject->n_schemes; a++)
         for (int b = 0; b < s->eval->subject->n_schemes; b++)
-            if (a != b && s->eval->subject->schemes[a].cache < 0)
+            if (a != b && s->eval->subject->schemes[a].cache < 0 && s->eval->subject->schemes[a].probed_layer < 0 &&
+                s->eval->subject->schemes[b].probed_layer < 0)
                 json_array_append_new(list,
                                       json_pack("{s:s, s:s, s:o, s:o}", "scheme", s->eval->subject->schemes[a].name,
                                                 "against", s->eval->subject->schemes[b].name, "kl_mean_ratio",
@@ -219,7 +248,7 @@ kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *te
     *json = NULL;
     kvb_status status = prepare(&s, error);
     for (int i = 0; i < eval->subject->n_schemes && status == KVB_OK; i++)
-        if (json_array_append_new(schemes, scheme(&s, i)) != 0)
+        if (eval->subject->schemes[i].probed_layer < 0 && json_array_append_new(schemes, scheme(&s, i)) != 0)
             status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of %.60s",
                                    eval->subject->schemes[i].name);
     if (status == KVB_OK) {
@@ -228,6 +257,9 @@ kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *te
         json_object_set_new(document, "reference", reference);
         json_object_set(document, "schemes", schemes);
         json_object_set_new(document, "comparisons", comparisons(&s));
+        json_t *probes = sensitivity(&s);
+        if (probes)
+            json_object_set_new(document, "sensitivity", probes);
         *json = json_dumps(document, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
         if (!*json)
             status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the JSON of an evaluation");

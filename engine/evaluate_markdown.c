@@ -29,6 +29,13 @@ static void table(FILE *out, const json_t *d) {
         const json_t *ratio = json_object_get(s, "perplexity_ratio");
         fprintf(out, " | %.5f |\n", kvb_markdown_number(ratio, "value"));
     }
+    for (size_t i = 0; i < json_array_size(schemes); i++) {
+        const json_t *s = json_array_get(schemes, i), *predicted = json_object_get(s, "predicted_kl");
+        if (json_is_number(predicted))
+            fprintf(out, "\n%s: a mean KL divergence of %.3g was predicted, %.3g is measured.\n",
+                    kvb_markdown_string(s, "name"), json_number_value(predicted),
+                    kvb_markdown_number(json_object_get(json_object_get(s, "kl"), "mean"), "value"));
+    }
     fputs("\n", out);
 }
 
@@ -76,6 +83,9 @@ static void body(FILE *out, const json_t *document) {
     layer_table(out, document);
 }
 
-kvb_status kvb_eval_markdown(const char *json, char **markdown, kvb_error *error) {
-    return kvb_markdown_make(json, body, markdown, error);
+kvb_status kvb_eval_markdown(const char *json, size_t bytes, char **markdown, kvb_error *error) {
+    *markdown = NULL;
+    if (!kvb_is_model_result(json, bytes))
+        return kvb_error_set(error, KVB_ERROR_FORMAT, "not a result of kvbits eval: \"kvbits_eval\" must be 1");
+    return kvb_markdown_make(json, bytes, body, markdown, error);
 }

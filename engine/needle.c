@@ -135,7 +135,7 @@ static kvb_status run_needle(kvb_needles *needles, int i, const int32_t *tokens,
         needles->figures[i] = of_reference(&reference, tokens + passage.from + 1, n);
     for (int s = 0; s < subject->n_schemes && status == KVB_OK; s++) {
         kvb_subject_report(subject, i, needles->n, s);
-        status = kvb_subject_scheme(subject, s, &passage, &reference, out, error);
+        status = kvb_subject_scheme(subject, s, &passage, &reference, out, NULL, error);
         needles->figures[(size_t)(s + 1) * (size_t)needles->n + (size_t)i] = kvb_needle_figure_of(out, n);
     }
     kvb_reference_free(&reference);

@@ -1,4 +1,6 @@
 /* The JSON of needles as Markdown tables. */
+#include <string.h>
+
 #include "needle.h"
 #include "subject_markdown.h"
 
@@ -81,5 +83,5 @@ static void body(FILE *out, const json_t *d) {
 }
 
 kvb_status kvb_needles_markdown(const char *json, char **markdown, kvb_error *error) {
-    return kvb_markdown_make(json, body, markdown, error);
+    return kvb_markdown_make(json, strlen(json), body, markdown, error);
 }

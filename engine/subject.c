@@ -1,5 +1,6 @@
 #include "subject.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,6 @@ void kvb_subject_free(kvb_subject *subject) {
     if (!subject)
         return;
     for (int i = 0; i < subject->n_schemes; i++) {
-        kvb_stand_in_destroy(&subject->schemes[i].in);
         free(subject->schemes[i].layers);
     }
     free(subject->schemes);
@@ -86,6 +86,30 @@ static kvb_status find_bits(const kvb_subject *subject, kvb_eval_scheme *scheme,
     return KVB_OK;
 }
 
+kvb_layer_spec *kvb_subject_uniform(const kvb_subject *subject, int k_bits, int v_bits, int trellis_states,
+                                    kvb_scale_kind scale, kvb_error *error) {
+    kvb_layer_spec *layers = malloc((size_t)subject->n_layers * sizeof *layers);
+    if (!layers)
+        (void)kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %d layers", subject->n_layers);
+    for (int i = 0; layers && i < subject->n_layers; i++) {
+        const kvb_engine_layer *of = &subject->layers[i];
+        layers[i] = kvb_layer_spec_default(of->n_kv_heads, of->k_dim, k_bits, v_bits);
+        layers[i].v.head_dim = of->v_dim;
+        kvb_codec_spec *sides[2] = {&layers[i].k, &layers[i].v};
+        for (int side = 0; side < 2; side++) {
+            if (trellis_states && kvb_trellis_codebook(trellis_states, sides[side]->bits))
+                sides[side]->trellis_states = trellis_states;
+            if (sides[side]->bits != KVB_DENSE_BITS)
+                sides[side]->scale = scale;
+        }
+    }
+    return layers;
+}
+
+static kvb_layer_spec *halves_of(const kvb_subject *subject, kvb_error *error) {
+    return kvb_subject_uniform(subject, KVB_DENSE_BITS, KVB_DENSE_BITS, 0, KVB_SCALE_LSQ, error);
+}
+
 kvb_status kvb_subject_add(kvb_subject *subject, const char *name, int cache, const kvb_layer_spec *layers,
                            kvb_error *error) {
     const size_t n = (size_t)subject->n_schemes + 1, bytes = (size_t)subject->n_layers * sizeof *layers;
@@ -94,7 +118,7 @@ kvb_status kvb_subject_add(kvb_subject *subject, const char *name, int cache, co
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %zu schemes", n);
     subject->schemes = schemes;
     kvb_eval_scheme *scheme = &schemes[subject->n_schemes++];
-    *scheme = (kvb_eval_scheme){.cache = layers ? -1 : cache, .in = {.sequence = -1}};
+    *scheme = (kvb_eval_scheme){.cache = layers ? -1 : cache, .probed_layer = -1, .predicted_kl = NAN};
     snprintf(scheme->name, sizeof scheme->name, "%s", name);
     if (layers) {
         scheme->layers = malloc(bytes);
@@ -103,9 +127,32 @@ kvb_status kvb_subject_add(kvb_subject *subject, const char *name, int cache, co
         memcpy(scheme->layers, layers, bytes);
     }
     kvb_status status = find_bits(subject, scheme, error);
-    if (status == KVB_OK && layers)
-        status =
-            kvb_stand_in_create(layers, subject->n_layers, subject->context, subject->parallel, &scheme->in, error);
+    if (status == KVB_OK && layers) { /* what no cache can be made of is found before the work */
+        kvb_stand_in in;
+        status = kvb_stand_in_create(layers, subject->n_layers, subject->context, NULL, &in, error);
+        if (status == KVB_OK)
+            kvb_stand_in_destroy(&in);
+    }
+    return status;
+}
+
+kvb_status kvb_subject_add_probes(kvb_subject *subject, const kvb_layer_spec *layers, kvb_error *error) {
+    kvb_layer_spec *probe = halves_of(subject, error);
+    kvb_status status = probe ? KVB_OK : KVB_ERROR_MEMORY;
+    for (int i = 0; i < 2 * subject->n_layers && status == KVB_OK; i++) {
+        const int layer = i / 2, side = i % 2;
+        const kvb_layer_spec whole = probe[layer];
+        char name[64];
+        *(side ? &probe[layer].v : &probe[layer].k) = side ? layers[layer].v : layers[layer].k;
+        snprintf(name, sizeof name, "%s of layer %d", side ? "values" : "keys", layer);
+        status = kvb_subject_add(subject, name, -1, probe, error);
+        if (status == KVB_OK) {
+            subject->schemes[subject->n_schemes - 1].probed_layer = layer;
+            subject->schemes[subject->n_schemes - 1].probed_side = side;
+        }
+        probe[layer] = whole;
+    }
+    free(probe);
     return status;
 }
 
@@ -151,10 +198,24 @@ static kvb_status run_engine(run *r, int cache, const kvb_engine_hook *hook, tak
     return kvb_engine_run(r->subject->engine, cache, r->passage->tokens, r->passage->n, hook, &sink, error);
 }
 
-static kvb_status run_stand_in(run *r, kvb_stand_in *in, kvb_error *error) {
-    const kvb_engine_hook hook = kvb_stand_in_hook(in);
-    kvb_status status = kvb_stand_in_begin(in, error);
-    return status == KVB_OK ? run_engine(r, 0, &hook, take_scheme, error) : status;
+/* Caches live for one run: those of all schemes at once would be many. */
+static kvb_status run_stand_in(run *r, const kvb_layer_spec *layers, const kvb_layer_errors *errors, kvb_error *error) {
+    const kvb_subject *subject = r->subject;
+    const size_t bytes = (size_t)subject->n_layers * sizeof(double);
+    kvb_stand_in in;
+    kvb_status status = kvb_stand_in_create(layers, subject->n_layers, subject->context, subject->parallel, &in, error);
+    if (status != KVB_OK)
+        return status;
+    const kvb_engine_hook hook = kvb_stand_in_hook(&in);
+    status = kvb_stand_in_begin(&in, error);
+    if (status == KVB_OK)
+        status = run_engine(r, 0, &hook, take_scheme, error);
+    if (status == KVB_OK && errors) {
+        memcpy(errors->error, in.error, bytes);
+        memcpy(errors->power, in.power, bytes);
+    }
+    kvb_stand_in_destroy(&in);
+    return status;
 }
 
 kvb_status kvb_subject_reference(kvb_subject *subject, const kvb_passage *passage, kvb_reference *reference,
@@ -164,30 +225,20 @@ kvb_status kvb_subject_reference(kvb_subject *subject, const kvb_passage *passag
 }
 
 kvb_status kvb_subject_scheme(kvb_subject *subject, int s, const kvb_passage *passage, const kvb_reference *reference,
-                              kvb_divergence *out, kvb_error *error) {
+                              kvb_divergence *out, const kvb_layer_errors *errors, kvb_error *error) {
     run r = {.subject = subject, .passage = passage, .reference = reference, .out = out};
-    kvb_eval_scheme *scheme = &subject->schemes[s];
+    const kvb_eval_scheme *scheme = &subject->schemes[s];
     return scheme->cache >= 0 ? run_engine(&r, scheme->cache, NULL, take_scheme, error)
-                              : run_stand_in(&r, &scheme->in, error);
+                              : run_stand_in(&r, scheme->layers, errors, error);
 }
 
 /* ---- The self-check ---- */
 
-static kvb_layer_spec *halves_of(const kvb_subject *subject) {
-    kvb_layer_spec *specs = malloc((size_t)subject->n_layers * sizeof *specs);
-    for (int i = 0; specs && i < subject->n_layers; i++) {
-        const kvb_engine_layer *layer = &subject->layers[i];
-        specs[i] = kvb_layer_spec_default(layer->n_kv_heads, layer->k_dim, KVB_DENSE_BITS, KVB_DENSE_BITS);
-        specs[i].v.head_dim = layer->v_dim;
-    }
-    return specs;
-}
-
-static kvb_status check_halves(kvb_subject *subject, const kvb_stand_in *in, const run *r, kvb_error *error) {
+static kvb_status check_halves(kvb_subject *subject, const kvb_layer_errors *errors, const run *r, kvb_error *error) {
     kvb_self_check *check = &subject->check;
     const int n = r->passage->n - r->passage->from;
     for (int i = 0; i < subject->n_layers; i++) {
-        const double nrmse = kvb_nrmse_of(in->error[i], in->power[i]);
+        const double nrmse = kvb_nrmse_of(errors->error[i], errors->power[i]);
         if (!(nrmse <= check->halves)) {
             check->halves = nrmse;
             check->halves_layer = i;
@@ -205,14 +256,13 @@ static kvb_status check_halves(kvb_subject *subject, const kvb_stand_in *in, con
 
 kvb_status kvb_subject_self_check(kvb_subject *subject, const kvb_passage *passage, kvb_reference *reference,
                                   kvb_error *error) {
-    kvb_stand_in in = {.sequence = -1};
-    kvb_layer_spec *halves = halves_of(subject);
+    kvb_layer_spec *halves = halves_of(subject, error);
     kvb_divergence *out = calloc((size_t)(passage->n - passage->from), sizeof *out);
+    double *sums = calloc(2 * (size_t)subject->n_layers, sizeof *sums);
+    const kvb_layer_errors errors = {sums, sums ? sums + subject->n_layers : NULL};
     run r = {.subject = subject, .passage = passage, .reference = reference, .out = out};
     kvb_status status =
-        halves && out ? KVB_OK : kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a self-check");
-    if (status == KVB_OK)
-        status = kvb_stand_in_create(halves, subject->n_layers, subject->context, subject->parallel, &in, error);
+        halves && out && sums ? KVB_OK : kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a self-check");
     if (status == KVB_OK)
         status = kvb_subject_reference(subject, passage, reference, error);
     if (status == KVB_OK)
@@ -223,11 +273,11 @@ kvb_status kvb_subject_self_check(kvb_subject *subject, const kvb_passage *passa
             error, KVB_ERROR_UNSUPPORTED,
             "two runs of the reference differ by %.3g in a logit, so that no figure would mean anything", r.largest);
     if (status == KVB_OK)
-        status = run_stand_in(&r, &in, error);
+        status = run_stand_in(&r, halves, &errors, error);
     if (status == KVB_OK)
-        status = check_halves(subject, &in, &r, error);
-    kvb_stand_in_destroy(&in);
+        status = check_halves(subject, &errors, &r, error);
     free(halves);
+    free(sums);
     free(out);
     return status;
 }

@@ -8,13 +8,16 @@
 #include "shapes.h"
 #include "stand_in.h"
 
+/* A probe is a scheme that packs one side of one layer and leaves the rest in halves: what that side alone does. */
 typedef struct kvb_eval_scheme {
     char name[64];
     int cache;              /* the engine's own cache by its number; -1: a kvbits cache of `layers` */
+    int probed_layer;       /* -1: no probe */
+    int probed_side;        /* 0: keys, 1: values */
     kvb_layer_spec *layers; /* one per layer of the model */
+    double predicted_kl;    /* by the plan that `layers` come from; NaN: there is none, or it does not know */
     double bits_per_value;  /* of a row, scale included, all layers and both sides */
     double bits_in_window;  /* the cache's bytes after `context` tokens, pages and exact tokens included, per value */
-    kvb_stand_in in;        /* of `layers` */
 } kvb_eval_scheme;
 
 /* Largest figures with which an evaluation goes on. The first is of floats against floats; the second has keys and
@@ -52,6 +55,13 @@ void kvb_subject_free(kvb_subject *subject); /* NULL is legal */
 KVB_CHECKED kvb_status kvb_subject_add(kvb_subject *subject, const char *name, int cache, const kvb_layer_spec *layers,
                                        kvb_error *error);
 
+/* Layers of the model with the same code in each: trellis codes where the width has them and trellis_states is not 0.
+ * Released with free(); NULL with the error's sentence when memory is short. */
+kvb_layer_spec *kvb_subject_uniform(const kvb_subject *subject, int k_bits, int v_bits, int trellis_states,
+                                    kvb_scale_kind scale, kvb_error *error);
+/* Adds a probe for either side of every layer: 2 * n_layers schemes, of which each has one side of `layers`. */
+KVB_CHECKED kvb_status kvb_subject_add_probes(kvb_subject *subject, const kvb_layer_spec *layers, kvb_error *error);
+
 /* Tokens that run as one sequence; the distributions behind tokens from .. n - 1 count. */
 typedef struct kvb_passage {
     const int32_t *tokens; /* [n + 1]: the last is what follows, -1 for nothing */
@@ -65,9 +75,15 @@ KVB_CHECKED kvb_status kvb_subject_reference(kvb_subject *subject, const kvb_pas
  * nothing. */
 KVB_CHECKED kvb_status kvb_subject_self_check(kvb_subject *subject, const kvb_passage *passage,
                                               kvb_reference *reference, kvb_error *error);
-/* Runs it on a scheme's cache: out[n - from]. Its stand-in then has the layers' errors. */
+/* What a kvbits cache did to each layer's own output, as in kvb_stand_in: [n_layers] each. */
+typedef struct kvb_layer_errors {
+    double *error, *power;
+} kvb_layer_errors;
+
+/* Runs it on a scheme's cache: out[n - from]. errors (may be NULL) is filled by kvbits caches alone. */
 KVB_CHECKED kvb_status kvb_subject_scheme(kvb_subject *subject, int scheme, const kvb_passage *passage,
-                                          const kvb_reference *reference, kvb_divergence *out, kvb_error *error);
+                                          const kvb_reference *reference, kvb_divergence *out,
+                                          const kvb_layer_errors *errors, kvb_error *error);
 /* Says that `done` of `all` passages are, and that a scheme (-1: the reference) runs on the next. */
 void kvb_subject_report(const kvb_subject *subject, int done, int all, int scheme);
 

@@ -48,10 +48,11 @@ void kvb_markdown_self_check(FILE *out, const json_t *document) {
         kvb_markdown_number(check, "halves_kl_mean"), kvb_markdown_number(check, "largest_repetition_difference"));
 }
 
-kvb_status kvb_markdown_make(const char *json, kvb_markdown_body *body, char **markdown, kvb_error *error) {
+kvb_status kvb_markdown_make(const char *json, size_t bytes, kvb_markdown_body *body, char **markdown,
+                             kvb_error *error) {
     size_t size;
     *markdown = NULL;
-    json_t *document = json_loads(json, 0, NULL);
+    json_t *document = json_loadb(json, bytes, 0, NULL);
     FILE *out = document ? open_memstream(markdown, &size) : NULL;
     int failed = !out;
     if (out) {

@@ -17,6 +17,7 @@ void kvb_markdown_self_check(FILE *out, const json_t *document);
 
 typedef void kvb_markdown_body(FILE *out, const json_t *document);
 /* What `body` writes of a document; *markdown is released with free(). */
-KVB_CHECKED kvb_status kvb_markdown_make(const char *json, kvb_markdown_body *body, char **markdown, kvb_error *error);
+KVB_CHECKED kvb_status kvb_markdown_make(const char *json, size_t bytes, kvb_markdown_body *body, char **markdown,
+                                         kvb_error *error);
 
 #endif

@@ -165,6 +165,12 @@ static kvb_status check_storage(const kvb_ab_config *config, kvb_error *error) {
         status = check_int("redraws", config->redraws, 0, 1000, error);
     if (status == KVB_OK)
         status = check_int("queries", config->queries, 0, 1 << 20, error);
+    if (status == KVB_OK)
+        status = check_int("queries-from", config->queries_from, 0, 1 << 20, error);
+    if (status == KVB_OK)
+        status = check_int("exact-first", config->exact_first, 0, 65536, error);
+    if (status == KVB_OK)
+        status = check_int("exact-last", config->exact_last, 0, 65536, error);
     for (int i = 0; i < 2 && status == KVB_OK; i++)
         status = check_real("threshold", config->thresholds[i], 1e-6, 10.0, error);
     if (status == KVB_OK && config->codebook == KVB_CODEBOOK_FILE && !config->codebook_file)

@@ -15,10 +15,11 @@ typedef struct layer_run {
     const kvb_arithmetic *arithmetic;
     kvb_layer_attention attention;
     size_t tokens, group, queries, head; /* head: the KV head at work */
-    float *q, *k, *v;                    /* as read: [heads][tokens][dim] */
-    float *k_rows, *v_rows;              /* every variant of one KV head: [variant][tokens][dim] */
-    kvb_attend_variants *attends;        /* per worker */
-    void *memory;                        /* of the attends */
+    size_t query_from, exact_first, exact_last;
+    float *q, *k, *v;             /* as read: [heads][tokens][dim] */
+    float *k_rows, *v_rows;       /* every variant of one KV head: [variant][tokens][dim] */
+    kvb_attend_variants *attends; /* per worker */
+    void *memory;                 /* of the attends */
     int workers;
     kvb_measured *measured;
     kvb_failure failure;
@@ -30,17 +31,21 @@ kvb_layer_attention kvb_layer_attention_of(const kvb_ab_config *config, const kv
                                  config->window >= 0 ? config->window : layer->window};
 }
 
+static int first_query(const kvb_ab_config *config, const kvb_trace_layer *layer) {
+    return config->queries_from < layer->tokens ? config->queries_from : layer->tokens - 1;
+}
+
 size_t kvb_layer_queries(const kvb_ab_config *config, const kvb_trace_layer *layer) {
-    int all = config->queries == 0 || config->queries > layer->tokens;
-    return (size_t)(all ? layer->tokens : config->queries);
+    int most = layer->tokens - first_query(config, layer), all = config->queries == 0 || config->queries > most;
+    return (size_t)(all ? most : config->queries);
 }
 
 /* Evenly spaced, the last one at the last token. */
 static size_t query_position(const layer_run *r, size_t index) {
-    return (index + 1) * r->tokens / r->queries - 1;
+    return r->query_from + (index + 1) * (r->tokens - r->query_from) / r->queries - 1;
 }
 
-/* ---- Every variant of one KV head's rows ---- */
+/* ---- Every variant of one KV head's rows; the first ones may be exact in all ---- */
 
 static void store_chunk(void *argument, size_t index, int worker) {
     (void)worker;
@@ -54,13 +59,17 @@ static void store_chunk(void *argument, size_t index, int worker) {
     float *out = (keys ? r->k_rows : r->v_rows) + (at * r->tokens + first) * d;
     kvb_error error;
     kvb_status status = kvb_variant_round_trip(variants, (int)at, rows, n, out, &error);
+    if (first < r->exact_first)
+        memcpy(out, rows, (r->exact_first - first < n ? r->exact_first - first : n) * d * sizeof *out);
     kvb_failure_note(&r->failure, status, &error);
 }
 
 /* ---- One query position ---- */
 
-/* Adds the needed values, run by run of neighboring positions. */
-static void add_needed(const layer_run *r, kvb_attend_variants *attend, size_t first, size_t *positions) {
+/* Adds the needed values, run by run of neighboring positions; those from `recent` on, counted as in scores, are exact:
+ * variant 0's. */
+static void add_needed(const layer_run *r, kvb_attend_variants *attend, size_t first, size_t recent,
+                       size_t *positions) {
     const float *values[KVB_MAX_VARIANTS];
     size_t d = (size_t)r->comparison->v.head_dim;
     for (size_t j = 0; j < attend->len;) {
@@ -69,12 +78,13 @@ static void add_needed(const layer_run *r, kvb_attend_variants *attend, size_t f
             j++;
             continue;
         }
-        while (j + n < attend->len && n < CHUNK && attend->needed[j + n]) {
+        const size_t end = j < recent ? recent : attend->len;
+        while (j + n < end && n < CHUNK && attend->needed[j + n]) {
             positions[n] = j + n;
             n++;
         }
         for (int variant = 0; variant < r->comparison->v.n; variant++)
-            values[variant] = r->v_rows + ((size_t)variant * r->tokens + first + j) * d;
+            values[variant] = r->v_rows + ((j < recent ? (size_t)variant : 0) * r->tokens + first + j) * d;
         kvb_attend_add(attend, positions, n, values);
         j += n;
     }
@@ -86,14 +96,17 @@ static void run_query(void *argument, size_t index, int worker) {
     size_t position = query_position(r, index), window = (size_t)r->attention.window, positions[CHUNK];
     size_t first = window > 0 && position + 1 > window ? position + 1 - window : 0, len = position + 1 - first;
     size_t d = (size_t)r->comparison->k.head_dim, n_k = (size_t)r->comparison->k.n;
+    size_t recent = len > r->exact_last ? len - r->exact_last : 0;
     for (size_t g = 0; g < r->group; g++) {
         const float *q = r->q + ((r->head * r->group + g) * r->tokens + position) * d;
-        for (size_t k = 0; k < n_k; k++)
-            kvb_row_dots(r->arithmetic, r->k_rows + (k * r->tokens + first) * d, len, d, q,
-                         attend->scores + (g * n_k + k) * attend->shape.max_len);
+        for (size_t k = 0; k < n_k; k++) {
+            float *scores = attend->scores + (g * n_k + k) * attend->shape.max_len;
+            kvb_row_dots(r->arithmetic, r->k_rows + (k * r->tokens + first) * d, recent, d, q, scores);
+            kvb_row_dots(r->arithmetic, r->k_rows + (first + recent) * d, len - recent, d, q, scores + recent);
+        }
     }
     kvb_attend_softmax(attend, len, kvb_measured_logits(r->measured, index, r->head));
-    add_needed(r, attend, first, positions);
+    add_needed(r, attend, first, recent, positions);
     kvb_attend_finish(attend, kvb_measured_outputs(r->measured, index, r->head));
 }
 
@@ -193,6 +206,9 @@ kvb_status kvb_ab_trace_layer(const kvb_ab_config *config, const kvb_trace *trac
                    .tokens = (size_t)layer->tokens,
                    .group = (size_t)(layer->n_heads / layer->n_kv_heads),
                    .queries = kvb_layer_queries(config, layer),
+                   .query_from = (size_t)first_query(config, layer),
+                   .exact_first = (size_t)config->exact_first,
+                   .exact_last = (size_t)config->exact_last,
                    .workers = kvb_parallel_workers(parallel),
                    .measured = measured};
     kvb_status status = allocate(&r, config, error);

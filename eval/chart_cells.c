@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 7 };
+enum { STEPS = KVB_CELL_STEPS };
 
 int kvb_cells_begin(kvb_cells *cells, int columns, int rows) {
     *cells = (kvb_cells){.columns = columns, .rows = rows};
@@ -56,17 +56,26 @@ static unsigned long color_value(int color) {
     return strtoul(kvb_colors_light[color] + 1, NULL, 16);
 }
 
-/* The error in a cell's text: as many figures as fit, ".083" for short. */
-static kvb_number short_error(double error, int cell_width) {
-    if (cell_width >= 42) {
-        return kvb_fixed(error, 3);
-    }
-    int decimals = (cell_width >= 32 ? 3 : 2) - (error >= 0.9995);
-    kvb_number number = kvb_fixed(error, decimals);
+/* ".083" for short. */
+static kvb_number without_zero(kvb_number number) {
     if (number.text[0] == '0' && number.text[1] == '.') {
         memmove(number.text, number.text + 1, strlen(number.text));
     }
     return number;
+}
+
+/* The error in a cell's text: as many figures as fit. */
+static kvb_number short_error(double error, int cell_width) {
+    int decimals = (cell_width >= 32 ? 3 : 2) - (error >= 0.9995);
+    return cell_width >= 42 ? kvb_fixed(error, 3) : without_zero(kvb_fixed(error, decimals));
+}
+
+/* Figures with bounds of their own have any size: two digits. */
+static kvb_number text_of(const kvb_cells *cells, double value, int cell_width) {
+    if (cells->bounds == NULL) {
+        return short_error(value, cell_width);
+    }
+    return cell_width >= 42 ? kvb_general(value, 2) : without_zero(kvb_general(value, 2));
 }
 
 static void write_data(const kvb_cells *cells, kvb_frame *frame, const double bounds[STEPS - 1], int cell_width) {
@@ -76,11 +85,12 @@ static void write_data(const kvb_cells *cells, kvb_frame *frame, const double bo
         if (isfinite(error)) {
             int step = step_of(error, bounds);
             kvb_writer_format(frame->out, "%d %d %s %lu %lu %d\n", i % cells->columns + 1, i / cells->columns + 1,
-                              short_error(error, cell_width).text, color_value(KVB_COLOR_HEAT_0 + step),
+                              text_of(cells, error, cell_width).text, color_value(KVB_COLOR_HEAT_0 + step),
                               color_value(KVB_COLOR_INK_0 + step),
-                              step <= 2   ? 1
-                              : step == 3 ? 2
-                                          : 0);
+                              cells->bounds ? 0
+                              : step <= 2   ? 1
+                              : step == 3   ? 2
+                                            : 0);
         }
     }
     kvb_writer_add(frame->out, "EOD\n");
@@ -146,13 +156,18 @@ void kvb_cells_draw(const kvb_cells *cells, const json_t *document, kvb_frame *f
     double bounds[STEPS - 1];
     int cell_width = 0;
     set_frame(cells, frame, &cell_width);
-    find_steps(document, bounds);
+    if (cells->bounds) {
+        memcpy(bounds, cells->bounds, sizeof bounds);
+    } else {
+        find_steps(document, bounds);
+    }
     kvb_frame_begin(frame);
     kvb_writer_add(frame->out, "unset border\nunset grid\n");
     write_ticks(frame, 'x', cells->column_names, cells->columns);
     write_ticks(frame, 'y', cells->row_names, cells->rows);
     kvb_frame_titles(frame, cells->row_title, cells->column_title);
-    int texts = cell_width >= 24 && cells->cell_height >= 16, marks = texts && cells->cell_height >= 34;
+    int texts = cell_width >= 24 && cells->cell_height >= 16,
+        marks = texts && cells->cell_height >= 34 && !cells->bounds;
     write_data(cells, frame, bounds, cell_width);
     double gap_x = cell_width > 8 ? 1.0 / cell_width : 0, gap_y = 1.0 / cells->cell_height;
     char clause[160];

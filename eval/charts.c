@@ -21,12 +21,14 @@ void kvb_chart_add_threshold_legend(kvb_chart *chart, const json_t *document) {
     }
 }
 
-kvb_status kvb_charts_script(const json_t *document, kvb_charts *out, char **script, kvb_error *error) {
-    static kvb_chart_draw *const kinds[KVB_CHARTS_MAX] = {kvb_chart_bits,    kvb_chart_grid,   kvb_chart_pairs,
-                                                          kvb_chart_lengths, kvb_chart_layers, kvb_chart_layer_grid};
+kvb_chart_draw *const kvb_charts_of_ab[] = {
+    kvb_chart_bits, kvb_chart_grid, kvb_chart_pairs, kvb_chart_lengths, kvb_chart_layers, kvb_chart_layer_grid, NULL};
+
+kvb_status kvb_charts_script(const json_t *document, kvb_chart_draw *const *kinds, kvb_charts *out, char **script,
+                             kvb_error *error) {
     kvb_writer text = {0};
     *out = (kvb_charts){0};
-    for (int i = 0; i < KVB_CHARTS_MAX; i++) {
+    for (int i = 0; kinds[i] != NULL && i < KVB_CHARTS_MAX; i++) {
         kvb_chart *chart = &out->charts[out->n];
         kvb_frame wide = {.out = &text, .width = WIDE}, narrow = {.out = &text, .width = NARROW, .narrow = 1};
         if (kinds[i](document, &wide, chart)) {
@@ -56,10 +58,10 @@ static kvb_status take_pictures(kvb_charts *charts, const char *pictures, kvb_er
     return KVB_OK;
 }
 
-kvb_status kvb_charts_draw(const json_t *document, kvb_charts *out, kvb_error *error) {
+kvb_status kvb_charts_draw(const json_t *document, kvb_chart_draw *const *kinds, kvb_charts *out, kvb_error *error) {
     char *script = NULL, *pictures = NULL;
     size_t bytes = 0;
-    kvb_status status = kvb_charts_script(document, out, &script, error);
+    kvb_status status = kvb_charts_script(document, kinds, out, &script, error);
     if (status == KVB_OK && out->n > 0) {
         status = kvb_plotter_run(script, strlen(script), &pictures, &bytes, error);
         if (status == KVB_OK) {

@@ -34,14 +34,21 @@ typedef struct kvb_charts {
     int n;
 } kvb_charts;
 
-/* Draws every chart that the document has figures for; none is legal. Release with kvb_charts_free, also on failure. */
-KVB_CHECKED kvb_status kvb_charts_draw(const json_t *document, kvb_charts *out, kvb_error *error);
-void kvb_charts_free(kvb_charts *charts);
-/* The gnuplot script alone (released with kvb_text_free): for tests. */
-KVB_CHECKED kvb_status kvb_charts_script(const json_t *document, kvb_charts *out, char **script, kvb_error *error);
-
 /* One kind of chart: writes its script into the frame and its texts into the chart; 0 when there is nothing to draw. */
 typedef int kvb_chart_draw(const json_t *document, kvb_frame *frame, kvb_chart *chart);
+
+/* The kinds of charts of a report, at most KVB_CHARTS_MAX, NULL behind the last: of the A/B and of a model's
+ * evaluation. */
+extern kvb_chart_draw *const kvb_charts_of_ab[], *const kvb_charts_of_model[];
+
+/* Draws every chart that the document has figures for; none is legal. Release with kvb_charts_free, also on failure. */
+KVB_CHECKED kvb_status kvb_charts_draw(const json_t *document, kvb_chart_draw *const *kinds, kvb_charts *out,
+                                       kvb_error *error);
+void kvb_charts_free(kvb_charts *charts);
+/* The gnuplot script alone (released with kvb_text_free): for tests. */
+KVB_CHECKED kvb_status kvb_charts_script(const json_t *document, kvb_chart_draw *const *kinds, kvb_charts *out,
+                                         char **script, kvb_error *error);
+
 kvb_chart_draw kvb_chart_bits, kvb_chart_grid, kvb_chart_pairs, kvb_chart_lengths, kvb_chart_layers,
     kvb_chart_layer_grid;
 

@@ -80,6 +80,12 @@ json_t *kvb_document_configuration(const kvb_ab_config *config, int trace) {
     bad |= json_object_set_new(object, "scale_dtype", json_string(dtypes[config->scale_dtype]));
     if (config->trellis_states)
         bad |= json_object_set_new(object, "trellis_states", json_integer(config->trellis_states));
+    if (config->queries_from)
+        bad |= json_object_set_new(object, "queries_from", json_integer(config->queries_from));
+    if (config->exact_first)
+        bad |= json_object_set_new(object, "exact_first", json_integer(config->exact_first));
+    if (config->exact_last)
+        bad |= json_object_set_new(object, "exact_last", json_integer(config->exact_last));
     bad |= json_object_set_new(object, "codebook", json_string(sources[config->codebook]));
     bad |= json_object_set_new(object, "cdf", json_string(config->cdf == KVB_CDF_ERFC ? "erfc" : "as26.2.17"));
     bad |= json_object_set_new(object, "sums", json_string(config->sums == KVB_SUMS_LANES ? "lanes" : "index-order"));

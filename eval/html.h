@@ -20,6 +20,9 @@ void kvb_html_reading(kvb_writer *out, const json_t *document);
 void kvb_html_configuration(kvb_writer *out, const json_t *document);
 void kvb_html_checks(kvb_writer *out, const json_t *document);
 
+/* From the doctype to <main>, and from a footer on; what the page is about is escaped and emptied. */
+void kvb_html_begin(kvb_writer *out, kvb_writer *title);
+void kvb_html_end(kvb_writer *out, const char *version);
 /* The page around charts that are already drawn. */
 KVB_CHECKED kvb_status kvb_html_page(const json_t *document, const kvb_charts *charts, char **text, kvb_error *error);
 /* Escapes what `plain` holds into `out`, and empties it. */

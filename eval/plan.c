@@ -1,5 +1,4 @@
-/* Plans: every layer's keys and values measured alone at every width, and the widths that the budget buys at the least
- * sum of squared errors. */
+/* Plans: the widths that a budget buys at the least damage, with each choice of exact tokens, and the best of those. */
 #include "plan.h"
 
 #include <math.h>
@@ -9,23 +8,20 @@
 
 #include "display.h"
 #include "plan_allocate.h"
-#include "result.h"
+#include "plan_measure.h"
 
-enum { N_PACKED = KVB_MAX_BITS, N_WIDTHS = N_PACKED + 1, DENSE = N_PACKED };
-static const int widths[N_WIDTHS] = {1, 2, 3, 4, 5, 6, 7, 8, KVB_DENSE_BITS};
-
-/* NRMSE of one layer's attention output, by the places of widths; NaN where it was not measured. */
-typedef struct layer_errors {
-    double one_side[2][N_WIDTHS], both[N_WIDTHS][N_WIDTHS];
-} layer_errors;
+enum { N_WIDTHS = KVB_PLAN_WIDTHS, DENSE = KVB_PLAN_DENSE };
+static const int *const widths = kvb_plan_widths;
 
 typedef struct planner {
     const kvb_trace *trace;
     const kvb_plan_request *request;
     int n_layers;
-    layer_errors *errors;     /* [n_layers] */
-    kvb_plan_option *options; /* [n_layers][K, V][N_WIDTHS] */
-    int *chosen;              /* [n_layers][K, V] */
+    int64_t values;                /* of one token, all layers */
+    kvb_plan_curves *none, *exact; /* [n_layers]: without exact tokens, and with those of the choice at work */
+    double *weights;               /* [n_layers][K, V]: the damage of a squared error of 1 */
+    kvb_plan_option *options;      /* [n_layers][K, V][N_WIDTHS], of the choice at work */
+    int *chosen;                   /* [n_layers][K, V] */
 } planner;
 
 /* ---- Counting ---- */
@@ -42,121 +38,47 @@ int64_t kvb_plan_row_bytes(const kvb_codec_spec *side) {
     return bytes;
 }
 
+/* Tokens of a context that stay exact. */
+static int64_t exact_of(kvb_exact_tokens exact, int64_t tokens) {
+    const int64_t n = (int64_t)exact.first + exact.last;
+    return n < tokens ? n : tokens;
+}
+
 void kvb_plan_count(kvb_plan *plan) {
     int64_t values = 0;
-    plan->bytes_per_token = 0;
+    plan->bytes_per_token = plan->bytes = 0;
     for (int l = 0; l < plan->n_layers; l++) {
         const kvb_layer_spec *spec = &plan->layers[l].spec;
-        plan->bytes_per_token += spec->n_kv_heads * (kvb_plan_row_bytes(&spec->k) + kvb_plan_row_bytes(&spec->v));
-        values += (int64_t)spec->n_kv_heads * (spec->k.head_dim + spec->v.head_dim);
+        const int64_t rows = spec->n_kv_heads * (kvb_plan_row_bytes(&spec->k) + kvb_plan_row_bytes(&spec->v)),
+                      of_layer = (int64_t)spec->n_kv_heads * (spec->k.head_dim + spec->v.head_dim),
+                      exact = exact_of((kvb_exact_tokens){spec->exact_first, spec->exact_last}, plan->tokens);
+        plan->bytes_per_token += rows;
+        plan->bytes += plan->tokens * rows + exact * 2 * of_layer; /* exact tokens have packed rows beside */
+        values += of_layer;
     }
     plan->bits_per_value = 8.0 * (double)plan->bytes_per_token / (double)values;
 }
 
-/* ---- Measuring ---- */
-
-static int is_trellis(const planner *p, int place) {
-    return p->request->trellis_states && widths[place] >= KVB_MIN_TRELLIS_BITS && widths[place] <= KVB_MAX_TRELLIS_BITS;
-}
-
-static void forget(planner *p) {
-    for (int l = 0; l < p->n_layers; l++) {
-        layer_errors *e = &p->errors[l];
-        for (int a = 0; a < N_WIDTHS; a++)
-            for (int b = 0; b < N_WIDTHS; b++)
-                e->both[a][b] = NAN;
-    }
-}
-
-/* The cells of a run over all pairs of widths[first] to widths[last]. */
-static int take_cells(planner *p, const json_t *layers, int first, int last, int states) {
-    int n = last - first + 1;
-    if (json_array_size(layers) != (size_t)p->n_layers)
-        return 0;
-    for (int l = 0; l < p->n_layers; l++) {
-        const json_t *cells = json_object_get(json_array_get(layers, (size_t)l), "pair_cells");
-        if (json_array_size(cells) != (size_t)(n * n))
-            return 0;
-        for (int c = 0; c < n * n; c++) {
-            const json_t *cell = json_array_get(cells, (size_t)c);
-            int k = first + c / n, v = first + c % n;
-            layer_errors *e = &p->errors[l];
-            if (is_trellis(p, k) == (states > 0))
-                e->one_side[0][k] = json_number_value(json_object_get(cell, "k_only_mean"));
-            if (is_trellis(p, v) == (states > 0))
-                e->one_side[1][v] = json_number_value(json_object_get(cell, "v_only_mean"));
-            if (is_trellis(p, k) == (states > 0) && is_trellis(p, v) == (states > 0))
-                e->both[k][v] = json_number_value(json_object_get(cell, "nrmse_mean"));
-        }
-    }
-    return 1;
-}
-
-static kvb_status run_pairs(planner *p, int first, int last, int states, const kvb_parallel *parallel,
-                            const kvb_progress *progress, kvb_error *error) {
-    kvb_ab_config config = kvb_ab_config_trace();
-    kvb_pair pairs[N_PACKED * N_PACKED];
-    kvb_result *result = NULL;
-    int n = last - first + 1;
-    for (int c = 0; c < n * n; c++)
-        pairs[c] = (kvb_pair){widths[first + c / n], widths[first + c % n]};
-    config.bits = &widths[first];
-    config.n_bits = n;
-    config.pairs = pairs;
-    config.n_pairs = n * n;
-    config.trellis_states = states;
-    config.scale_kind = p->request->scale;
-    config.queries = p->request->queries;
-    kvb_status status = kvb_ab_run_trace(&config, p->trace, parallel, progress, &result, error);
-    if (status == KVB_OK && !take_cells(p, json_object_get(result->document, "layers"), first, last, states))
-        status = kvb_error_set(error, KVB_ERROR_FORMAT, "the run over the trace did not measure every pair");
-    kvb_result_free(result);
-    return status;
-}
-
-/* Halves are taken as exact: what they do is a thousandth of what 8 bits do. */
-static kvb_status measure(planner *p, const kvb_parallel *parallel, const kvb_progress *progress, kvb_error *error) {
-    forget(p);
-    kvb_status status = run_pairs(p, 0, N_PACKED - 1, 0, parallel, progress, error);
-    if (status == KVB_OK && p->request->trellis_states)
-        status = run_pairs(p, KVB_MIN_TRELLIS_BITS - 1, KVB_MAX_TRELLIS_BITS - 1, p->request->trellis_states, parallel,
-                           progress, error);
-    for (int l = 0; l < p->n_layers && status == KVB_OK; l++) {
-        layer_errors *e = &p->errors[l];
-        e->one_side[0][DENSE] = e->one_side[1][DENSE] = 0.0;
-        for (int w = 0; w < N_WIDTHS; w++) {
-            e->both[w][DENSE] = e->one_side[0][w];
-            e->both[DENSE][w] = e->one_side[1][w];
-        }
-    }
-    return status;
-}
-
-/* ---- Choosing ---- */
+/* ---- Choosing widths ---- */
 
 static kvb_codec_spec side_of(const planner *p, int layer, int is_v, int place) {
     const kvb_trace_layer *l = kvb_trace_get_layer(p->trace, layer);
     kvb_codec_spec spec = kvb_codec_spec_default(is_v ? l->v_head_dim : l->head_dim, widths[place]);
     spec.scale = p->request->scale;
-    spec.trellis_states = is_trellis(p, place) ? p->request->trellis_states : 0;
+    spec.trellis_states = kvb_plan_states(p->request, place);
     return spec;
 }
 
-/* Returns the values of one token, and fills what each width costs and does. */
-static int64_t list_options(planner *p) {
-    int64_t values = 0;
-    for (int l = 0; l < p->n_layers; l++) {
-        const kvb_trace_layer *layer = kvb_trace_get_layer(p->trace, l);
-        values += (int64_t)layer->n_kv_heads * (layer->head_dim + layer->v_head_dim);
-        for (int side = 0; side < 2; side++)
-            for (int w = 0; w < N_WIDTHS; w++) {
-                const kvb_codec_spec spec = side_of(p, l, side, w);
-                const double e = p->errors[l].one_side[side][w];
-                p->options[(l * 2 + side) * N_WIDTHS + w] =
-                    (kvb_plan_option){.bytes = layer->n_kv_heads * kvb_plan_row_bytes(&spec), .damage = e * e};
-            }
-    }
-    return values;
+/* What each width costs and does. */
+static void list_options(planner *p, const kvb_plan_curves *curves) {
+    for (int g = 0; g < 2 * p->n_layers; g++)
+        for (int w = 0; w < N_WIDTHS; w++) {
+            const kvb_codec_spec spec = side_of(p, g / 2, g % 2, w);
+            const double e = curves[g / 2].one_side[g % 2][w];
+            p->options[g * N_WIDTHS + w] =
+                (kvb_plan_option){.bytes = kvb_trace_get_layer(p->trace, g / 2)->n_kv_heads * kvb_plan_row_bytes(&spec),
+                                  .damage = p->weights[g] * e * e};
+        }
 }
 
 /* With every group at the width of its own at `chosen`, or at one pair of widths (chosen NULL). */
@@ -186,9 +108,8 @@ static kvb_status allocate(planner *p, int64_t budget, kvb_error *error) {
     return KVB_OK;
 }
 
-/* The fewest bytes whose least damage is at most what was asked for: damage never grows with bytes. */
-static kvb_status allocate_for_error(planner *p, kvb_error *error) {
-    const double most = p->request->error * p->request->error * p->n_layers;
+/* The fewest bytes whose least damage is at most `most`: damage never grows with bytes. */
+static kvb_status allocate_for(planner *p, double most, kvb_error *error) {
     int64_t low, high, bytes;
     (void)total(p, NULL, 0, 0, &low);
     (void)total(p, NULL, DENSE, DENSE, &high);
@@ -205,29 +126,19 @@ static kvb_status allocate_for_error(planner *p, kvb_error *error) {
     return allocate(p, low, error);
 }
 
-static void find_uniform(const planner *p, int64_t budget, int64_t values, kvb_plan_uniform *out) {
-    double least = INFINITY;
-    int k = -1, v = -1;
-    int64_t bytes, taken = 0;
-    for (int c = 0; c < N_WIDTHS * N_WIDTHS; c++) {
-        const double damage = total(p, NULL, c / N_WIDTHS, c % N_WIDTHS, &bytes);
-        if (bytes <= budget && damage < least) {
-            least = damage;
-            taken = bytes;
-            k = c / N_WIDTHS;
-            v = c % N_WIDTHS;
-        }
-    }
-    if (k < 0)
-        return;
-    double squares = 0.0;
-    for (int l = 0; l < p->n_layers; l++)
-        squares += p->errors[l].both[k][v] * p->errors[l].both[k][v];
-    *out = (kvb_plan_uniform){.k_bits = widths[k],
-                              .v_bits = widths[v],
-                              .bits_per_value = 8.0 * (double)taken / (double)values,
-                              .predicted = sqrt(least / p->n_layers),
-                              .measured = sqrt(squares / p->n_layers)};
+/* The most damage that is asked for; negative: bytes are given instead. */
+static double damage_limit(const planner *p) {
+    const kvb_plan_request *r = p->request;
+    return r->kl > 0.0 ? r->kl : r->error > 0.0 ? r->error * r->error * p->n_layers : -1.0;
+}
+
+/* Bytes for the rows of a token, after the exact tokens of the context have been paid for. */
+static int64_t row_budget(const planner *p, kvb_exact_tokens exact) {
+    const kvb_plan_request *r = p->request;
+    const int64_t n = exact_of(exact, r->tokens);
+    const double most =
+        r->bits_per_value > 0.0 ? r->bits_per_value * (double)p->values / 8.0 + 1e-9 : (double)r->bytes_per_token;
+    return (int64_t)floor(n == 0 ? most : most - 2.0 * (double)n * (double)p->values / (double)r->tokens);
 }
 
 /* ---- The plan ---- */
@@ -254,8 +165,8 @@ static double correlate(const kvb_plan *plan) {
     return isnan(plan->measured) || aa == 0.0 || bb == 0.0 ? NAN : ab / sqrt(aa * bb);
 }
 
-static void fill(const planner *p, kvb_plan *plan) {
-    double predicted = 0.0, measured = 0.0;
+static void fill(const planner *p, const kvb_plan_curves *curves, kvb_exact_tokens exact, kvb_plan *plan) {
+    double predicted = 0.0, measured = 0.0, damage;
     for (int l = 0; l < p->n_layers; l++) {
         const kvb_trace_layer *layer = kvb_trace_get_layer(p->trace, l);
         const int k = p->chosen[2 * l], v = p->chosen[2 * l + 1];
@@ -265,40 +176,145 @@ static void fill(const planner *p, kvb_plan *plan) {
         out->spec.k = side_of(p, l, 0, k);
         out->spec.v = side_of(p, l, 1, v);
         out->spec.window = layer->window;
-        out->k_error = p->errors[l].one_side[0][k];
-        out->v_error = p->errors[l].one_side[1][v];
+        out->spec.exact_first = exact.first;
+        out->spec.exact_last = exact.last;
+        out->k_error = curves[l].one_side[0][k];
+        out->v_error = curves[l].one_side[1][v];
         out->predicted = hypot(out->k_error, out->v_error);
-        out->measured = p->errors[l].both[k][v];
+        out->measured = curves[l].both[k][v];
         predicted += out->predicted * out->predicted;
         measured += out->measured * out->measured;
     }
     plan->predicted = sqrt(predicted / p->n_layers);
     plan->measured = sqrt(measured / p->n_layers);
+    damage = total(p, p->chosen, 0, 0, &plan->bytes_per_token);
+    plan->predicted_kl = p->request->sensitivity ? damage : NAN;
     plan->rank_correlation = correlate(plan);
-    kvb_display(plan->source, kvb_trace_name(p->trace));
+    plan->tokens = p->request->tokens;
     kvb_plan_count(plan);
 }
 
-static kvb_status choose(planner *p, kvb_plan *plan, kvb_error *error) {
-    const kvb_plan_request *r = p->request;
-    const int64_t values = list_options(p);
-    int64_t budget = r->bytes_per_token;
-    kvb_status status;
-    if (r->bits_per_value > 0.0)
-        budget = (int64_t)floor(r->bits_per_value * (double)values / 8.0 + 1e-9);
-    status = r->error > 0.0 ? allocate_for_error(p, error) : allocate(p, budget, error);
-    if (status != KVB_OK)
-        return status;
-    fill(p, plan);
-    find_uniform(p, r->error > 0.0 ? plan->bytes_per_token : budget, values, &plan->uniform);
+/* Of two plans, of the same layers, the one that does less; where damage is what was asked for, the one with fewer
+ * bytes. */
+static int is_better(const planner *p, const kvb_plan *a, const kvb_plan *b) {
+    if (damage_limit(p) >= 0.0)
+        return a->bytes < b->bytes;
+    return p->request->sensitivity ? a->predicted_kl < b->predicted_kl : a->predicted < b->predicted;
+}
+
+/* The best plan with these exact tokens. */
+static kvb_status plan_with(planner *p, const kvb_plan_curves *curves, kvb_exact_tokens exact, kvb_plan *plan,
+                            kvb_error *error) {
+    const double most = damage_limit(p);
+    list_options(p, curves);
+    kvb_status status = most >= 0.0 ? allocate_for(p, most, error) : allocate(p, row_budget(p, exact), error);
+    if (status == KVB_OK)
+        fill(p, curves, exact, plan);
+    return status;
+}
+
+static kvb_status try_exact(planner *p, kvb_exact_tokens exact, const kvb_parallel *parallel,
+                            const kvb_progress *progress, kvb_plan *plan, kvb_error *error) {
+    kvb_error reason;
+    kvb_plan *other = kvb_plan_new(p->n_layers, error);
+    if (!other)
+        return KVB_ERROR_MEMORY;
+    kvb_status status = kvb_plan_measure(p->trace, p->request, exact, parallel, progress, p->exact, error);
+    if (status == KVB_OK) {
+        status = plan_with(p, p->exact, exact, other, &reason);
+        if (status == KVB_OK && is_better(p, other, plan)) {
+            kvb_plan_layer *layers = plan->layers;
+            *plan = *other;
+            other->layers = layers;
+        }
+        /* Exact tokens that leave too little for the rest are no choice. */
+        status = status == KVB_ERROR_ARGUMENT ? KVB_OK : status;
+        if (status != KVB_OK)
+            *error = reason;
+    }
+    kvb_plan_free(other);
+    return status;
+}
+
+static void find_uniform(planner *p, const kvb_plan *plan, kvb_plan_uniform *out) {
+    const int64_t of_plan = plan->tokens ? plan->bytes / plan->tokens : plan->bytes_per_token,
+                  budget = damage_limit(p) >= 0.0 ? of_plan : row_budget(p, (kvb_exact_tokens){0, 0});
+    double least = INFINITY, squares = 0.0, both = 0.0;
+    int k = -1, v = -1;
+    int64_t bytes, taken = 0;
+    list_options(p, p->none);
+    for (int c = 0; c < N_WIDTHS * N_WIDTHS; c++) {
+        const double damage = total(p, NULL, c / N_WIDTHS, c % N_WIDTHS, &bytes);
+        if (bytes <= budget && damage < least) {
+            least = damage;
+            taken = bytes;
+            k = c / N_WIDTHS;
+            v = c % N_WIDTHS;
+        }
+    }
+    if (k < 0)
+        return;
+    for (int l = 0; l < p->n_layers; l++) {
+        const kvb_plan_curves *c = &p->none[l];
+        squares += c->one_side[0][k] * c->one_side[0][k] + c->one_side[1][v] * c->one_side[1][v];
+        both += c->both[k][v] * c->both[k][v];
+    }
+    *out = (kvb_plan_uniform){.k_bits = widths[k],
+                              .v_bits = widths[v],
+                              .bits_per_value = 8.0 * (double)taken / (double)p->values,
+                              .predicted = sqrt(squares / p->n_layers),
+                              .measured = sqrt(both / p->n_layers),
+                              .predicted_kl = p->request->sensitivity ? least : NAN};
+}
+
+/* Damage is the sum of squared errors, or with sensitivities the KL divergence: that of small errors grows with their
+ * square, and the probe says where it is. */
+static kvb_status weigh(planner *p, kvb_error *error) {
+    const kvb_sensitivity *s = p->request->sensitivity;
+    for (int g = 0; g < 2 * p->n_layers; g++) {
+        const double e = s ? p->none[g / 2].one_side[g % 2][(g % 2 ? s->v_bits : s->k_bits) - 1] : 1.0;
+        p->weights[g] = s ? s->kl[g] / (e * e) : 1.0;
+        if (!(p->weights[g] >= 0.0 && isfinite(p->weights[g])))
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "layer %d: a KL divergence of %g at an error of %g by the %s alone says nothing of "
+                                 "other errors",
+                                 kvb_trace_get_layer(p->trace, g / 2)->index, s ? s->kl[g] : 0.0, e,
+                                 g % 2 ? "values" : "keys");
+    }
     return KVB_OK;
 }
 
-static kvb_status check(const kvb_plan_request *r, kvb_error *error) {
-    const int n = (r->bits_per_value != 0.0) + (r->bytes_per_token != 0) + (r->error != 0.0);
+static kvb_status make(planner *p, const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan *plan,
+                       kvb_error *error) {
+    const kvb_plan_request *r = p->request;
+    const kvb_exact_tokens none = {0, 0};
+    for (int l = 0; l < p->n_layers; l++) {
+        const kvb_trace_layer *layer = kvb_trace_get_layer(p->trace, l);
+        p->values += (int64_t)layer->n_kv_heads * (layer->head_dim + layer->v_head_dim);
+    }
+    kvb_status status = kvb_plan_measure(p->trace, r, none, parallel, progress, p->none, error);
+    if (status == KVB_OK)
+        status = weigh(p, error);
+    if (status == KVB_OK)
+        status = plan_with(p, p->none, none, plan, error);
+    for (int i = 0; i < r->n_exact && status == KVB_OK; i++)
+        status = try_exact(p, r->exact[i], parallel, progress, plan, error);
+    if (status == KVB_OK) {
+        find_uniform(p, plan, &plan->uniform);
+        kvb_display(plan->source, kvb_trace_name(p->trace));
+    }
+    return status;
+}
+
+/* ---- Requests ---- */
+
+static kvb_status check_limits(const kvb_plan_request *r, kvb_error *error) {
+    const int n = (r->bits_per_value != 0.0) + (r->bytes_per_token != 0) + (r->error != 0.0) + (r->kl != 0.0);
     if (n != 1)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "%d limits are given; legal: one of bits per value, bytes per token and error", n);
+                             "%d limits are given; legal: one of bits per value, bytes per token, error and KL "
+                             "divergence",
+                             n);
     if (!(r->bits_per_value >= 0.0 && r->bits_per_value <= 64.0))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "bits per value are %g; legal: above 0, up to 64",
                              r->bits_per_value);
@@ -307,6 +323,49 @@ static kvb_status check(const kvb_plan_request *r, kvb_error *error) {
                              (long long)r->bytes_per_token);
     if (!(r->error >= 0.0 && r->error <= 10.0))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "the error is %g; legal: above 0, up to 10", r->error);
+    if (!(r->kl >= 0.0 && r->kl <= 100.0) || (r->kl > 0.0 && !r->sensitivity))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "the KL divergence is %g; legal: above 0, up to 100, with sensitivities", r->kl);
+    return KVB_OK;
+}
+
+static kvb_status check_exact(const kvb_trace *trace, const kvb_plan_request *r, kvb_error *error) {
+    if (r->tokens < 0 || r->tokens > KVB_PLAN_MAX_TOKENS)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "the context is %lld tokens; legal: 0 to %d",
+                             (long long)r->tokens, KVB_PLAN_MAX_TOKENS);
+    if (r->n_exact < 0 || (r->n_exact > 0 && (!r->exact || r->tokens == 0)))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "%d choices of exact tokens; legal: 0 and more, with the context whose bytes they share",
+                             r->n_exact);
+    for (int i = 0; i < r->n_exact; i++) {
+        const kvb_exact_tokens e = r->exact[i];
+        if (e.first < 0 || e.first > 65536 || e.last < 0 || e.last > 65536)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "exact tokens are %d and %d; legal: 0 to 65536", e.first,
+                                 e.last);
+        for (int l = 0; l < kvb_trace_layers(trace); l++)
+            if (2 * (e.first + e.last) > kvb_trace_get_layer(trace, l)->tokens)
+                return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                     "%d and %d exact tokens cannot be judged by a trace of %d; legal: half of them at "
+                                     "most",
+                                     e.first, e.last, kvb_trace_get_layer(trace, l)->tokens);
+    }
+    return KVB_OK;
+}
+
+static kvb_status check_sensitivity(const planner *p, kvb_error *error) {
+    const kvb_sensitivity *s = p->request->sensitivity;
+    if (!s)
+        return KVB_OK;
+    if (s->n_layers != p->n_layers)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "there are sensitivities of %d layers; the trace has %d",
+                             s->n_layers, p->n_layers);
+    if (s->k_bits < 1 || s->k_bits > KVB_MAX_BITS || s->v_bits < 1 || s->v_bits > KVB_MAX_BITS)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "probes are of %d and %d bits; legal: 1 to %d", s->k_bits,
+                             s->v_bits, KVB_MAX_BITS);
+    for (int l = 0; l < p->n_layers; l++)
+        if (s->layers[l] != kvb_trace_get_layer(p->trace, l)->index)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "there is a sensitivity of layer %d where the trace has %d",
+                                 s->layers[l], kvb_trace_get_layer(p->trace, l)->index);
     return KVB_OK;
 }
 
@@ -314,7 +373,11 @@ kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request
                          const kvb_progress *progress, kvb_plan **out, kvb_error *error) {
     planner p = {.trace = trace, .request = request, .n_layers = kvb_trace_layers(trace)};
     kvb_plan *plan = NULL;
-    kvb_status status = check(request, error);
+    kvb_status status = check_limits(request, error);
+    if (status == KVB_OK)
+        status = check_exact(trace, request, error);
+    if (status == KVB_OK)
+        status = check_sensitivity(&p, error);
     *out = NULL;
     if (status != KVB_OK)
         return status;
@@ -322,18 +385,20 @@ kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "the trace has %d layers; legal: 1 to %d", p.n_layers,
                              KVB_MAX_LAYERS);
     const size_t n = (size_t)p.n_layers;
-    p.errors = calloc(n, sizeof *p.errors);
+    p.none = calloc(n, sizeof *p.none);
+    p.exact = calloc(n, sizeof *p.exact);
+    p.weights = calloc(n * 2, sizeof *p.weights);
     p.options = calloc(n * 2 * N_WIDTHS, sizeof *p.options);
     p.chosen = calloc(n * 2, sizeof *p.chosen);
-    if (!p.errors || !p.options || !p.chosen)
+    if (!p.none || !p.exact || !p.weights || !p.options || !p.chosen)
         status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a plan of %d layers", p.n_layers);
     else if (!(plan = kvb_plan_new(p.n_layers, error)))
         status = KVB_ERROR_MEMORY;
     if (status == KVB_OK)
-        status = measure(&p, parallel, progress, error);
-    if (status == KVB_OK)
-        status = choose(&p, plan, error);
-    free(p.errors);
+        status = make(&p, parallel, progress, plan, error);
+    free(p.none);
+    free(p.exact);
+    free(p.weights);
     free(p.options);
     free(p.chosen);
     if (status == KVB_OK)

@@ -67,9 +67,10 @@ static json_t *layer_object(const kvb_plan_layer *layer) {
 static json_t *uniform_object(const kvb_plan_uniform *uniform) {
     if (uniform->k_bits == 0)
         return json_null();
-    return json_pack("{s:i, s:i, s:o, s:o, s:o}", "k_bits", uniform->k_bits, "v_bits", uniform->v_bits,
+    return json_pack("{s:i, s:i, s:o, s:o, s:o, s:o}", "k_bits", uniform->k_bits, "v_bits", uniform->v_bits,
                      "bits_per_value", figure_or_null(uniform->bits_per_value), "predicted",
-                     figure_or_null(uniform->predicted), "measured", figure_or_null(uniform->measured));
+                     figure_or_null(uniform->predicted), "measured", figure_or_null(uniform->measured), "predicted_kl",
+                     figure_or_null(uniform->predicted_kl));
 }
 
 kvb_status kvb_plan_json(const kvb_plan *plan, char **text, kvb_error *error) {
@@ -77,8 +78,11 @@ kvb_status kvb_plan_json(const kvb_plan *plan, char **text, kvb_error *error) {
     json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:I}", "kvbits_plan", FORMAT, "kvbits", kvb_version(), "source",
                              kvb_json_name(plan->source), "bits_per_value", kvb_json_real(plan->bits_per_value),
                              "bytes_per_token", (json_int_t)plan->bytes_per_token);
-    int bad = json_object_set_new(root, "predicted", figure_or_null(plan->predicted));
+    int bad = json_object_set_new(root, "tokens", json_integer((json_int_t)plan->tokens));
+    bad |= json_object_set_new(root, "bytes", json_integer((json_int_t)plan->bytes));
+    bad |= json_object_set_new(root, "predicted", figure_or_null(plan->predicted));
     bad |= json_object_set_new(root, "measured", figure_or_null(plan->measured));
+    bad |= json_object_set_new(root, "predicted_kl", figure_or_null(plan->predicted_kl));
     bad |= json_object_set_new(root, "rank_correlation", figure_or_null(plan->rank_correlation));
     bad |= json_object_set_new(root, "uniform", uniform_object(&plan->uniform));
     for (int l = 0; l < plan->n_layers; l++)
@@ -230,7 +234,17 @@ static kvb_status read_uniform(const place *p, const json_t *object, kvb_plan_un
         (status = read_figure(p, object, "bits_per_value", 0.0, &out->bits_per_value)) ||
         (status = read_figure(p, object, "predicted", 0.0, &out->predicted)))
         return status;
-    return read_figure(p, object, "measured", 0.0, &out->measured);
+    status = read_figure(p, object, "predicted_kl", 0.0, &out->predicted_kl);
+    return status == KVB_OK ? read_figure(p, object, "measured", 0.0, &out->measured) : status;
+}
+
+/* A missing context is none. */
+static kvb_status read_tokens(const place *p, const json_t *root, int64_t *out) {
+    const json_t *value = json_object_get(root, "tokens");
+    *out = json_integer_value(value);
+    if (!value || (json_is_integer(value) && *out >= 0 && *out <= KVB_PLAN_MAX_TOKENS))
+        return KVB_OK;
+    return refuse(p, "tokens", "a whole number from 0 to 2147483647");
 }
 
 static kvb_status read_plan(const place *p, const json_t *root, kvb_plan **out) {
@@ -251,6 +265,8 @@ static kvb_status read_plan(const place *p, const json_t *root, kvb_plan **out) 
     kvb_display(plan->source, source ? source : "");
     if ((status = read_figure(p, root, "predicted", 0.0, &plan->predicted)) ||
         (status = read_figure(p, root, "measured", 0.0, &plan->measured)) ||
+        (status = read_figure(p, root, "predicted_kl", 0.0, &plan->predicted_kl)) ||
+        (status = read_tokens(p, root, &plan->tokens)) ||
         (status = read_figure(p, root, "rank_correlation", -1.0, &plan->rank_correlation)) ||
         (status = read_uniform(p, json_object_get(root, "uniform"), &plan->uniform)))
         return status;

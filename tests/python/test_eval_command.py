@@ -30,7 +30,7 @@ HAS_ENGINE = "built without llama.cpp" not in kvbits("eval", "/no/model.gguf", "
 class WithoutEngine(unittest.TestCase):
     @unittest.skipIf(HAS_ENGINE, "this build has llama.cpp")
     def test_both_commands_say_how_to_get_it(self):
-        for arguments in (("eval", "m.gguf", "--text", TEXT), ("record", "m.gguf", "--text", TEXT, "--output", "t")):
+        for arguments in (("eval", "m.gguf", "--text", TEXT), ("plan", "m.gguf", "--text", TEXT, "--bits", 4), ("record", "m.gguf", "--text", TEXT, "--output", "t")):
             done = kvbits(*arguments)
             self.assertEqual(done.returncode, 3)
             self.assertRegex(done.stderr, r"^kvbits \w+: this kvbits was built without llama\.cpp.*KVB_LLAMA=ON")
@@ -54,7 +54,8 @@ class Options(unittest.TestCase):
                 (("eval", "m.gguf", "--text", "t", "--needle", "--needle-count", "0"), "--needle-count is '0'; legal: .* from 1 to 100"),
                 (("eval", "m.gguf", "--text", "t", "--needle", "--needle-tokens", "x"), "--needle-tokens is 'x'"),
                 (("eval", "m.gguf", "--text", "t", "--needle-count", "2"), "come with --needle"),
-                (("eval", "m.gguf", "--text", "t", "--needle", "--window", "64"), "--window has no use with --needle; legal: --needle-tokens"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--window", "64"), "--window and .* no use with --needle; legal: --needle-tokens"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--sensitivity", "4/4"), "--sensitivity have no use with --needle"),
                 (("eval", "m.gguf", "--text", "t", "--window", "8"), "--window is '8'; legal: .* from 16"),
                 (("record", "m.gguf", "--text", "t"), "--output FILE is missing"),
                 (("record", "m.gguf", "--text", "t", "--output", "o", "--layers", "2,1"), "rising order")):
@@ -266,6 +267,62 @@ class Engine(unittest.TestCase):
             same, planned = self.evaluate(architecture, "--schemes", "5/3", "--plan", plan, "--engine", "none")["schemes"]
             self.assertEqual(planned["name"], "plan 4.5000")
             self.assertEqual((same["kl"], same["layers"]), (planned["kl"], planned["layers"]))
+
+    def test_sensitivity_is_what_one_side_of_one_layer_does_alone(self):
+        """As the plans say that have only that side packed."""
+        trace, plan = self.path / "sides.safetensors", self.path / "side.json"
+        kvbits("record", self.models["llama"], "--text", TEXT, "--tokens", 64, "--output", trace)
+        kvbits("plan", "--trace", trace, "--bits", 64, "--output", plan)
+        packed = kvbits("plan", "--trace", trace, "--error", 10, "--output", "-")
+        made, packed = json.loads(plan.read_text()), json.loads(packed.stdout)
+        self.assertEqual({layer[side]["bits"] for layer in made["layers"] for side in "kv"}, {16})
+        result = self.evaluate("llama", "--schemes", "3/2", "--sensitivity", "3/2", "--engine", "none", tokens=192)
+        self.assertEqual([scheme["name"] for scheme in result["schemes"]], ["3/2"])
+        found = result["sensitivity"]
+        self.assertEqual((found["k_bits"], found["v_bits"], found["tokens"]), (3, 2, 192))
+        self.assertEqual([layer["layer"] for layer in found["layers"]], [0, 1, 2])
+        for at, side, bits in ((0, "k", 3), (1, "v", 2), (2, "k", 3), (2, "v", 2)):
+            document = json.loads(json.dumps(made))
+            document["layers"][at][side] = {**packed["layers"][at][side], "bits": bits}
+            plan.write_text(json.dumps(document))
+            alone = self.evaluate("llama", "--plan", plan, "--engine", "none", tokens=192)["schemes"][0]
+            self.assertEqual(alone["kl"]["mean"], found["layers"][at][side], (at, side))
+        for text in ("3/2+4", "16/4", "3", "3/2,4/4", "9/1"):
+            done = kvbits("eval", "m.gguf", "--text", "t", "--sensitivity", text)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"--sensitivity is '{text}'; legal: K/V", done.stderr)
+
+    def test_a_plan_from_a_model_weighs_layers_by_what_they_do_to_its_predictions(self):
+        def made(*arguments):
+            done = kvbits("plan", self.models["llama"], "--text", TEXT, "--trace-tokens", 96, "--probe-tokens", 192,
+                          "--probe-window", 96, "--threads", 1, *arguments, "--output", "-")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            return json.loads(done.stdout)
+        plan = made("--bits", 4.5)
+        self.assertLess(0, plan["predicted_kl"])
+        self.assertLessEqual(plan["predicted_kl"], plan["uniform"]["predicted_kl"])
+        self.assertLessEqual(plan["bits_per_value"], 4.5)
+        path = self.path / "of_model.json"
+        path.write_text(json.dumps(plan))
+        scheme = self.evaluate("llama", "--plan", path, "--engine", "none")["schemes"][0]
+        self.assertAlmostEqual(scheme["predicted_kl"] / plan["predicted_kl"], 1, places=5)
+        self.assertLess(abs(scheme["kl"]["mean"]["value"] / plan["predicted_kl"] - 1), 1)
+        cheap = made("--kl", 2 * plan["predicted_kl"])
+        self.assertLessEqual(cheap["predicted_kl"], 2 * plan["predicted_kl"])
+        self.assertLess(cheap["bytes_per_token"], plan["bytes_per_token"])
+        done = kvbits("plan", self.models["llama"], "--text", TEXT, "--bits", 4.5, "--trace-tokens", 96, "--probe-tokens", 96,
+                      "--probe-window", 96, "--threads", 1)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"Mean KL divergence, predicted: \S+ nats \(\d/\d: ")
+
+    def test_plans_from_a_model_are_refused_what_makes_no_sense(self):
+        for arguments, sentence in ((("--bits", 4), "which text?"), (("--text", TEXT), "there is no limit"),
+                                    (("--text", TEXT, "--trace", "t", "--bits", 4), "two ways"),
+                                    (("--text", TEXT, "--bits", 4, "--probe", "4/3t16"), "gives widths alone"),
+                                    (("--text", TEXT, "--bits", 4, "--probe-window", 4096), "trained for up to 2048")):
+            done = kvbits("plan", self.models["llama"], *arguments)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
+            self.assertIn(sentence, done.stderr)
 
     def test_a_plan_of_another_model_is_refused(self):
         trace, plan = self.path / "one.safetensors", self.path / "one.json"

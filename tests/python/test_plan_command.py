@@ -61,6 +61,32 @@ class Plan(unittest.TestCase):
         less = plan("--bytes-per-token", made["bytes_per_token"] - 1)
         self.assertGreater(less["predicted"], .1)
 
+    def test_exact_tokens_are_paid_for_and_chosen_where_they_pay(self):
+        """Long contexts spread their cost; in short ones they cost more than they save."""
+        values = sum(layer["n_kv_heads"] * layer[side]["head_dim"] for layer in self.plan["layers"] for side in "kv")
+        for tokens in (40, 100, 512, 8192, 1 << 30):
+            made = plan("--bits", 4.25, "--tokens", tokens)
+            exact = {(layer["exact_first"], layer["exact_last"]) for layer in made["layers"]}
+            self.assertEqual(len(exact), 1)
+            n = min(tokens, sum(*exact))
+            self.assertEqual(made["tokens"], tokens)
+            self.assertEqual(made["bytes"], n * 2 * values + tokens * made["bytes_per_token"])
+            self.assertLessEqual(made["bytes"], 4.25 * values * tokens / 8)
+            self.assertEqual(exact, {(4, 32)} if tokens > 500 else {(0, 0)} if tokens == 40 else exact)
+            alone = plan("--bits", 4.25, "--tokens", tokens, "--exact", "none")
+            self.assertLess(made["predicted"], (.5 if tokens > 8000 else 1.5) * alone["predicted"])
+        few = plan("--error", .1, "--tokens", 8192)
+        self.assertLessEqual(few["predicted"], .1)
+        self.assertLess(few["bytes"], .8 * plan("--error", .1, "--tokens", 8192, "--exact", "none")["bytes"])
+
+    def test_info_prices_the_exact_tokens_of_a_plan(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "plan.json"
+            made = plan("--bits", 4.25, "--tokens", 8192)
+            path.write_text(json.dumps(made))
+            priced = json.loads(kvbits("info", "--plan", path, "--tokens", 8192, "--json").stdout)
+            self.assertEqual(priced["bytes"], made["bytes"])
+
     def test_trellis_codes_do_less_damage_in_the_same_bytes(self):
         made = plan("--bits", 4.25, "--trellis", 16)
         self.assertLess(made["predicted"], .9 * self.plan["predicted"])
@@ -73,10 +99,13 @@ class Plan(unittest.TestCase):
     def test_info_prices_what_plan_wrote(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "plan.json"
-            done = kvbits("plan", "--trace", TRACE, *QUERIES, "--bytes", 816 * 4096, "--tokens", 4096, "--output", path)
+            done = kvbits("plan", "--trace", TRACE, *QUERIES, "--bytes", 816 * 4096, "--tokens", 4096,
+                          "--exact", "none", "--output", path)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("Rank correlation", done.stdout)
-            self.assertEqual(json.loads(path.read_text()), self.plan)
+            made = json.loads(path.read_text())
+            self.assertEqual((made["tokens"], made["bytes"]), (4096, 816 * 4096))
+            self.assertEqual({**made, "tokens": 0, "bytes": 0}, self.plan)
             priced = json.loads(kvbits("info", "--plan", path, "--tokens", 4096, "--json").stdout)
             self.assertEqual(priced["bytes_per_token"], self.plan["bytes_per_token"])
             self.assertEqual(priced["bytes"], self.plan["bytes_per_token"] * 4096)
@@ -88,7 +117,13 @@ class Plan(unittest.TestCase):
     def test_limits_that_make_no_sense_are_refused(self):
         for arguments, sentence in (((), "there is no limit"), (("--bits", 4, "--error", .1), "more than one limit"),
                                     (("--bits", 0), "--bits is 0; legal: above 0"), (("--bits", 1), "legal: 240 and more"),
-                                    (("--bytes", 100), "--tokens is missing"), (("--bits", 4, "--trellis", 7), "legal: 0 (scalar")):
+                                    (("--bytes", 100), "--tokens is missing"),
+                                    (("--bits", 4, "--exact", "4+0"), "--tokens is missing"),
+                                    (("--bits", 4, "--tokens", 0), "--tokens is '0'; legal: a whole number from 1 to 2147483647"),
+                                    (("--bits", 4, "--tokens", 9, "--exact", "4"), "--exact is '4'; legal: none, or"),
+                                    (("--bits", 4, "--tokens", 9, "--exact", "0+999"), "cannot be judged by a trace of"),
+                                    (("--kl", .1), "for MODEL.gguf, not for --trace"),
+                                    (("--bits", 4, "--probe", "4/3"), "for MODEL.gguf, not for --trace"), (("--bits", 4, "--trellis", 7), "legal: 0 (scalar")):
             done = kvbits("plan", "--trace", TRACE, *QUERIES, *arguments)
             self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
             self.assertIn(sentence, done.stderr)
@@ -107,7 +142,8 @@ class Plan(unittest.TestCase):
                  (changed("trellis_states", 12, ("layers", 0, "k")), "trellis_states 12"),
                  (changed("rotation", "spin", ("layers", 3, "v")), "none|hadamard|signed"),
                  (changed("head_dim", 63, ("layers", 0, "k")), "layers[0]"), (changed("sign_seed", "7", ("layers", 0, "k")), "hexadecimal"),
-                 (changed("measured", -1), "from 0 on"), (json.dumps(self.plan)[:-40], "not valid JSON"))
+                 (changed("measured", -1), "from 0 on"), (changed("tokens", -1, ()), "\"tokens\" must be a whole number"),
+                 (changed("predicted_kl", "x", ("uniform",)), "\"predicted_kl\" must be"), (json.dumps(self.plan)[:-40], "not valid JSON"))
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "plan.json"
             for text, sentence in cases:

@@ -98,7 +98,7 @@ static double mean_error(const packed_layer *p) {
     for (int i = 0; i < l->tokens; i++) {
         double difference = 0.0, norm = 0.0;
         for (int h = 0; h < l->heads; h++) {
-            attend_in_double(l, h, i, l->k, l->v, &exact);
+            attend_in_double(l, &(kvb_ab_config){.exact_first = 0}, h, i, l->k, l->v, &exact);
             for (int c = 0; c < l->v_dim; c++) {
                 double apart = p->out[(i * l->heads + h) * l->v_dim + c] - exact.out[c];
                 difference += apart * apart;

@@ -116,6 +116,8 @@ static void values_outside_their_range_are_refused_with_it(void **state) {
     refuse_range("--softcap 1e7", "softcap is 1e+07; legal");
     refuse_range("--window 1048577", "window is 1048577; legal");
     refuse_range("--trace T --queries 1048577", "queries is 1048577; legal: 0 to 1048576");
+    refuse_range("--trace T --queries-from 1048577", "queries-from is 1048577; legal: 0 to 1048576");
+    refuse_range("--trace T --exact-last 65537", "exact-last is 65537; legal: 0 to 65536");
     refuse_range("--sums index-order --baselines", "sums in index order restate the reference run only");
     refuse_range("--sums index-order --head-dims 96", "round-trip head-dim 96; legal");
 }
@@ -159,6 +161,7 @@ static void options_of_something_else_are_refused(void **state) {
     (void)state;
     kvb_ab_options o;
     refuse("--queries 5", "--queries is for --trace only", "", "");
+    refuse("--exact-first 4", "--exact-first is for --trace only", "", "");
     refuse("--student-dof 5", "--student-dof is for --generator student-t only", "", "");
     refuse("--generator sink --outlier-channels 5", "--outlier-channels is for --generator outliers only", "", "");
     refuse("--outlier-factor 5", "--outlier-factor is for --generator outliers only", "", "");

@@ -106,6 +106,24 @@ static void the_config_s_scale_softcap_and_window_come_before_the_trace_s(void *
     free_layers(layers, N_SHAPES);
 }
 
+static void first_and_last_tokens_stay_as_recorded(void **state) {
+    (void)state;
+    static const int counts[][2] = {{1, 0}, {0, 1}, {4, 16}, {69, 0}, {70, 70}, {3, 65536}, {65536, 2}};
+    layer layers[N_SHAPES];
+    memcpy(layers, shapes, sizeof layers);
+    draw_layers(layers, N_SHAPES);
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        kvb_ab_config config = small_config();
+        config.exact_first = counts[c][0];
+        config.exact_last = counts[c][1];
+        json_t *root = run(&config, layers, N_SHAPES);
+        for (size_t i = 0; i < N_SHAPES; i++)
+            compare_layer(root, i, &layers[i], &config, 0);
+        json_decref(root);
+    }
+    free_layers(layers, N_SHAPES);
+}
+
 static void query_subsets_are_evenly_spaced_and_end_at_the_last_token(void **state) {
     (void)state;
     static const int counts[] = {1, 7, 64, 69, 70, 71};
@@ -117,6 +135,23 @@ static void query_subsets_are_evenly_spaced_and_end_at_the_last_token(void **sta
         json_t *root = run(&config, &l, 1);
         assert_int_equal((int)figure(entry(root, "layers", 0), "queries"), counts[i] < 70 ? counts[i] : 70);
         compare_layer(root, 0, &l, &config, counts[i]);
+        json_decref(root);
+    }
+    free_layers(&l, 1);
+}
+
+static void queries_before_a_position_are_left_out(void **state) {
+    (void)state;
+    static const int cases[][3] = {{1, 0, 69}, {40, 0, 30}, {40, 7, 7}, {69, 5, 1}, {70, 0, 1}, {1000, 0, 1}};
+    layer l = shapes[0];
+    draw_layers(&l, 1);
+    for (int i = 0; i < 6; i++) {
+        kvb_ab_config config = small_config();
+        config.queries_from = cases[i][0];
+        config.queries = cases[i][1];
+        json_t *root = run(&config, &l, 1);
+        assert_int_equal((int)figure(entry(root, "layers", 0), "queries"), cases[i][2]);
+        compare_layer(root, 0, &l, &config, cases[i][1]);
         json_decref(root);
     }
     free_layers(&l, 1);
@@ -259,7 +294,9 @@ int main(void) {
         cmocka_unit_test(layers_of_every_shape_agree_with_double_precision),
         cmocka_unit_test(other_storage_agrees_with_double_precision),
         cmocka_unit_test(the_config_s_scale_softcap_and_window_come_before_the_trace_s),
+        cmocka_unit_test(first_and_last_tokens_stay_as_recorded),
         cmocka_unit_test(query_subsets_are_evenly_spaced_and_end_at_the_last_token),
+        cmocka_unit_test(queries_before_a_position_are_left_out),
         cmocka_unit_test(one_token_attends_to_itself),
         cmocka_unit_test(threads_change_no_byte_and_skipping_no_figure),
         cmocka_unit_test(progress_rises_to_one_within_layers_too),

@@ -13,7 +13,7 @@ static char *script_of(const char *text, kvb_charts *charts) {
     kvb_result *result = parse_text(text);
     kvb_error error = {""};
     char *script = NULL;
-    assert_ok(kvb_charts_script(result->document, charts, &script, &error), error);
+    assert_ok(kvb_charts_script(result->document, kvb_charts_of_ab, charts, &script, &error), error);
     kvb_result_free(result);
     return script;
 }

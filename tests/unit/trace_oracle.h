@@ -148,12 +148,14 @@ typedef struct head_result {
     double logits[MOST_TOKENS], weights[MOST_TOKENS], log_sum, out[MOST_DIM];
 } head_result;
 
-/* Query i of head h sees the keys j with i-W < j <= i. */
-static inline void attend_in_double(const layer *l, int h, int i, const float *k, const float *v, head_result *r) {
+/* Query i of head h sees the keys j with i-W < j <= i, the first and last ones as they are. */
+static inline void attend_in_double(const layer *l, const kvb_ab_config *config, int h, int i, const float *stored_k,
+                                    const float *stored_v, head_result *r) {
     int kv = h / (l->heads / l->kv_heads), first = l->window > 0 && i - l->window + 1 > 0 ? i - l->window + 1 : 0;
     double scale = l->scale > 0.0 ? l->scale : 1.0 / sqrt(l->k_dim), max = -INFINITY, sum = 0.0;
     memset(r->out, 0, sizeof r->out);
     for (int j = first; j <= i; j++) {
+        const float *k = j < config->exact_first || j > i - config->exact_last ? l->k : stored_k;
         double dot = 0.0;
         for (int c = 0; c < l->k_dim; c++)
             dot += (double)l->q[(i * l->heads + h) * l->k_dim + c] * k[(j * l->kv_heads + kv) * l->k_dim + c];
@@ -164,6 +166,7 @@ static inline void attend_in_double(const layer *l, int h, int i, const float *k
     for (int j = first; j <= i; j++)
         sum += r->weights[j - first] = exp(r->logits[j - first] - max);
     for (int j = first; j <= i; j++) {
+        const float *v = j < config->exact_first || j > i - config->exact_last ? l->v : stored_v;
         r->weights[j - first] /= sum;
         for (int c = 0; c < l->v_dim; c++)
             r->out[c] += r->weights[j - first] * v[(j * l->kv_heads + kv) * l->v_dim + c];
@@ -203,13 +206,14 @@ static inline void measure(const layer *l, const kvb_ab_config *config, int k_bi
           *v = stored_rows(config, l->v, rows, l->v_dim, v_bits);
     static head_result exact, other;
     memset(s, 0, sizeof *s);
-    s->n = queries == 0 || queries > l->tokens ? l->tokens : queries;
+    int from = config->queries_from < l->tokens ? config->queries_from : l->tokens - 1, most = l->tokens - from;
+    s->n = queries == 0 || queries > most ? most : queries;
     for (int at = 0; at < s->n; at++) {
-        int i = (at + 1) * l->tokens / s->n - 1, visible = l->window > 0 && l->window < i + 1 ? l->window : i + 1;
+        int i = from + (at + 1) * most / s->n - 1, visible = l->window > 0 && l->window < i + 1 ? l->window : i + 1;
         double difference = 0.0, dot = 0.0, norm = 0.0, other_norm = 0.0;
         for (int h = 0; h < l->heads; h++) {
-            attend_in_double(l, h, i, l->k, l->v, &exact);
-            attend_in_double(l, h, i, k, v, &other);
+            attend_in_double(l, config, h, i, l->k, l->v, &exact);
+            attend_in_double(l, config, h, i, k, v, &other);
             for (int c = 0; c < l->v_dim; c++) {
                 difference += (other.out[c] - exact.out[c]) * (other.out[c] - exact.out[c]);
                 dot += other.out[c] * exact.out[c];

@@ -1,0 +1,60 @@
+#include "scheme.h"
+
+#include <stdlib.h>
+
+#include "parse.h"
+
+static int has_trellis(int bits) {
+    return bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS;
+}
+
+/* A number up to 65536 at *text, which moves behind it. */
+int kvb_scan_number(const char **text, int *out) {
+    char *end;
+    if (**text < '0' || **text > '9')
+        return 0;
+    const unsigned long value = strtoul(*text, &end, 10);
+    *text = end;
+    *out = value > 65536 ? -1 : (int)value;
+    return *out >= 0;
+}
+
+/* "4/4", "4/4t64s", "4/4+4", "4/4t64+4+16". */
+int kvb_scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
+    *scheme = (kvb_uniform_scheme){.k_bits = 0};
+    if (!kvb_scan_number(text, &scheme->k_bits) || *(*text)++ != '/' || !kvb_scan_number(text, &scheme->v_bits))
+        return 0;
+    if (!kvb_is_width(scheme->k_bits) || !kvb_is_width(scheme->v_bits))
+        return 0;
+    if (**text == 't') {
+        ++*text;
+        if (!kvb_scan_number(text, &scheme->trellis_states) || !kvb_trellis_codebook(scheme->trellis_states, 4) ||
+            !(has_trellis(scheme->k_bits) || has_trellis(scheme->v_bits)))
+            return 0;
+    }
+    if (**text == 's') {
+        ++*text;
+        scheme->search = 1;
+    }
+    if (**text == '+') {
+        ++*text;
+        if (!kvb_scan_number(text, &scheme->exact_first))
+            return 0;
+        if (**text == '+') {
+            ++*text;
+            return kvb_scan_number(text, &scheme->exact_last);
+        }
+    }
+    return 1;
+}
+
+kvb_status kvb_parse_probe(const char *option, const char *text, kvb_uniform_scheme *out, kvb_error *error) {
+    const char *p = text;
+    if (kvb_scan_scheme(&p, out) && *p == 0 && out->k_bits != KVB_DENSE_BITS && out->v_bits != KVB_DENSE_BITS &&
+        !out->exact_first && !out->exact_last)
+        return KVB_OK;
+    return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                         "--%s is '%.80s'; legal: K/V[tSTATES][s] of widths 1-8, with 8, 16, 64 or 256 states for 2-6 "
+                         "bits",
+                         option, text);
+}

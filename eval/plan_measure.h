@@ -1,0 +1,32 @@
+/* What every width does to the attention of each layer of a trace: the curves that plans are made of. */
+#ifndef KVBITS_EVAL_PLAN_MEASURE_H
+#define KVBITS_EVAL_PLAN_MEASURE_H
+
+#include "kvbits/eval.h"
+
+enum {
+    KVB_PLAN_PACKED = KVB_MAX_BITS,
+    KVB_PLAN_WIDTHS = KVB_PLAN_PACKED + 1,
+    KVB_PLAN_DENSE = KVB_PLAN_PACKED /* the place of 16 bits */
+};
+
+/* 1-8 and 16 bits, by their places. */
+extern const int kvb_plan_widths[KVB_PLAN_WIDTHS];
+
+/* NRMSE of one layer's attention output, by places of widths; NaN where it was not measured. */
+typedef struct kvb_plan_curves {
+    double one_side[2][KVB_PLAN_WIDTHS]; /* keys, values: with the other side exact */
+    double both[KVB_PLAN_WIDTHS][KVB_PLAN_WIDTHS];
+} kvb_plan_curves;
+
+/* The trellis states with which a side of that width is stored under the request: 0 where it has none. */
+int kvb_plan_states(const kvb_plan_request *request, int place);
+
+/* Fills curves[layers of the trace], with these exact tokens, from queries that have more tokens before them than any
+ * choice of exact ones: what earlier ones see would all be exact, which no long context's is. Halves are taken as
+ * exact: what they do is a thousandth of what 8 bits do. */
+KVB_CHECKED kvb_status kvb_plan_measure(const kvb_trace *trace, const kvb_plan_request *request, kvb_exact_tokens exact,
+                                        const kvb_parallel *parallel, const kvb_progress *progress,
+                                        kvb_plan_curves *curves, kvb_error *error);
+
+#endif
