@@ -12,14 +12,14 @@ static const char *const words[] = {"amber",  "silver", "falcon", "river",  "cop
                                     "rocket", "saddle", "mirror", "island", "button", "hammer", "ribbon", "cotton",
                                     "basket", "pillow", "tunnel", "turtle", "ginger", "velvet", "wagon",  "anchor"};
 
-#define COUNT(list) (sizeof(list) / sizeof(list)[0])
+enum { N_PLACES = sizeof places / sizeof places[0], N_WORDS = sizeof words / sizeof words[0] };
 
 kvb_needle_text kvb_needle_text_of(int i) {
     kvb_needle_text text;
     kvb_rng rng = kvb_rng_seed((uint64_t)i + 1);
-    const char *place = places[(size_t)i % COUNT(places)], *word[3];
+    const char *place = places[i % N_PLACES], *word[3];
     for (int w = 0; w < 3; w++)
-        word[w] = words[(size_t)(kvb_rng_uniform(&rng) * (double)COUNT(words))];
+        word[w] = words[(size_t)(kvb_rng_uniform(&rng) * N_WORDS)];
     snprintf(text.secret, sizeof text.secret, "%s %s %s", word[0], word[1], word[2]);
     snprintf(text.sentence, sizeof text.sentence, "\n\nThe password of the office in %s is \"%s\".\n\n", place,
              text.secret);
