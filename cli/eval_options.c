@@ -23,6 +23,10 @@ enum {
     OUT,
     THREADS,
     WEIGHTS,
+    NEEDLE,
+    NEEDLE_TOKENS,
+    NEEDLE_DEPTHS,
+    NEEDLE_COUNT,
     QUIET,
     NO_REPORT,
     HELP
@@ -44,6 +48,10 @@ static const struct option table[] = {
     {"out", required_argument, NULL, OUT},
     {"threads", required_argument, NULL, THREADS},
     {"weights", required_argument, NULL, WEIGHTS},
+    {"needle", no_argument, NULL, NEEDLE},
+    {"needle-tokens", required_argument, NULL, NEEDLE_TOKENS},
+    {"needle-depths", required_argument, NULL, NEEDLE_DEPTHS},
+    {"needle-count", required_argument, NULL, NEEDLE_COUNT},
     {"quiet", no_argument, NULL, QUIET},
     {"no-report", no_argument, NULL, NO_REPORT},
     {"help", no_argument, NULL, HELP},
@@ -70,6 +78,16 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
         if (*p++ == '\0')
             return KVB_OK;
     }
+}
+
+static kvb_status parse_depths(const char *text, kvb_eval_options *options, kvb_error *error) {
+    kvb_status status =
+        kvb_parse_ints("needle-depths", text, options->depths, KVB_MAX_NEEDLE_DEPTHS, &options->n_depths, error);
+    for (int i = 0, least = 0; i < options->n_depths && status == KVB_OK; least = options->depths[i++] + 1)
+        if (options->depths[i] < least || options->depths[i] > 100)
+            status = kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                   "--needle-depths is '%.80s'; legal: percents from 0 to 100 in rising order", text);
+    return status;
 }
 
 static kvb_status store(int option, const char *text, void *context, kvb_error *error) {
@@ -110,6 +128,16 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return kvb_parse_int_from("threads", text, 1, KVB_MAX_THREADS, &options->threads, error);
     case WEIGHTS:
         return kvb_parse_choice("weights", text, "float|stored", &options->weights_as_stored, error);
+    case NEEDLE:
+        options->needle = 1;
+        return KVB_OK;
+    case NEEDLE_TOKENS:
+        return kvb_parse_int_from("needle-tokens", text, 16, 1 << 20, &options->needle_tokens, error);
+    case NEEDLE_DEPTHS:
+        return parse_depths(text, options, error);
+    case NEEDLE_COUNT:
+        return kvb_parse_int_from("needle-count", text, 1, KVB_MAX_NEEDLES_PER_DEPTH, &options->needles_per_depth,
+                                  error);
     case QUIET:
         options->quiet = 1;
         return KVB_OK;
@@ -135,6 +163,13 @@ static kvb_status finish(state *s, unsigned given, kvb_error *error) {
     if (k != v || (exact && !k))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "--k-bits and --v-bits come together, and --exact-first and --exact-last with them");
+    if (!options->needle && (given & (1u << NEEDLE_TOKENS | 1u << NEEDLE_DEPTHS | 1u << NEEDLE_COUNT)))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "--needle-tokens, --needle-depths and --needle-count come with --needle");
+    if (options->needle && (given & (1u << WINDOW | 1u << SENSITIVITY)))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "--window and --sensitivity have no use with --needle; legal: --needle-tokens for the "
+                             "length of a sequence");
     if (k)
         options->uniform[options->n_uniform++] = s->one;
     return KVB_OK;
@@ -143,8 +178,12 @@ static kvb_status finish(state *s, unsigned given, kvb_error *error) {
 kvb_status kvb_eval_options_parse(int argc, char **argv, kvb_eval_options *options, kvb_error *error) {
     unsigned given;
     state s = {.options = options};
-    *options = (kvb_eval_options){
-        .window = 1024, .rotation = KVB_ROTATION_SIGNED, .engine = "f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl"};
+    *options = (kvb_eval_options){.window = 1024,
+                                  .rotation = KVB_ROTATION_SIGNED,
+                                  .engine = "f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl",
+                                  .depths = {0, 25, 50, 75, 100},
+                                  .n_depths = 5,
+                                  .needles_per_depth = 3};
     /* The model comes first, as the one operand. */
     if (argc > 1 && argv[1][0] != '-') {
         options->model = argv[1];
@@ -178,7 +217,17 @@ void kvb_eval_options_help(FILE *stream) {
         "  --engine LIST             the engine's caches, or none (default f16,q8_0,q5_1,q5_0,q4_1,q4_0,iq4_nl)\n"
         "  --weights float|stored    expand quantized weights to floats first, or run the engine's integer products,\n"
         "                            whose rounding hides small differences (default float)\n"
-        "  --out FOLDER              also write result.json, result.md and report.html (by gnuplot) there\n"
+        "  --needle                  instead: hide a sentence in a long text, and ask for it at the end. How probable "
+        "the\n"
+        "                            right answer is, and the divergence over its tokens, by the sentence's depth\n"
+        "  --needle-tokens N         tokens of text, needle, question and answer (default: what the model was trained "
+        "for,\n"
+        "                            at most what the text fills)\n"
+        "  --needle-depths LIST      percents of the text before it, 0-100 in rising order (default 0,25,50,75,100)\n"
+        "  --needle-count N          different needles at each depth, 1-100 (default 3)\n"
+        "  --out FOLDER              also write result.json, result.md and report.html (by gnuplot) there; with "
+        "--needle\n"
+        "                            needle.json and needle.md\n"
         "  --no-report               no report.html\n"
         "  --threads N               1-1024 (default: every processor that may be used)\n"
         "  --quiet                   do not print the tables\n"

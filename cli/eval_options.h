@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "engine/needle.h"
 #include "kvbits/eval.h"
 #include "scheme.h"
 
@@ -19,6 +20,9 @@ typedef struct kvb_eval_options {
     int n_uniform;
     kvb_uniform_scheme probe; /* --sensitivity: no exact tokens; k_bits 0: not asked for */
     const char *engine;       /* names of the engine's caches, separated by commas */
+    int needle;               /* needles instead of windows */
+    int needle_tokens;        /* 0: as many as the model was trained for and the text fills */
+    int depths[KVB_MAX_NEEDLE_DEPTHS], n_depths, needles_per_depth;
 } kvb_eval_options;
 
 /* Neither prints nor exits. The sentence names the option, the bad value and the legal ones. */

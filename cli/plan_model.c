@@ -58,17 +58,17 @@ static kvb_status record(const kvb_plan_options *options, kvb_engine *engine, co
 
 static kvb_status take_sensitivity(const kvb_plan_options *options, const kvb_eval *eval, kvb_plan_model *out,
                                    kvb_error *error) {
-    const size_t n = (size_t)eval->n_layers;
+    const size_t n = (size_t)eval->subject->n_layers;
     out->layers = malloc(n * sizeof *out->layers);
     out->kl = malloc(2 * n * sizeof *out->kl);
     if (!out->layers || !out->kl)
         return kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for %zu layers", n);
-    for (int i = 0; i < eval->n_schemes; i++) {
-        const kvb_eval_scheme *probe = &eval->schemes[i];
+    for (int i = 0; i < eval->subject->n_schemes; i++) {
+        const kvb_eval_scheme *probe = &eval->subject->schemes[i];
         out->layers[probe->probed_layer] = probe->probed_layer;
         out->kl[2 * probe->probed_layer + probe->probed_side] = kvb_eval_mean_kl(eval, i);
     }
-    out->sensitivity = (kvb_sensitivity){.n_layers = eval->n_layers,
+    out->sensitivity = (kvb_sensitivity){.n_layers = eval->subject->n_layers,
                                          .layers = out->layers,
                                          .kl = out->kl,
                                          .k_bits = options->probe.k_bits,
@@ -83,21 +83,26 @@ static kvb_status probe(const kvb_plan_options *options, kvb_engine *engine, con
                                     .n_tokens = text->n - text->probe_from,
                                     .window = options->probe_window,
                                     .first = text->first};
+    kvb_subject *subject = NULL;
     kvb_eval *eval = NULL;
     kvb_layer_spec *layers = NULL;
-    kvb_status status = kvb_eval_create(engine, &tokens, parallel, progress, &eval, error);
+    kvb_status status =
+        kvb_subject_create(engine, tokens.window, tokens.tokens, tokens.n_tokens, parallel, progress, &subject, error);
     if (status == KVB_OK &&
-        !(layers = kvb_eval_uniform(eval, options->probe.k_bits, options->probe.v_bits, options->request.trellis_states,
-                                    options->request.scale, error)))
+        !(layers = kvb_subject_uniform(subject, options->probe.k_bits, options->probe.v_bits,
+                                       options->request.trellis_states, options->request.scale, error)))
         status = KVB_ERROR_MEMORY;
     if (status == KVB_OK)
-        status = kvb_eval_add_probes(eval, layers, error);
+        status = kvb_subject_add_probes(subject, layers, error);
+    if (status == KVB_OK)
+        status = kvb_eval_create(subject, &tokens, &eval, error);
     if (status == KVB_OK)
         status = kvb_eval_run(eval, error);
     if (status == KVB_OK)
         status = take_sensitivity(options, eval, out, error);
     free(layers);
     kvb_eval_free(eval);
+    kvb_subject_free(subject);
     return status;
 }
 

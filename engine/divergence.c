@@ -117,6 +117,10 @@ double kvb_reference_difference(const kvb_reference *reference, int64_t position
     return largest;
 }
 
+double kvb_reference_log_loss(const kvb_reference *reference, size_t i, int32_t next) {
+    return next < 0 ? 0 : reference->lse[i] - (double)reference->logits[i * (size_t)reference->n_vocab + (size_t)next];
+}
+
 static void compare_token(void *context, size_t i, int worker) {
     const job *j = context;
     const kvb_reference *r = j->reference;
@@ -130,7 +134,8 @@ static void compare_token(void *context, size_t i, int worker) {
     const double kl = weighted / sum + lse - r->lse[at];
     j->out[i] = (kvb_divergence){.kl = kl > 0 || isnan(kl) ? kl : 0, /* rounding may take a zero below zero */
                                  .log_loss = j->next[i] < 0 ? 0 : lse - (double)q[j->next[i]],
-                                 .same_top = top == r->top[at]};
+                                 .same_top = top == r->top[at],
+                                 .hit = top == j->next[i]};
 }
 
 void kvb_divergence_of(const kvb_reference *reference, int64_t position, int n, const float *logits,

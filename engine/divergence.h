@@ -23,10 +23,14 @@ void kvb_reference_take(kvb_reference *reference, int64_t position, int n, const
 /* The largest difference from logits taken before. NaN counts as infinite. */
 double kvb_reference_difference(const kvb_reference *reference, int64_t position, int n, const float *logits);
 
+/* -log of what the reference gives `next` behind its token i; 0 for a `next` of -1. */
+double kvb_reference_log_loss(const kvb_reference *reference, size_t i, int32_t next);
+
 typedef struct kvb_divergence {
     double kl;       /* of the reference's distribution to this one, in nats */
     double log_loss; /* -log of what this one gives the token that comes next; 0 when none does */
-    int same_top;
+    int same_top;    /* both have the same most probable token */
+    int hit;         /* this one's is the one that comes next */
 } kvb_divergence;
 
 /* out[i] for token position + i. next: the token behind each of them, -1 for none. */

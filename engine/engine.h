@@ -25,7 +25,7 @@ typedef struct kvb_engine_info {
 } kvb_engine_info;
 
 typedef struct kvb_engine_options {
-    int context; /* longest sequence that kvb_engine_run will get */
+    int context; /* longest sequence that kvb_engine_run will get; 0: as long as the model was trained for */
     int threads; /* at least 1 */
     /* Run quantized weights as they are, by the engine's integer products: fast, but these round activations to 8 bits,
      * so that the least change anywhere flips roundings everywhere, a KL divergence of some 1e-3 that has nothing to do
@@ -79,6 +79,7 @@ typedef struct kvb_engine_hook {
 typedef struct kvb_engine_sink {
     void *context;
     kvb_status (*logits)(void *context, int64_t position, int n_tokens, const float *logits, kvb_error *error);
+    int from; /* first position whose logits are wanted: no others are computed */
 } kvb_engine_sink;
 
 /* Runs the tokens as a new sequence. hook (cache 0 only) and sink may be NULL. The first error, of the engine, of hook

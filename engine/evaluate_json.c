@@ -1,12 +1,9 @@
 /* The figures of an evaluation, as JSON. */
-#include <jansson.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "estimate.h"
 #include "evaluate.h"
+#include "subject_json.h"
 
 typedef struct summary {
     const kvb_eval *eval;
@@ -20,14 +17,6 @@ typedef struct summary {
 
 static size_t n_values(const summary *s) {
     return (size_t)s->eval->n_windows * (size_t)s->eval->text.window;
-}
-
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-static json_t *estimate(kvb_estimate e) {
-    return json_pack("{s:o, s:o, s:o}", "value", number(e.value), "low", number(e.low), "high", number(e.high));
 }
 
 /* ---- Means and quantiles of one scheme ---- */
@@ -71,10 +60,6 @@ static kvb_estimate log_loss(const summary *s, int scheme, int paired) {
     return kvb_estimate_ratio(&s->windows, s->sums, s->counts, NULL);
 }
 
-static kvb_estimate exponential(kvb_estimate e) {
-    return (kvb_estimate){exp(e.value), exp(e.low), exp(e.high)};
-}
-
 typedef struct place {
     double kl;
     uint16_t window;
@@ -106,7 +91,7 @@ static json_t *quantile(const summary *s, double q, double *draws, double *value
     const kvb_estimate e = kvb_estimate_quantile(&s->windows, s->sorted, s->window_of, n_values(s), q, draws);
     if (value)
         *value = e.value;
-    return estimate(e);
+    return kvb_json_estimate(e);
 }
 
 static json_t *divergences(const summary *s, int scheme) {
@@ -116,17 +101,19 @@ static json_t *divergences(const summary *s, int scheme) {
         return NULL;
     s->means[scheme] = average.value;
     json_t *median = quantile(s, .5, NULL, NULL), *p99 = quantile(s, .99, NULL, NULL);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "mean", estimate(average), "median", median, "p99", p99, "p999",
-                     quantile(s, .999, p999, &s->p999s[scheme]), "largest", number(s->sorted[n_values(s) - 1]));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "mean", kvb_json_estimate(average), "median", median, "p99", p99,
+                     "p999", quantile(s, .999, p999, &s->p999s[scheme]), "largest",
+                     kvb_json_number(s->sorted[n_values(s) - 1]));
 }
 
 static json_t *positions(const summary *s, int scheme) {
     json_t *list = json_array();
     for (int from = 0, to = 16; from < s->eval->text.window; from = to, to *= 4) {
         const int end = to < s->eval->text.window ? to : s->eval->text.window;
-        json_array_append_new(list, json_pack("{s:i, s:i, s:o, s:o}", "from", from, "to", end - 1, "kl_mean",
-                                              estimate(mean(s, scheme, kl_of, from, end, NULL)), "top1_agreement",
-                                              estimate(mean(s, scheme, same_of, from, end, NULL))));
+        json_array_append_new(list,
+                              json_pack("{s:i, s:i, s:o, s:o}", "from", from, "to", end - 1, "kl_mean",
+                                        kvb_json_estimate(mean(s, scheme, kl_of, from, end, NULL)), "top1_agreement",
+                                        kvb_json_estimate(mean(s, scheme, same_of, from, end, NULL))));
     }
     return list;
 }
@@ -134,35 +121,36 @@ static json_t *positions(const summary *s, int scheme) {
 static json_t *layers(const summary *s, int scheme) {
     const kvb_eval *eval = s->eval;
     json_t *list = json_array();
-    for (int l = 0; eval->layer_error[scheme] && l < eval->n_layers; l++) {
+    for (int l = 0; eval->layer_error[scheme] && l < eval->subject->n_layers; l++) {
         double draws[KVB_DRAWS];
         for (int w = 0; w < eval->n_windows; w++) {
-            s->sums[w] = eval->layer_error[scheme][(size_t)w * (size_t)eval->n_layers + (size_t)l];
-            s->counts[w] = eval->layer_power[scheme][(size_t)w * (size_t)eval->n_layers + (size_t)l];
+            s->sums[w] = eval->layer_error[scheme][(size_t)w * (size_t)eval->subject->n_layers + (size_t)l];
+            s->counts[w] = eval->layer_power[scheme][(size_t)w * (size_t)eval->subject->n_layers + (size_t)l];
         }
         kvb_estimate e = kvb_estimate_ratio(&s->windows, s->sums, s->counts, draws);
-        const kvb_layer_spec *spec = &eval->schemes[scheme].layers[l];
+        const kvb_layer_spec *spec = &eval->subject->schemes[scheme].layers[l];
         e = (kvb_estimate){sqrt(e.value), sqrt(e.low), sqrt(e.high)};
         json_array_append_new(list, json_pack("{s:i, s:i, s:i, s:i, s:i, s:o}", "layer", l, "k_bits", spec->k.bits,
                                               "v_bits", spec->v.bits, "exact_first", spec->exact_first, "exact_last",
-                                              spec->exact_last, "nrmse", estimate(e)));
+                                              spec->exact_last, "nrmse", kvb_json_estimate(e)));
     }
     return list;
 }
 
 static json_t *scheme(const summary *s, int i) {
-    const kvb_eval_scheme *scheme = &s->eval->schemes[i];
-    json_t *kl = divergences(s, i), *predicted = number(scheme->predicted_kl);
+    const kvb_eval_scheme *scheme = &s->eval->subject->schemes[i];
+    json_t *kl = divergences(s, i), *predicted = kvb_json_number(scheme->predicted_kl);
     if (!kl) {
         json_decref(predicted);
         return NULL;
     }
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", scheme->name, "kind",
-                     scheme->cache < 0 ? "kvbits" : "engine", "bits_per_value", number(scheme->bits_per_value),
-                     "bits_in_window", number(scheme->bits_in_window), "predicted_kl", predicted, "kl", kl,
-                     "top1_agreement", estimate(mean(s, i, same_of, 0, s->eval->text.window, NULL)), "perplexity",
-                     estimate(exponential(log_loss(s, i, 0))), "perplexity_ratio",
-                     estimate(exponential(log_loss(s, i, 1))), "positions", positions(s, i), "layers", layers(s, i));
+                     scheme->cache < 0 ? "kvbits" : "engine", "bits_per_value", kvb_json_number(scheme->bits_per_value),
+                     "bits_in_window", kvb_json_number(scheme->bits_in_window), "predicted_kl", predicted, "kl", kl,
+                     "top1_agreement", kvb_json_estimate(mean(s, i, same_of, 0, s->eval->text.window, NULL)),
+                     "perplexity", kvb_json_estimate(kvb_estimate_exp(log_loss(s, i, 0))), "perplexity_ratio",
+                     kvb_json_estimate(kvb_estimate_exp(log_loss(s, i, 1))), "positions", positions(s, i), "layers",
+                     layers(s, i));
 }
 
 /* ---- What either side of each layer does alone ---- */
@@ -171,8 +159,8 @@ static json_t *scheme(const summary *s, int i) {
 static json_t *sensitivity(const summary *s) {
     const kvb_eval *eval = s->eval;
     json_t *list = json_array(), *object = NULL;
-    for (int i = 0; i + 1 < eval->n_schemes; i++) {
-        const kvb_eval_scheme *k = &eval->schemes[i], *v = k + 1;
+    for (int i = 0; i + 1 < eval->subject->n_schemes; i++) {
+        const kvb_eval_scheme *k = &eval->subject->schemes[i], *v = k + 1;
         if (k->probed_layer < 0 || k->probed_side != 0)
             continue;
         const kvb_codec_spec *of_k = &k->layers[k->probed_layer].k, *of_v = &v->layers[v->probed_layer].v;
@@ -182,8 +170,8 @@ static json_t *sensitivity(const summary *s) {
                                "scale", of_k->scale == KVB_SCALE_SEARCH ? "search" : "lsq", "tokens",
                                eval->n_windows * eval->text.window);
         json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "layer", k->probed_layer, "k",
-                                              estimate(mean(s, i, kl_of, 0, eval->text.window, NULL)), "v",
-                                              estimate(mean(s, i + 1, kl_of, 0, eval->text.window, NULL))));
+                                              kvb_json_estimate(mean(s, i, kl_of, 0, eval->text.window, NULL)), "v",
+                                              kvb_json_estimate(mean(s, i + 1, kl_of, 0, eval->text.window, NULL))));
     }
     if (object)
         json_object_set(object, "layers", list);
@@ -197,45 +185,37 @@ static json_t *ratio(const summary *s, const double *values, const double *draws
     double ratios[KVB_DRAWS];
     for (int d = 0; d < KVB_DRAWS; d++)
         ratios[d] = draws[(size_t)a * KVB_DRAWS + (size_t)d] / draws[(size_t)b * KVB_DRAWS + (size_t)d];
-    return estimate(kvb_estimate_from(&s->windows, values[a] / values[b], ratios));
+    return kvb_json_estimate(kvb_estimate_from(&s->windows, values[a] / values[b], ratios));
 }
 
 static json_t *comparisons(const summary *s) {
     json_t *list = json_array();
-    for (int a = 0; a < s->eval->n_schemes; a++)
-        for (int b = 0; b < s->eval->n_schemes; b++)
-            if (a != b && s->eval->schemes[a].cache < 0 && s->eval->schemes[a].probed_layer < 0 &&
-                s->eval->schemes[b].probed_layer < 0)
-                json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "scheme", s->eval->schemes[a].name,
-                                                      "against", s->eval->schemes[b].name, "kl_mean_ratio",
-                                                      ratio(s, s->means, s->mean_draws, a, b), "kl_p999_ratio",
-                                                      ratio(s, s->p999s, s->p999_draws, a, b)));
+    for (int a = 0; a < s->eval->subject->n_schemes; a++)
+        for (int b = 0; b < s->eval->subject->n_schemes; b++)
+            if (a != b && s->eval->subject->schemes[a].cache < 0 && s->eval->subject->schemes[a].probed_layer < 0 &&
+                s->eval->subject->schemes[b].probed_layer < 0)
+                json_array_append_new(list,
+                                      json_pack("{s:s, s:s, s:o, s:o}", "scheme", s->eval->subject->schemes[a].name,
+                                                "against", s->eval->subject->schemes[b].name, "kl_mean_ratio",
+                                                ratio(s, s->means, s->mean_draws, a, b), "kl_p999_ratio",
+                                                ratio(s, s->p999s, s->p999_draws, a, b)));
     return list;
 }
 
 /* ---- The whole ---- */
 
 static json_t *about(const kvb_eval *eval, const char *model, const char *text) {
-    const kvb_engine_info *info = kvb_engine_get_info(eval->engine);
-    const kvb_self_check *check = &eval->check;
-    const char *name = strrchr(model, '/'), *text_name = strrchr(text, '/');
-    json_t *self_check =
-        json_pack("{s:f, s:i, s:f, s:f, s:i, s:f, s:f, s:f}", "recomputed_nrmse", check->exact, "recomputed_layer",
-                  check->exact_layer, "recomputed_limit", KVB_SELF_CHECK_EXACT, "halves_nrmse", check->halves,
-                  "halves_layer", check->halves_layer, "halves_limit", KVB_SELF_CHECK_HALVES, "halves_kl_mean",
-                  check->halves_kl, "largest_repetition_difference", check->repetition);
-    json_t *of_model =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b}", "file", name ? name + 1 : model, "name", info->name, "license",
-                  info->license, "architecture", info->architecture, "layers", info->n_layers, "vocabulary",
-                  info->n_vocab, "weights_expanded", info->weights_expanded);
-    return json_pack("{s:i, s:s, s:s, s:o, s:s, s:i, s:i, s:i, s:o}", "kvbits_eval", 1, "kvbits", kvb_version(),
-                     "engine", info->software, "model", of_model, "text", text_name ? text_name + 1 : text, "tokens",
-                     eval->n_windows * eval->text.window, "window", eval->text.window, "windows", eval->n_windows,
-                     "self_check", self_check);
+    json_t *document = kvb_json_about(eval->subject, "kvbits_eval", model, text);
+    json_object_set_new(document, "tokens", json_integer(eval->n_windows * eval->text.window));
+    json_object_set_new(document, "window", json_integer(eval->text.window));
+    json_object_set_new(document, "windows", json_integer(eval->n_windows));
+    json_object_set_new(document, "self_check", kvb_json_self_check(&eval->subject->check));
+    return document;
 }
 
 static kvb_status prepare(summary *s, kvb_error *error) {
-    const size_t n = n_values(s), windows = (size_t)s->eval->n_windows, schemes = (size_t)s->eval->n_schemes + 1;
+    const size_t n = n_values(s), windows = (size_t)s->eval->n_windows,
+                 schemes = (size_t)s->eval->subject->n_schemes + 1;
     s->sums = malloc(windows * sizeof(double));
     s->counts = malloc(windows * sizeof(double));
     s->sorted = malloc(n * sizeof(double));
@@ -267,13 +247,13 @@ kvb_status kvb_eval_json(const kvb_eval *eval, const char *model, const char *te
     json_t *document = NULL, *schemes = json_array();
     *json = NULL;
     kvb_status status = prepare(&s, error);
-    for (int i = 0; i < eval->n_schemes && status == KVB_OK; i++)
-        if (eval->schemes[i].probed_layer < 0 && json_array_append_new(schemes, scheme(&s, i)) != 0)
-            status =
-                kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of %.60s", eval->schemes[i].name);
+    for (int i = 0; i < eval->subject->n_schemes && status == KVB_OK; i++)
+        if (eval->subject->schemes[i].probed_layer < 0 && json_array_append_new(schemes, scheme(&s, i)) != 0)
+            status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for the figures of %.60s",
+                                   eval->subject->schemes[i].name);
     if (status == KVB_OK) {
         document = about(eval, model, text);
-        json_t *reference = json_pack("{s:o}", "perplexity", estimate(exponential(log_loss(&s, -1, 0))));
+        json_t *reference = json_pack("{s:o}", "perplexity", kvb_json_estimate(kvb_estimate_exp(log_loss(&s, -1, 0))));
         json_object_set_new(document, "reference", reference);
         json_object_set(document, "schemes", schemes);
         json_object_set_new(document, "comparisons", comparisons(&s));

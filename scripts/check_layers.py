@@ -15,7 +15,7 @@ stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads t
 PROCESSOR = {"immintrin.h", "emmintrin.h", "arm_neon.h", "cpuid.h", "sys/auxv.h"}
 POSIX = re.compile(r"^(sys/\w+|unistd|fcntl|pthread|sched|dirent|getopt|argp|libgen|poll|spawn|termios|fnmatch|glob)\.h$")
 PUBLIC = {"kvbits/kvbits.h", "kvbits/eval.h"}
-INTERFACES = PUBLIC | {"kvbits/cuda.h", "bench/bench.h", "engine/engine.h", "engine/evaluate.h", "engine/record.h"}
+INTERFACES = PUBLIC | {"kvbits/cuda.h", "bench/bench.h", "engine/engine.h", "engine/evaluate.h", "engine/needle.h", "engine/record.h"}
 LLAMA = {"llama.h", "ggml.h", "ggml-backend.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 MACHINE_PATH = re.compile(r"(?<![\w.}$)])/(?:home|root|work|farm|Users)/[\w.-]")

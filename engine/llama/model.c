@@ -154,6 +154,8 @@ kvb_status kvb_engine_open(const char *path, const kvb_engine_options *options, 
     engine->context = options->context;
     engine->threads = options->threads;
     status = load(path, options, engine, error);
+    if (engine->context == 0)
+        engine->context = engine->info.n_context;
     if (status == KVB_OK)
         engine->batch = llama_batch_init(KVB_ENGINE_BATCH, 0, 1);
     if (status != KVB_OK) {

@@ -25,21 +25,21 @@ static kvb_status make_context(kvb_engine *engine, int cache, kvb_error *error) 
     return KVB_OK;
 }
 
-static void fill_batch(struct llama_batch *batch, const int32_t *tokens, int position, int n) {
+static void fill_batch(struct llama_batch *batch, const int32_t *tokens, int position, int n, int from) {
     batch->n_tokens = n;
     for (int i = 0; i < n; i++) {
         batch->token[i] = tokens[i];
         batch->pos[i] = position + i;
         batch->n_seq_id[i] = 1;
         batch->seq_id[i][0] = 0;
-        batch->logits[i] = 1;
+        batch->logits[i] = position + i >= from;
     }
 }
 
 static kvb_status run_batch(kvb_engine *engine, struct llama_context *context, const int32_t *tokens, int position,
-                            int n, kvb_error *error) {
+                            int n, int from, kvb_error *error) {
     kvb_graph *g = &engine->graph;
-    fill_batch(&engine->batch, tokens, position, n);
+    fill_batch(&engine->batch, tokens, position, n, from);
     g->n_tokens = n;
     g->position = position;
     g->n_layers = engine->info.n_layers;
@@ -73,14 +73,16 @@ kvb_status kvb_engine_run(kvb_engine *engine, int cache, const int32_t *tokens, 
     if (status != KVB_OK)
         return status;
     struct llama_context *context = engine->contexts[cache];
+    const int from = sink ? sink->from : n;
     llama_memory_clear(llama_get_memory(context), true);
     engine->graph.hook = hook;
     engine->graph.status = KVB_OK;
     for (int at = 0; at < n && status == KVB_OK; at += KVB_ENGINE_BATCH) {
         const int size = n - at < KVB_ENGINE_BATCH ? n - at : KVB_ENGINE_BATCH;
-        status = run_batch(engine, context, tokens + at, at, size, error);
-        if (status == KVB_OK && sink)
-            status = sink->logits(sink->context, at, size, llama_get_logits(context), error);
+        const int wanted = from > at ? from : at; /* the first of the batch */
+        status = run_batch(engine, context, tokens + at, at, size, from, error);
+        if (status == KVB_OK && sink && wanted < at + size)
+            status = sink->logits(sink->context, wanted, at + size - wanted, llama_get_logits(context), error);
     }
     engine->graph.hook = NULL;
     return status;

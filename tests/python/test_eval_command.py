@@ -48,6 +48,14 @@ class Options(unittest.TestCase):
                 (("eval", "m.gguf", "--text", "t", "--schemes", "8/7t64"), "--schemes is '8/7t64'"),
                 (("eval", "m.gguf", "--text", "t", "--k-bits", "4"), "--k-bits and --v-bits come together"),
                 (("eval", "m.gguf", "--text", "t", "--k-bits", "9", "--v-bits", "4"), "--k-bits is 9; legal: 1 to 8"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--needle-depths", "0,101"), "--needle-depths is '0,101'; legal: .*0 to 100"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--needle-depths", "50,50"), "--needle-depths is '50,50'; .*rising order"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--needle-depths", "-1"), "--needle-depths is '-1'; legal: "),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--needle-count", "0"), "--needle-count is '0'; legal: .* from 1 to 100"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--needle-tokens", "x"), "--needle-tokens is 'x'"),
+                (("eval", "m.gguf", "--text", "t", "--needle-count", "2"), "come with --needle"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--window", "64"), "--window and .* no use with --needle; legal: --needle-tokens"),
+                (("eval", "m.gguf", "--text", "t", "--needle", "--sensitivity", "4/4"), "--sensitivity have no use with --needle"),
                 (("eval", "m.gguf", "--text", "t", "--window", "8"), "--window is '8'; legal: .* from 16"),
                 (("record", "m.gguf", "--text", "t"), "--output FILE is missing"),
                 (("record", "m.gguf", "--text", "t", "--output", "o", "--layers", "2,1"), "rising order")):
@@ -136,6 +144,61 @@ class Engine(unittest.TestCase):
         result = self.evaluate("llama", "--k-bits", 5, "--v-bits", 3, "--exact-first", 2, "--engine", "none", tokens=96)
         self.assertEqual([scheme["name"] for scheme in result["schemes"]], ["5/3+2"])
         self.assertIsNone(result["schemes"][0]["kl"]["mean"]["low"])  # one window has no interval
+
+    def needles(self, *arguments, architecture="llama"):
+        out = self.path / "needles"
+        done = kvbits("eval", self.models[architecture], "--text", TEXT, "--needle", "--out", out, "--threads", 1, *arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout, (out / "needle.md").read_text(encoding="utf-8"))
+        self.assertFalse((out / "result.json").exists())
+        return json.loads((out / "needle.json").read_text(encoding="utf-8"))
+
+    def test_needles_of_halves_are_the_references_and_of_one_bit_are_not(self):
+        result = self.needles("--needle-tokens", 700, "--needle-depths", "0,100", "--needle-count", 2, "--schemes",
+                              "16/16,4/4,1/1", "--engine", "q8_0")
+        halves, four, one, _ = result["schemes"]
+        self.assertLess(halves["kl_mean"]["value"], 1e-5)
+        self.assertLess(10 * four["kl_mean"]["value"], one["kl_mean"]["value"])
+        self.assertLess(1000 * halves["kl_mean"]["value"], four["kl_mean"]["value"])
+        self.assertEqual(result["tokens"], 700)
+        self.assertLess(result["self_check"]["halves_nrmse"], 1e-3)
+        self.assertEqual([row["depth"] for row in four["depths"]], [0, 100])
+        needles = result["needles"]
+        self.assertEqual([needle["depth"] for needle in needles], [0, 0, 100, 100])
+        self.assertEqual(len({needle["answer"] for needle in needles}), 4)
+        for needle in needles:
+            self.assertEqual(len(needle["log_probability"]), 5)
+            # the same tokens count on both sides, so that exact enough a cache makes them as probable
+            self.assertAlmostEqual(needle["log_probability"][0], needle["log_probability"][1], delta=.05)
+            self.assertNotAlmostEqual(needle["log_probability"][0], needle["log_probability"][3], delta=.5)
+            self.assertEqual(needle["position"] == 1, needle["depth"] == 0)
+        tokens = [needle["answer_tokens"] for needle in needles]
+        mean = sum(needle["kl_mean"][1] * n for needle, n in zip(needles, tokens)) / sum(tokens)
+        self.assertAlmostEqual(mean / four["kl_mean"]["value"], 1, places=4)
+        logs = [needle["log_probability"][2] for needle in needles]
+        self.assertAlmostEqual(4 * four["log_probability"]["value"] / sum(logs), 1, places=4)
+        self.assertLess(four["kl_mean"]["low"], four["kl_mean"]["high"])
+
+    def test_every_architecture_has_needles(self):
+        for architecture in random_model.ARCHITECTURES:  # in two batches, of which the first gives no logits
+            with self.subTest(architecture):
+                result = self.needles("--needle-tokens", 530, "--needle-depths", "0", "--needle-count", 1, "--schemes", "16/16",
+                                      "--engine", "none", architecture=architecture)
+                self.assertLess(result["schemes"][0]["kl_mean"]["value"], 1e-5)
+                self.assertEqual(result["self_check"]["largest_repetition_difference"], 0)
+
+    def test_needles_fill_what_the_model_was_trained_for_or_the_text_fills(self):
+        few = ("--needle-depths", "50", "--needle-count", 1, "--engine", "none", "--schemes", "8/8")
+        result = self.needles(*few, "--tokens", 600)
+        self.assertEqual(result["tokens"], 600)
+        self.assertIsNone(result["schemes"][0]["kl_mean"]["low"])  # one needle has no interval
+        self.assertEqual(self.needles(*few)["tokens"], random_model.CONTEXT)
+        for arguments, sentence in ((("--needle-tokens", 4096), "trained for up to 2048"),
+                                    (("--needle-tokens", 600, "--tokens", 500), "needles in 600 tokens; the text has 500"),
+                                    (("--needle-tokens", 64), "64 tokens are too few for a needle and its question; legal: from ")):
+            done = kvbits("eval", self.models["llama"], "--text", TEXT, "--needle", "--engine", "none", *arguments)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(sentence, done.stderr)
 
     def test_bad_files_are_refused_in_one_sentence(self):
         other = self.path / "other.gguf"

@@ -59,6 +59,8 @@ static void compare(float step) {
         const double expected = kl(p, q);
         assert_true(fabs(d[t].kl - expected) <= 1e-6 * expected + 3e-8);
         assert_true(fabs(d[t].log_loss - (next[t] < 0 ? 0 : lse(q) - (double)q[next[t]])) < 1e-5);
+        const double own = kvb_reference_log_loss(&reference, (size_t)t, next[t]);
+        assert_true(fabs(own - (next[t] < 0 ? 0 : lse(p) - (double)p[next[t]])) < 1e-5);
     }
     kvb_reference_free(&reference);
 }
@@ -100,16 +102,19 @@ static void equal_logits_have_none(void **state) {
 static void the_most_probable_token_is_compared(void **state) {
     kvb_reference reference;
     kvb_divergence d;
-    const int32_t next = -1;
+    const int32_t none = -1, last = VOCAB - 1;
     (void)state;
     fill(0);
     assert_int_equal(kvb_reference_create(VOCAB, 1, &reference, NULL), KVB_OK);
     kvb_reference_take(&reference, 0, 1, logits[0], NULL);
     logits[0][VOCAB - 1] = 100;
-    kvb_divergence_of(&reference, 0, 1, logits[0], &next, &d, NULL);
+    kvb_divergence_of(&reference, 0, 1, logits[0], &none, &d, NULL);
     assert_int_equal(d.same_top, 0);
+    assert_int_equal(d.hit, 0);
+    kvb_divergence_of(&reference, 0, 1, logits[0], &last, &d, NULL);
+    assert_int_equal(d.hit, 1);
     logits[0][0] = NAN;
-    kvb_divergence_of(&reference, 0, 1, logits[0], &next, &d, NULL);
+    kvb_divergence_of(&reference, 0, 1, logits[0], &none, &d, NULL);
     assert_true(isnan(d.kl)); /* never taken for none */
     kvb_reference_free(&reference);
 }
