@@ -80,6 +80,12 @@ ab_runs() {
     ab window --kv-lens 1024 --window 128
     ab trace --trace tests/data/smollm2_trace.safetensors
     ab trace-none --trace tests/data/smollm2_trace.safetensors --rotation none
+    for rotation in none signed; do
+        for mean in 0 64 192; do
+            ab center-$rotation-$mean --trace tests/data/smollm2_trace.safetensors --rotation $rotation \
+                --bits 2,3,4,5,6 --queries-from 192 --k-mean $mean
+        done
+    done
     {
         echo "docs/results/law.py docs/results/law.txt docs/results/flat.txt"
         python3 -B $out/law.py $out/law.txt $out/flat.txt
