@@ -19,7 +19,7 @@ SMALL_TRACE = ("--trace", TRACE, "--queries", "9", "--bits", "3,5")
 FULL_SIZE = unittest.skipUnless(os.environ.get("KVBITS_BUILD", "Release") == "Release", "a minute or more in other builds")
 FOR_EVER = ("--trials", "1000000", "--kv-lens", "1000000")  # what is found after the work is not found in time
 
-OPTIONS = """bits pairs thresholds baselines redraws rotation sign-seed scale-kind trellis scale-dtype codebook cdf trace queries queries-from exact-first exact-last
+OPTIONS = """bits pairs thresholds baselines redraws rotation sign-seed scale-kind trellis scale-dtype codebook cdf trace queries queries-from k-mean exact-first exact-last
 generator student-dof outlier-channels outlier-factor outliers sink-strength rank low-rank-noise seed heads kv-heads
 head-dim kv-lens trials head-dims vectors scale softmax softcap window frontier effort sums no-skip threads out json no-report quiet
 help""".split()
