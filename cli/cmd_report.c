@@ -168,10 +168,10 @@ static kvb_status run(const options *o, kvb_error *error) {
     if (status == KVB_OK) {
         status = check_output(wanted.html, error);
     }
-    if (status == KVB_OK && made.markdown != NULL) {
+    if (status == KVB_OK && wanted.markdown != NULL && made.markdown != NULL) {
         status = put(wanted.markdown, made.markdown, error);
     }
-    if (status == KVB_OK && made.html != NULL) {
+    if (status == KVB_OK && wanted.html != NULL && made.html != NULL) {
         status = put(wanted.html, made.html, error);
     }
     kvb_text_free(made.markdown);

@@ -266,8 +266,7 @@ KVB_API const void *kvb_page_block(const kvb_layer_format *format, const void *p
 
 #define KVB_MAX_TOKENS ((int64_t)1 << 40) /* of a sequence */
 
-/* One sequence of one layer, by raw pointers: what a cache hands to attention, and what an engine that owns its memory
- * fills itself. */
+/* One sequence of one layer, by raw pointers: what a cache hands to attention, and what engines fill themselves. */
 typedef struct kvb_kv_view {
     const kvb_layer_format *format;
     const void *const *pages; /* page p holds tokens first_page_token + p*page_tokens ... ; entries may be NULL where
@@ -365,8 +364,7 @@ typedef struct kvb_attend_item {
 } kvb_attend_item;
 
 /* Bytes of scratch for such a call. Grows with n_heads / n_kv_heads, head dims and workers; with n_q only up to a tile
- * of queries, and not with lengths or n_items (the largest item counts). 0 for illegal items or when it overflows
- * size_t. */
+ * of queries, and not with lengths or n_items (the largest item counts). 0: illegal items, or too many bytes. */
 KVB_API size_t kvb_attend_scratch_bytes(const kvb_backend *backend, const kvb_attend_item *items, size_t n_items,
                                         const kvb_parallel *parallel);
 /* Attention of every item, on packed pages as they lie. backend NULL: the fastest. Allocates nothing. The bits of an
@@ -378,8 +376,7 @@ KVB_API KVB_CHECKED kvb_status kvb_attend(const kvb_backend *backend, const kvb_
                                           kvb_error *error);
 
 /* Root-mean-square norm in place of n_rows rows, row_stride values apart, as some models apply per head to Q, K or V
- * just before the cache: x / sqrt(mean of x^2 + eps), times gain[i] (NULL: without gain). Sums in double precision;
- * nothing is checked. */
+ * just before the cache: x / sqrt(mean of x^2 + eps), times gain[i] (NULL: without gain). Sums in double, no checks. */
 KVB_API void kvb_rms_norm(float *rows, size_t row_stride, size_t n_rows, int dim, float eps, const float *gain);
 
 /* ---- Cache: keys and values of many sequences ------------------------------------------------------------------- */
@@ -419,8 +416,7 @@ typedef struct kvb_layer_spec {
                           * keys") */
 } kvb_layer_spec;
 
-/* One head_dim, bits 1-8 or KVB_DENSE_BITS, codecs as kvb_codec_spec_default, dense KVB_F16, no window, nothing exact.
- */
+/* One head_dim, bits 1-8 or KVB_DENSE_BITS, codecs as kvb_codec_spec_default, dense KVB_F16, and nothing else. */
 KVB_API kvb_layer_spec kvb_layer_spec_default(int n_kv_heads, int head_dim, int k_bits, int v_bits);
 
 typedef struct kvb_cache_spec {
@@ -446,8 +442,7 @@ typedef struct kvb_layer_cost {
     double bits_per_value; /* of a row in a page, scale included, keys and values together; without padding */
 } kvb_layer_cost;
 
-/* page_tokens as in kvb_cache_spec; tokens 0 to KVB_MAX_TOKENS. KVB_ERROR_ARGUMENT, or KVB_ERROR_MEMORY when the bytes
- * do not fit size_t. */
+/* page_tokens as in kvb_cache_spec; tokens 0 to KVB_MAX_TOKENS. KVB_ERROR_ARGUMENT, KVB_ERROR_MEMORY beyond size_t. */
 KVB_API KVB_CHECKED kvb_status kvb_layer_cost_of(const kvb_layer_spec *layer, int page_tokens, int64_t tokens,
                                                  kvb_layer_cost *cost, kvb_error *error);
 
@@ -488,8 +483,7 @@ typedef struct kvb_kv_rows {
 /* Adds tokens to one layer, which its views then show. How tokens are grouped into appends changes no byte. Everything
  * is checked before anything is written: KVB_ERROR_NOT_FINITE for NaN, Inf, |x| > KVB_MAX_ABS, or |x| >= 65520 that is
  * to be kept in binary16, naming token, head and coordinate; KVB_ERROR_ARGUMENT for what is NULL, misaligned, too
- * narrow or beyond max_tokens; KVB_ERROR_MEMORY when the budget lacks pages. A page that is shared is copied before it
- * is written. */
+ * narrow or beyond max_tokens; KVB_ERROR_MEMORY when the budget lacks pages. Shared pages are copied first. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_append(kvb_cache *cache, int sequence, int layer, const kvb_kv_rows *rows,
                                                 kvb_error *error);
 /* Takes the pages that n_tokens more tokens need in every layer (as without a commit between them), so that appending
@@ -500,8 +494,8 @@ KVB_API KVB_CHECKED kvb_status kvb_cache_reserve(kvb_cache *cache, int sequence,
 KVB_API KVB_CHECKED kvb_status kvb_cache_commit(kvb_cache *cache, int sequence, kvb_error *error);
 /* Keeps the first n_tokens tokens in every layer; 0 to those appended, committed or not. Appended tokens that are not
  * committed can always be taken back. What was encoded is not restored: fewer last tokens are exact then, until new
- * ones come. KVB_ERROR_ARGUMENT where a window has given back pages that a query at position n_tokens sees, saying
- * from where on it can be done. */
+ * ones come. KVB_ERROR_ARGUMENT where a window has given back pages that a query there sees, naming the least length.
+ */
 KVB_API KVB_CHECKED kvb_status kvb_cache_truncate(kvb_cache *cache, int sequence, int64_t n_tokens, kvb_error *error);
 /* A second sequence with the committed tokens. Pages are shared, whoever writes one first copies it; exact tokens are
  * copied. KVB_ERROR_MEMORY: nothing changed. */
@@ -533,8 +527,7 @@ KVB_API void kvb_rows_add(const kvb_backend *backend, const float *rows, size_t 
 
 /* Saves every sequence, under its number. The file takes its name only when it is whole and on the disk: after a
  * failure, a full disk (KVB_ERROR_IO) or a crash the file that had the name before is as it was. KVB_ERROR_ARGUMENT
- * when a sequence has tokens that are not committed. Reads the cache: nothing may write to it meanwhile. Takes 40 KiB
- * of stack and allocates nothing. */
+ * when a sequence has tokens that are not committed. Nothing may write to it meanwhile. Takes 40 KiB of stack. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_save(const kvb_cache *cache, const char *path, kvb_error *error);
 /* The same with one sequence alone, as sequence 0 of a cache of otherwise this spec. */
 KVB_API KVB_CHECKED kvb_status kvb_cache_save_sequence(const kvb_cache *cache, int sequence, const char *path,
