@@ -76,11 +76,31 @@ static void layer_table(FILE *out, const json_t *d) {
     }
 }
 
+static void sensitivity_table(FILE *out, const json_t *d) {
+    const json_t *sensitivity = json_object_get(d, "sensitivity"), *layers = json_object_get(sensitivity, "layers");
+    if (json_array_size(layers) == 0)
+        return;
+    fprintf(
+        out,
+        "\nMean KL divergence with one side of one layer alone stored, keys at %.0f bits and values at %.0f, all else "
+        "in halves; %.0f tokens.\n\n| layer | keys | values |\n| ---: | ---: | ---: |\n",
+        kvb_markdown_number(sensitivity, "k_bits"), kvb_markdown_number(sensitivity, "v_bits"),
+        kvb_markdown_number(sensitivity, "tokens"));
+    for (size_t i = 0; i < json_array_size(layers); i++) {
+        const json_t *layer = json_array_get(layers, i);
+        fprintf(out, "| %.0f", kvb_markdown_number(layer, "layer"));
+        kvb_markdown_estimate(out, json_object_get(layer, "k"), 0);
+        kvb_markdown_estimate(out, json_object_get(layer, "v"), 0);
+        fputs(" |\n", out);
+    }
+}
+
 static void body(FILE *out, const json_t *document) {
     head(out, document);
     table(out, document);
     position_table(out, document);
     layer_table(out, document);
+    sensitivity_table(out, document);
 }
 
 kvb_status kvb_eval_markdown(const char *json, size_t bytes, char **markdown, kvb_error *error) {

@@ -62,6 +62,13 @@ class Report(unittest.TestCase):
                       '<td data-label="values">0.250</td>', page)
         self.assertIn("above 20", page)  # the largest is 40; each step of color halves it
 
+    def test_sensitivities_are_a_markdown_table_too(self):
+        layers = [{"layer": 7, "k": estimate(.001, .0005, .002), "v": estimate(.00025)}]
+        document = {**self.result, "sensitivity": {"k_bits": 4, "v_bits": 3, "tokens": 99, "layers": layers}}
+        text = report("-", given=json.dumps(document)).stdout
+        self.assertIn("keys at 4 bits and values at 3, all else in halves; 99 tokens.", text)
+        self.assertTrue(text.endswith("| 7 | 0.001 (0.0005..0.002) | 0.00025 |\n"), text[-200:])
+
     def test_what_is_odd_makes_a_page_too(self):
         bare = {"kvbits_eval": 1}
         for schemes in ([], [scheme("4/4", "kvbits", 4.25, .1)], [scheme("q4_0", "engine", 4.5, 0)],
