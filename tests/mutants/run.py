@@ -27,7 +27,8 @@ WORK = ROOT / "build-mutants"
 TREE = WORK / "tree"
 BUILD = WORK / "build"
 # git must not take the copy for a part of the repository around it.
-ENVIRONMENT = dict(os.environ, GIT_CEILING_DIRECTORIES=str(WORK))
+# KVB_FAILFAST: a test of many cases may end at the first that fails; that is all a mutant is asked for.
+ENVIRONMENT = dict(os.environ, GIT_CEILING_DIRECTORIES=str(WORK), KVB_FAILFAST="1")
 TEST_SECONDS = 300  # a mutant that hangs its test is caught
 
 

@@ -373,7 +373,7 @@ class Engine(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    program = unittest.main(exit=False)
+    program = unittest.main(exit=False, failfast="KVB_FAILFAST" in os.environ)
     if not program.result.wasSuccessful():
         sys.exit(1)
     sys.exit(0 if HAS_ENGINE else SKIPPED)
