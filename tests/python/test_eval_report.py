@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -41,6 +42,11 @@ class Report(unittest.TestCase):
 
     def test_the_committed_markdown_is_made_from_the_committed_result(self):
         self.assertEqual(report(RESULT).stdout, RESULT.with_suffix(".md").read_text(encoding="utf-8"))
+
+    def test_the_committed_results_meet_the_goals(self):
+        done = subprocess.run([sys.executable, "-B", ROOT / "tools" / "check_goals.py", *sorted(RESULT.parent.glob("*.json"))],
+                              capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
 
     def test_the_page_has_every_scheme_with_its_figures_and_charts(self):
         page = self.page(self.result)
