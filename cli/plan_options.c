@@ -240,7 +240,7 @@ void kvb_plan_options_help(FILE *stream) {
           "  --k-mean                  store packed keys less their mean over the first half of the trace, which the "
           "plan\n"
           "                            then holds; queries of the second half judge\n"
-          "  --output FILE             the plan as JSON, written whole or not at all; - is standard output, instead\n"
+          "  -o, --output FILE         the plan as JSON, written whole or not at all; - is standard output, instead\n"
           "                            of the table\n"
           "  --trellis N               trellis codes of 8, 16, 64 or 256 states where a side has 2-6 bits (default 0)\n"
           "  --scale-kind norm|lsq|search   (default lsq)\n"

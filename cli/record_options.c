@@ -84,7 +84,7 @@ void kvb_record_options_help(FILE *stream) {
           "Runs the model on the text and writes its queries, keys and values, as the cache gets them, for kvbits ab\n"
           "--trace. Needs llama.cpp (docs/eval.md). Attention recomputed from them must be the engine's.\n\n"
           "  --text FILE               UTF-8 text\n"
-          "  --output FILE             the trace, written whole or not at all\n"
+          "  -o, --output FILE         the trace, written whole or not at all\n"
           "  --tokens N                at most, 1-2^20, as far as the model was trained (default: the whole text)\n"
           "  --from N                  first position to keep (default 0)\n"
           "  --layers LIST             such as 0,10,20 (default: all)\n"

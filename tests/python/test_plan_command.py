@@ -104,6 +104,16 @@ class Plan(unittest.TestCase):
             priced = json.loads(kvbits("info", "--plan", path, "--tokens", 8192, "--json").stdout)
             self.assertEqual(priced["bytes"], made["bytes"])
 
+    def test_o_is_short_for_output(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "plan.json"
+            done = kvbits("plan", "--trace", TRACE, *QUERIES, "--bits", 4.25, "-o", path)
+            self.assertEqual((done.returncode, json.loads(path.read_text())), (0, self.plan))
+        done = kvbits("plan", "--trace", TRACE, "--bits", 4.25, "-o")
+        self.assertEqual((done.returncode, done.stderr), (2, "kvbits plan: -o needs a value; --help lists the legal ones\n"))
+        done = kvbits("eval", "m", "-o", "x")
+        self.assertIn("unknown or ambiguous option '-o'", done.stderr)
+
     def test_trellis_codes_do_less_damage_in_the_same_bytes(self):
         made = plan("--bits", 4.25, "--trellis", 16)
         self.assertLess(made["predicted"], .9 * self.plan["predicted"])
