@@ -1,5 +1,6 @@
 /* kvbits: hands its arguments to a subcommand. */
 #include "commands.h"
+#include "interrupt.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,8 @@ static const command commands[] = {
     {"eval", "kvbits eval", kvb_cmd_eval, "what caches do to a real model's predictions (needs llama.cpp)"},
     {"info", "kvbits info", kvb_cmd_info, "what a cache takes, for every pair of widths"},
     {"inspect", "kvbits inspect", kvb_cmd_inspect, "what a saved cache (.kvb) holds, and whether it is whole"},
-    {"plan", "kvbits plan", kvb_cmd_plan, "which widths each layer should have within a budget, from a trace"},
+    {"plan", "kvbits plan", kvb_cmd_plan,
+     "which widths each layer should have within a budget, from a trace or a model"},
     {"record", "kvbits record", kvb_cmd_record, "a trace of a real model for kvbits ab (needs llama.cpp)"},
     {"report", "kvbits report", kvb_cmd_report, "result.md and report.html from an earlier run's result.json"},
 };
@@ -67,6 +69,7 @@ static int dispatch(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    kvb_interrupt_prepare();
     int code = dispatch(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == KVB_EXIT_OK) {
         fputs("kvbits: standard output could not be written\n", stderr);

@@ -2,8 +2,10 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 KVBITS = os.environ["KVBITS"]
@@ -48,6 +50,21 @@ class Command(unittest.TestCase):
             done = kvbits("--version", stdout=full)
         self.assertEqual(done.returncode, 3)
         self.assertIn("could not be written", done.stderr)
+
+    def test_an_interrupted_run_leaves_nothing_and_says_how_to_go_on(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with tempfile.TemporaryDirectory() as folder:
+                out = pathlib.Path(folder) / "out"
+                with subprocess.Popen([KVBITS, "ab", "--trials", "1000000", "--kv-lens", "1000000", "--out", out, "--no-report"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+                    while not out.exists():
+                        time.sleep(.02)
+                    time.sleep(.1)
+                    running.send_signal(number)
+                    output, error = running.communicate(timeout=60)
+                self.assertEqual((running.returncode, output), (-number, ""))
+                self.assertRegex(error, r"^kvbits: interrupted; [^\n]*run the same command again\n$")
+                self.assertEqual(list(out.iterdir()), [])
 
     def test_a_failed_check_ends_with_1_and_leaves_its_evidence(self):
         with tempfile.TemporaryDirectory() as name:
