@@ -91,6 +91,8 @@ INLINE int words_per_vector(int kind) {
 
 /* ---- Where rows lie ---- */
 
+enum { near_rows = 8 };
+
 typedef struct code_rows {
     const uint8_t *planes[KVB_MAX_PLANES]; /* the run's first row */
     const uint8_t *next[KVB_MAX_PLANES];   /* as in kvb_packed_run; never NULL */
@@ -98,6 +100,8 @@ typedef struct code_rows {
     int stride;    /* bytes of a row of the widest plane */
     int joined;    /* rows in a vector */
     int n_vectors; /* of a row, or of joined rows */
+    size_t share;  /* bytes of a row over n_vectors */
+    size_t near;   /* bytes of near_rows */
     uint64_t tail; /* the bytes of the last vector */
     int is_whole;  /* every vector is full */
     int narrow_bytes[max_narrow];
@@ -151,6 +155,8 @@ INLINE void open_rows(code_rows *rows, int kind, const kvb_packed_run *run, uint
     rows->stride = dim * width / 8;
     rows->joined = is_by_bytes(kind) && rows->stride < 32 ? 1 : joined_rows(rows->stride);
     rows->n_vectors = (rows->stride + vector_bytes - 1) / vector_bytes;
+    rows->share = (size_t)(rows->stride / rows->n_vectors);
+    rows->near = (size_t)(near_rows * rows->joined * rows->stride);
     rows->tail = byte_mask(rows->stride * rows->joined - (rows->n_vectors - 1) * vector_bytes);
     rows->is_whole = rows->tail == UINT64_MAX && rows->n_rows % rows->joined == 0;
     for (int p = 0; p < run->tables->n_planes; p++) {
@@ -228,12 +234,18 @@ INLINE __m512i read_narrow(const code_rows *rows, int n, int row, int vector) {
     return _mm512_permutexvar_epi16(rows->index[n][vector], _mm512_maskz_loadu_epi8(mask, from));
 }
 
-/* Asks for the bytes of a later row that correspond to those of this one. */
-INLINE void fetch_next(const code_rows *rows, int kind, int row, int vector) {
-    size_t at = (size_t)row * (size_t)rows->stride + (size_t)vector * vector_bytes;
-    _mm_prefetch((const char *)rows->next[0] + at, _MM_HINT_T1);
+/* Asks for bytes that are read later. Each reader of vector `vector` of row `row` is one of n_rows * n_vectors, and
+ * says the how manieth, so that the widest plane of the next run is asked for in rising order, which memory serves
+ * best, in whatever order this one is read. What lies near_rows on comes closer. */
+INLINE void fetch_next(const code_rows *rows, int kind, int row, int vector, int reader) {
+    _mm_prefetch((const char *)rows->next[0] + (size_t)reader * rows->share, _MM_HINT_T1);
+    if (kind <= 8) {
+        const uint8_t *from = rows->planes[0] + (size_t)row * (size_t)rows->stride + (size_t)vector * vector_bytes;
+        _mm_prefetch((const char *)from + rows->near, _MM_HINT_T0);
+    }
     for (int n = 0; n < n_narrow(kind); n++) {
-        at = (size_t)row * (size_t)rows->narrow_bytes[n] + (size_t)(vector * vector_bytes % rows->narrow_bytes[n]);
+        size_t at =
+            (size_t)row * (size_t)rows->narrow_bytes[n] + (size_t)(vector * vector_bytes % rows->narrow_bytes[n]);
         _mm_prefetch((const char *)rows->next[n + 1] + at, _MM_HINT_T1);
     }
 }

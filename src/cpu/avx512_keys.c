@@ -145,8 +145,9 @@ INLINE void dot_codes(const lut *l, int kind, const code_rows *rows, const int r
         sums[r * block_tokens] = sums[r * block_tokens + 1] = _mm512_setzero_ps();
     }
     for (int v = 0; v < rows->n_vectors; v++) {
-        fetch_next(rows, kind, row[0], v);
-        fetch_next(rows, kind, row[1], v);
+        int reader = row[0] * rows->n_vectors + 2 * v * rows->joined;
+        fetch_next(rows, kind, row[0], v, reader);
+        fetch_next(rows, kind, row[1], v, reader + rows->joined);
         UNROLL
         for (int part = 0; part < n_parts(kind); part++) {
             const int16_t *at = q + v * words_per_vector(kind) + part * n_outputs(kind) * vector_words;

@@ -105,8 +105,9 @@ INLINE void dot_codes(const float_lut *l, int kind, const code_rows *rows, const
         s[0][0][r] = s[0][1][r] = s[1][0][r] = s[1][1][r] = _mm512_setzero_ps();
     }
     for (int v = 0; v < rows->n_vectors; v++) {
-        fetch_next(rows, kind, row[0], v);
-        fetch_next(rows, kind, row[1], v);
+        int reader = row[0] * rows->n_vectors + 2 * v * rows->joined;
+        fetch_next(rows, kind, row[0], v, reader);
+        fetch_next(rows, kind, row[1], v, reader + rows->joined);
         UNROLL
         for (int part = 0; part < n_parts(kind); part++, q += n_floats(kind) * float_lanes) {
             __m512i codes[2] = {read_part(rows, kind, row[0], v, part), read_part(rows, kind, row[1], v, part)};
@@ -206,7 +207,7 @@ INLINE void add_part(const float_lut *l, int kind, const code_rows *rows, int ve
         __m512i codes = read_part(rows, kind, row, vector, part);
         __m512 weight[rows_at_once];
         if (part == 0 && first == 0) {
-            fetch_next(rows, kind, row, vector);
+            fetch_next(rows, kind, row, vector, vector * rows->n_rows + row);
         }
         UNROLL
         for (int r = 0; r < n_rows; r++) {

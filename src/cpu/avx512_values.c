@@ -103,9 +103,9 @@ INLINE void add_part(const lut *l, int kind, const code_rows *rows, int vector, 
     for (int row = 0, group = 0; row < rows->n_rows; row += step, group++) {
         __m512i even = read_part(rows, kind, row, vector, part), odd = even;
         if (part == 0 && first_half == 0 && first_output == 0) {
-            fetch_next(rows, kind, row, vector);
+            fetch_next(rows, kind, row, vector, vector * rows->n_rows + row);
             if (!is_joined) {
-                fetch_next(rows, kind, row + 1, vector);
+                fetch_next(rows, kind, row + 1, vector, vector * rows->n_rows + row + 1);
             }
         }
         if (!is_joined) {
