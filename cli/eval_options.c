@@ -184,13 +184,7 @@ kvb_status kvb_eval_options_parse(int argc, char **argv, kvb_eval_options *optio
                                   .depths = {0, 25, 50, 75, 100},
                                   .n_depths = 5,
                                   .needles_per_depth = 3};
-    /* The model comes first, as the one operand. */
-    if (argc > 1 && argv[1][0] != '-') {
-        options->model = argv[1];
-        argv[1] = argv[0];
-        argv++;
-        argc--;
-    }
+    options->model = kvb_options_operand(&argc, &argv);
     kvb_status status = kvb_options_read(argc, argv, table, store, &s, &given, error);
     return status == KVB_OK ? finish(&s, given, error) : status;
 }

@@ -40,3 +40,13 @@ kvb_status kvb_options_read(int argc, char **argv, const struct option *table, k
                              argv[optind]);
     return KVB_OK;
 }
+
+const char *kvb_options_operand(int *argc, char ***argv) {
+    if (*argc < 2 || (*argv)[1][0] == '-')
+        return NULL;
+    const char *operand = (*argv)[1];
+    (*argv)[1] = (*argv)[0];
+    ++*argv;
+    --*argc;
+    return operand;
+}

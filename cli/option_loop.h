@@ -13,4 +13,7 @@ typedef kvb_status kvb_option_store(int option, const char *text, void *options,
 KVB_CHECKED kvb_status kvb_options_read(int argc, char **argv, const struct option *table, kvb_option_store *store,
                                         void *options, unsigned *given, kvb_error *error);
 
+/* Takes the one operand that comes before the options off the arguments; NULL: there is none. */
+const char *kvb_options_operand(int *argc, char ***argv);
+
 #endif

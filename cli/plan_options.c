@@ -200,13 +200,7 @@ kvb_status kvb_plan_options_parse(int argc, char **argv, kvb_plan_options *optio
     unsigned given;
     *options = (kvb_plan_options){
         .request = {.scale = KVB_SCALE_LSQ}, .trace_tokens = 512, .probe_tokens = 1024, .probe_window = 512};
-    /* A model comes first, as the one operand. */
-    if (argc > 1 && argv[1][0] != '-') {
-        options->model = argv[1];
-        argv[1] = argv[0];
-        argv++;
-        argc--;
-    }
+    options->model = kvb_options_operand(&argc, &argv);
     kvb_status status = kvb_options_read(argc, argv, table, store, options, &given, error);
     if (status != KVB_OK || options->help)
         return status;

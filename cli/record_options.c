@@ -61,12 +61,7 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
 kvb_status kvb_record_options_parse(int argc, char **argv, kvb_record_options *options, kvb_error *error) {
     unsigned given;
     *options = (kvb_record_options){.dtype = KVB_F16};
-    if (argc > 1 && argv[1][0] != '-') { /* the model comes first, as the one operand */
-        options->model = argv[1];
-        argv[1] = argv[0];
-        argv++;
-        argc--;
-    }
+    options->model = kvb_options_operand(&argc, &argv);
     kvb_status status = kvb_options_read(argc, argv, table, store, options, &given, error);
     if (status != KVB_OK || options->help)
         return status;

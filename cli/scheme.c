@@ -4,10 +4,6 @@
 
 #include "parse.h"
 
-static int has_trellis(int bits) {
-    return bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS;
-}
-
 /* A number up to 65536 at *text, which moves behind it. */
 int kvb_scan_number(const char **text, int *out) {
     char *end;
@@ -28,8 +24,9 @@ int kvb_scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
         return 0;
     if (**text == 't') {
         ++*text;
-        if (!kvb_scan_number(text, &scheme->trellis_states) || !kvb_trellis_codebook(scheme->trellis_states, 4) ||
-            !(has_trellis(scheme->k_bits) || has_trellis(scheme->v_bits)))
+        if (!kvb_scan_number(text, &scheme->trellis_states) ||
+            !(kvb_trellis_codebook(scheme->trellis_states, scheme->k_bits) ||
+              kvb_trellis_codebook(scheme->trellis_states, scheme->v_bits)))
             return 0;
     }
     if (**text == 's') {

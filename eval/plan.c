@@ -248,7 +248,8 @@ static kvb_status try_exact(planner *p, kvb_exact_tokens exact, const kvb_parall
     kvb_plan *other = kvb_plan_new(p->n_layers, error);
     if (!other)
         return KVB_ERROR_MEMORY;
-    kvb_status status = kvb_plan_measure(p->trace, p->request, exact, parallel, progress, p->exact, error);
+    kvb_status status = kvb_plan_measure(p->trace, p->request, (kvb_plan_way){exact, p->request->k_mean}, parallel,
+                                         progress, p->exact, error);
     if (status == KVB_OK) {
         status = plan_with(p, p->exact, exact, other, &reason);
         if (status == KVB_OK && is_better(p, other, plan)) {
@@ -316,12 +317,10 @@ static kvb_status weigh(planner *p, const kvb_plan_curves *probed, kvb_error *er
 /* Probes store keys as they are. */
 static kvb_status measure_weights(planner *p, const kvb_parallel *parallel, const kvb_progress *progress,
                                   kvb_error *error) {
-    kvb_plan_request as_probed = *p->request;
-    const kvb_exact_tokens none = {0, 0};
+    const kvb_plan_way as_probed = {{0, 0}, 0};
     if (!p->request->sensitivity || !p->request->k_mean)
         return weigh(p, p->none, error);
-    as_probed.k_mean = 0;
-    kvb_status status = kvb_plan_measure(p->trace, &as_probed, none, parallel, progress, p->exact, error);
+    kvb_status status = kvb_plan_measure(p->trace, p->request, as_probed, parallel, progress, p->exact, error);
     return status == KVB_OK ? weigh(p, p->exact, error) : status;
 }
 
@@ -333,7 +332,8 @@ static kvb_status make(planner *p, const kvb_parallel *parallel, const kvb_progr
         const kvb_trace_layer *layer = kvb_trace_get_layer(p->trace, l);
         p->values += (int64_t)layer->n_kv_heads * (layer->head_dim + layer->v_head_dim);
     }
-    kvb_status status = kvb_plan_measure(p->trace, r, none, parallel, progress, p->none, error);
+    kvb_status status =
+        kvb_plan_measure(p->trace, r, (kvb_plan_way){none, r->k_mean}, parallel, progress, p->none, error);
     if (status == KVB_OK)
         status = measure_weights(p, parallel, progress, error);
     if (status == KVB_OK)

@@ -7,8 +7,7 @@
 const int kvb_plan_widths[KVB_PLAN_WIDTHS] = {1, 2, 3, 4, 5, 6, 7, 8, KVB_DENSE_BITS};
 
 int kvb_plan_states(const kvb_plan_request *request, int place) {
-    const int bits = kvb_plan_widths[place];
-    return bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS ? request->trellis_states : 0;
+    return kvb_trellis_codebook(request->trellis_states, kvb_plan_widths[place]) ? request->trellis_states : 0;
 }
 
 int kvb_plan_mean_tokens(const kvb_trace *trace) {
@@ -54,9 +53,19 @@ static int take_cells(const kvb_plan_request *request, const json_t *layers, int
     return 1;
 }
 
-static kvb_status run_pairs(const kvb_trace *trace, const kvb_plan_request *request, kvb_exact_tokens exact,
-                            pairs_run r, const kvb_parallel *parallel, const kvb_progress *progress,
-                            kvb_plan_curves *curves, kvb_error *error) {
+/* The first query that judges whatever the request asks for. */
+static int first_judge(const kvb_trace *trace, const kvb_plan_request *request) {
+    int first = request->k_mean ? kvb_plan_mean_tokens(trace) : 0;
+    for (int i = 0; i < request->n_exact; i++) {
+        const int exact = request->exact[i].first + request->exact[i].last;
+        first = exact > first ? exact : first;
+    }
+    return first;
+}
+
+static kvb_status run_pairs(const kvb_trace *trace, const kvb_plan_request *request, kvb_plan_way way, pairs_run r,
+                            const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan_curves *curves,
+                            kvb_error *error) {
     kvb_ab_config config = kvb_ab_config_trace();
     kvb_pair pairs[KVB_PLAN_PACKED * KVB_PLAN_PACKED];
     kvb_result *result = NULL;
@@ -70,15 +79,10 @@ static kvb_status run_pairs(const kvb_trace *trace, const kvb_plan_request *requ
     config.trellis_states = r.states;
     config.scale_kind = request->scale;
     config.queries = request->queries;
-    for (int i = 0; i < request->n_exact; i++)
-        if (request->exact[i].first + request->exact[i].last > config.queries_from)
-            config.queries_from = request->exact[i].first + request->exact[i].last;
-    if (request->k_mean) {
-        config.k_mean = kvb_plan_mean_tokens(trace);
-        config.queries_from = config.k_mean > config.queries_from ? config.k_mean : config.queries_from;
-    }
-    config.exact_first = exact.first;
-    config.exact_last = exact.last;
+    config.queries_from = first_judge(trace, request);
+    config.k_mean = way.is_centered ? kvb_plan_mean_tokens(trace) : 0;
+    config.exact_first = way.exact.first;
+    config.exact_last = way.exact.last;
     kvb_status status = kvb_ab_run_trace(&config, trace, parallel, progress, &result, error);
     if (status == KVB_OK &&
         !take_cells(request, json_object_get(result->document, "layers"), kvb_trace_layers(trace), r, curves))
@@ -87,16 +91,16 @@ static kvb_status run_pairs(const kvb_trace *trace, const kvb_plan_request *requ
     return status;
 }
 
-kvb_status kvb_plan_measure(const kvb_trace *trace, const kvb_plan_request *request, kvb_exact_tokens exact,
+kvb_status kvb_plan_measure(const kvb_trace *trace, const kvb_plan_request *request, kvb_plan_way way,
                             const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan_curves *curves,
                             kvb_error *error) {
     const pairs_run scalar = {0, KVB_PLAN_PACKED - 1, 0},
                     trellis = {KVB_MIN_TRELLIS_BITS - 1, KVB_MAX_TRELLIS_BITS - 1, request->trellis_states};
     const int n_layers = kvb_trace_layers(trace);
     forget(curves, n_layers);
-    kvb_status status = run_pairs(trace, request, exact, scalar, parallel, progress, curves, error);
+    kvb_status status = run_pairs(trace, request, way, scalar, parallel, progress, curves, error);
     if (status == KVB_OK && request->trellis_states)
-        status = run_pairs(trace, request, exact, trellis, parallel, progress, curves, error);
+        status = run_pairs(trace, request, way, trellis, parallel, progress, curves, error);
     for (int l = 0; l < n_layers && status == KVB_OK; l++) {
         kvb_plan_curves *c = &curves[l];
         c->one_side[0][KVB_PLAN_DENSE] = c->one_side[1][KVB_PLAN_DENSE] = 0.0;

@@ -25,10 +25,17 @@ int kvb_plan_states(const kvb_plan_request *request, int place);
 /* Tokens of the trace whose keys' mean is taken off; queries after them judge it. */
 int kvb_plan_mean_tokens(const kvb_trace *trace);
 
-/* Fills curves[layers of the trace], with these exact tokens, from queries that have more tokens before them than any
- * choice of exact ones: what earlier ones see would all be exact, which no long context's is. Halves are taken as
+/* The way in which rows are stored that a curve is of. */
+typedef struct kvb_plan_way {
+    kvb_exact_tokens exact;
+    int is_centered; /* keys less their mean over kvb_plan_mean_tokens */
+} kvb_plan_way;
+
+/* Fills curves[layers of the trace], of rows stored in one way. All ways of a request are judged by the same queries:
+ * those behind the tokens that give the mean, where it asks for one, with more tokens before them than any of its
+ * choices of exact ones, for what earlier ones see would all be exact, which no long context's is. Halves are taken as
  * exact: what they do is a thousandth of what 8 bits do. */
-KVB_CHECKED kvb_status kvb_plan_measure(const kvb_trace *trace, const kvb_plan_request *request, kvb_exact_tokens exact,
+KVB_CHECKED kvb_status kvb_plan_measure(const kvb_trace *trace, const kvb_plan_request *request, kvb_plan_way way,
                                         const kvb_parallel *parallel, const kvb_progress *progress,
                                         kvb_plan_curves *curves, kvb_error *error);
 

@@ -75,6 +75,14 @@ class Plan(unittest.TestCase):
             self.assertEqual(exact, {(4, 32)} if tokens > 500 else {(0, 0)} if tokens == 40 else exact)
             alone = plan("--bits", 4.25, "--tokens", tokens, "--exact", "none")
             self.assertLess(made["predicted"], (.5 if tokens > 8000 else 1.5) * alone["predicted"])
+        # As the experiment measures them, by queries that see more than exact tokens.
+        made = plan("--bits", 4.25, "--tokens", 8192, "--exact", "4+32")
+        done = kvbits("ab", "--trace", TRACE, *QUERIES, "--exact-first", 4, "--exact-last", 32, "--queries-from", 36,
+                      "--bits", "4", "--no-report", "--json", "-")
+        for layer, measured in zip(made["layers"], json.loads(done.stdout)["layers"]):
+            if layer["k"]["bits"] == 4:
+                self.assertEqual(layer["k_error"], measured["pair_cells"][0]["k_only_mean"])
+        self.assertIn(4, [layer["k"]["bits"] for layer in made["layers"]])
         few = plan("--error", .1, "--tokens", 8192)
         self.assertLessEqual(few["predicted"], .1)
         self.assertLess(few["bytes"], .8 * plan("--error", .1, "--tokens", 8192, "--exact", "none")["bytes"])
