@@ -58,7 +58,10 @@ struct Columns {
 
 static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int first_column, int n_columns,
                                      int lane) {
-    Columns c;
+    Columns c = {};
+    if (n_columns == 0) {
+        return c;
+    }
     for (int i = 0; i < 2; i++) {
         int column = lane % 4 * 2 + i;
         c.query[i] = (first_column + (column < n_columns ? column : 0)) / p.group;
@@ -226,7 +229,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         Sequence sequence = {work.n_tokens, work.first_row, work.n_q,
                              p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
-        const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins;
+        const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins && n_columns > 0;
 #pragma unroll
         for (int i = 0; i < own; i++) {
             const int c = warp + i * WARPS;

@@ -100,7 +100,8 @@ __device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const
                             int lane) {
     const Visible visible = Visible::of(p, s, query);
     const int32_t *table = p.table + work.sequence * p.table_stride - (p.first_page ? p.first_page[work.sequence] : 0);
-    for (int first = work.begin / STEP * STEP; first < work.end; first += STEP) {
+    // An empty range may begin inside a block, of a page that is not there.
+    for (int first = work.begin / STEP * STEP; first < work.end && work.begin < work.end; first += STEP) {
         const int page = table[first / KVB_CUDA_PAGE_TOKENS], block = first % KVB_CUDA_PAGE_TOKENS / STEP,
                   token = first + lane;
         const bool sees = lane < STEP && token >= work.begin && token < work.end && token >= p.n_exact_first &&
@@ -185,7 +186,7 @@ __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ 
         const Sequence s = {work.n_tokens, work.first_row, work.n_q,
                             p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(COLUMNS, work.n_q * p.group - work.first_column), 0),
-                  at = work.first_column + min(column, max(n_columns - 1, 0));
+                  at = n_columns > 0 ? work.first_column + min(column, n_columns - 1) : 0;
         const int query = at / p.group, row = s.first_row + query, head = work.kv_head * p.group + at % p.group;
         float *q = m.queries + column * p.k.head_dim;
         for (int i = lane; i < p.k.head_dim; i += 32) {
@@ -196,8 +197,10 @@ __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ 
         rotate_any(q, m.temporary + column * m.row, p.k, lane, false);
         __syncthreads();
         State state = {-1e30f, 0.0f, {0.0f}};
-        take_packed(p, m, levels, work, s, query, state, column, lane);
-        if (work.begins) {
+        if (n_columns > 0) {
+            take_packed(p, m, levels, work, s, query, state, column, lane);
+        }
+        if (n_columns > 0 && work.begins) {
             take_exact(p, m, work, s, query, state, column, lane);
         }
         bool finishes = work.n_parts == 1;

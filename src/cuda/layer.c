@@ -72,6 +72,11 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
                 side ? "v_codec" : "k_codec", states);
         }
     }
+    if (spec->dense != 0 && spec->dense != KVB_F16 && spec->dense != KVB_BF16) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda layer: dense is %d, legal are KVB_F16, KVB_BF16 and 0 (no exact tokens)",
+                             (int)spec->dense);
+    }
     if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",
                              spec->n_kv_heads);
@@ -149,6 +154,7 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
     kvb_cuda_layer made = {.device = spec->device,
                            .n_kv_heads = spec->n_kv_heads,
                            .n_q_heads = spec->n_q_heads,
+                           .dense = spec->dense,
                            .n_blocks = device.multiprocessors};
     for (int i = 0; i < 2 && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];
