@@ -114,6 +114,13 @@ static inline void create_gpu(both *b) {
     assert_ok(kvb_cuda_layer_create(&spec, NULL, &b->layer, &error), error);
     assert_int_equal(kvb_cuda_layer_is_tuned(b->layer), !c->is_general);
     b->batch = gpu_batch_make(b->layer, n_sequences, most + c->steps * c->most_new + c->takes_back);
+    for (int i = 0; i < n_sequences; i++) { /* pages of exact tokens alone need not be there */
+        for (int j = 0; j < c->exact_first / KVB_CUDA_PAGE_TOKENS && j < (int)b->batch.pages.table_stride; j++) {
+            b->batch.table[(size_t)i * b->batch.pages.table_stride + (size_t)j] = blind;
+        }
+    }
+    GPU(cudaMemcpy((void *)(uintptr_t)b->batch.pages.table, b->batch.table, b->batch.n_pages * sizeof(int32_t),
+                   cudaMemcpyHostToDevice));
     b->pages = b->batch.pages;
     b->pages.exact_first_k = exact_rows(b, 0, c->exact_first);
     b->pages.exact_first_v = exact_rows(b, 1, c->exact_first);
