@@ -39,10 +39,11 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_device_get(int index, kvb_cuda_device *o
 typedef struct kvb_cuda_layer_spec {
     int device;
     /* Scalar codes of 1-8 bits whose centroids binary16 represents, as the library's do; any rotation and scale. Read
-     * by create only. */
+     * by create only. NULL means dense: rows of `dense` values, unrotated. */
     const kvb_codec *k_codec, *v_codec;
     int n_kv_heads, n_q_heads; /* at least 1; n_q_heads a multiple of n_kv_heads */
-    kvb_dtype dense;           /* KVB_F16 or KVB_BF16: of exact tokens; 0 where there are none */
+    kvb_dtype dense;           /* KVB_F16 or KVB_BF16: of dense rows and of exact tokens; 0 where there are none */
+    int k_dim, v_dim;          /* of dense sides, a multiple of 8 up to 576; those of codecs are the codecs' */
 } kvb_cuda_layer_spec;
 
 /* A layer's format and its tables on the device. Immutable: layers of one format can share it, threads and streams too.
@@ -101,7 +102,8 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, con
 typedef enum kvb_cuda_side { KVB_CUDA_K = 0, KVB_CUDA_V = 1 } kvb_cuda_side;
 
 /* Copies rows first .. first + n_tokens - 1 of a KV head of a sequence to the rows of `packed` (pointers on the device)
- * from its row 0 on, as docs/format.md stores them: what kvb_decode, kvb_attend and files read. */
+ * from its row 0 on, as docs/format.md stores them: what kvb_decode, kvb_attend and files read. Of a dense side
+ * planes[0] is rows of 2-byte values, and scales do not count. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                kvb_cuda_side side, int sequence, int kv_head, int first, int n_tokens,
                                                const kvb_packed *packed, void *stream, kvb_error *error);

@@ -183,11 +183,11 @@ __device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_val
     const int dim = p.formats[is_value].head_dim;
     if (token < before) {
         const size_t slot = (size_t)sequence * p.exact_last_slots + token % p.exact_last_slots;
-        return of_bits(p.exact_last[is_value][(slot * p.n_kv_heads + head) * dim + i], p.exact_dtype);
+        return of_bits(p.exact_last[is_value][(slot * p.n_kv_heads + head) * dim + i], p.dense);
     }
     const size_t row = (size_t)(row_begin + token - before) * p.n_kv_heads + head;
     const float x = load(p.rows[is_value], row * dim + i, p.dtype);
-    return p.n_exact_last > 0 ? of_bits(to_bits(x, p.exact_dtype), p.exact_dtype) : x;
+    return p.n_exact_last > 0 ? of_bits(to_bits(x, p.dense), p.dense) : x;
 }
 
 // Grid: blocks of 16 tokens that the longest append touches, KV heads, 2 x sequences.
@@ -202,6 +202,15 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
         return;
     }
     const int begin = max(packed_begin - first, 0), end = min(now_end - first, KVB_BLOCK_TOKENS), levels = 1 << f.bits;
+    uint8_t *block = block_at(p.places[is_value], f, sequence, head, first);
+    if (f.bits == 16) {
+        for (int i = threadIdx.x; i < (end - begin) * f.head_dim; i += THREADS) {
+            const int token = begin + i / f.head_dim, dim = i % f.head_dim;
+            *dense_at(f, is_value, block, token, dim) =
+                to_bits(source(p, is_value, sequence, head, first + token, before, row_begin, dim), f.dense);
+        }
+        return;
+    }
     float *midpoints = (float *)shared, *centroids = midpoints + levels, *rows = centroids + levels;
     uint8_t *codes = (uint8_t *)(rows + KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16));
     for (int i = threadIdx.x; i < levels; i += THREADS) {
@@ -220,7 +229,6 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
         rotate(f, row, lane);
     }
     const uint32_t scale = encode_row(f, row, midpoints, centroids, codes + token * f.head_dim, lane);
-    uint8_t *block = block_at(p.places[is_value], f, sequence, head, first);
     if (is_new && lane == 0) {
         store_scale(f, block, token, scale);
     }
@@ -246,7 +254,7 @@ __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kv
     uint16_t *to = (i < n_first ? p.exact_first : p.exact_last)[is_value] + slot * row;
     const size_t from = (size_t)(row_begin + token - before) * row;
     for (int j = threadIdx.x; j < row; j += THREADS) {
-        to[j] = to_bits(load(p.rows[is_value], from + j, p.dtype), p.exact_dtype);
+        to[j] = to_bits(load(p.rows[is_value], from + j, p.dtype), p.dense);
     }
 }
 
@@ -258,6 +266,9 @@ __global__ void advance(int32_t *lengths, const int32_t *row_begin, int n) {
 }
 
 static size_t shared_bytes(const kvb_cuda_format &f) {
+    if (f.bits == 16) {
+        return 0;
+    }
     return sizeof(float) * (2u << f.bits) + (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) * sizeof(float) +
            (size_t)KVB_BLOCK_TOKENS * f.head_dim;
 }

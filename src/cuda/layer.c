@@ -16,6 +16,10 @@ typedef struct tables {
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
 } tables;
 
+static kvb_cuda_format dense_format(int head_dim, kvb_dtype dense) {
+    return (kvb_cuda_format){.head_dim = head_dim, .bits = KVB_DENSE_BITS, .dense = (int)dense, .hadamard_order = 1};
+}
+
 static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format *format, tables *to,
                        kvb_error *error) {
     const kvb_codec_tables *from = &codec->tables;
@@ -59,23 +63,36 @@ static void point(kvb_cuda_format *format, const tables *on_device) {
 }
 
 static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
-    if (!spec->k_codec || !spec->v_codec) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: %s is NULL",
-                             spec->k_codec ? "v_codec" : "k_codec");
+    if (spec->dense != 0 && spec->dense != KVB_F16 && spec->dense != KVB_BF16) {
+        return kvb_error_set(
+            error, KVB_ERROR_ARGUMENT,
+            "cuda layer: dense is %d, legal are KVB_F16, KVB_BF16 and 0 (neither dense rows nor exact tokens)",
+            (int)spec->dense);
     }
     for (int side = 0; side < 2; side++) {
-        const int states = (side ? spec->v_codec : spec->k_codec)->spec.trellis_states;
+        const kvb_codec *codec = side ? spec->v_codec : spec->k_codec;
+        const char *name = side ? "v" : "k";
+        const int states = codec ? codec->spec.trellis_states : 0, dim = side ? spec->v_dim : spec->k_dim;
+        if (!codec && !spec->dense) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: %s_codec is NULL, and dense names no type for dense rows", name);
+        }
+        if (!codec && (dim < KVB_MIN_HEAD_DIM || dim > KVB_MAX_HEAD_DIM || dim % 8 != 0)) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: %s_dim is %d, legal for dense rows are multiples of 8 from %d to %d",
+                                 name, dim, KVB_MIN_HEAD_DIM, KVB_MAX_HEAD_DIM);
+        }
+        if (codec && dim != 0 && dim != codec->spec.head_dim) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: %s_dim is %d, legal are 0 and the codec's head_dim %d", name, dim,
+                                 codec->spec.head_dim);
+        }
         if (states) {
             return kvb_error_set(
                 error, KVB_ERROR_UNSUPPORTED,
                 "cuda layer: %s is a trellis code of %d states, the GPU's kernels read scalar codes (trellis_states 0)",
                 side ? "v_codec" : "k_codec", states);
         }
-    }
-    if (spec->dense != 0 && spec->dense != KVB_F16 && spec->dense != KVB_BF16) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "cuda layer: dense is %d, legal are KVB_F16, KVB_BF16 and 0 (no exact tokens)",
-                             (int)spec->dense);
     }
     if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",
@@ -131,7 +148,7 @@ static kvb_status upload(kvb_cuda_layer *layer, const tables *from, kvb_error *e
 
 kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allocator *allocator, kvb_cuda_layer **out,
                                  kvb_error *error) {
-    tables both[2];
+    tables both[2] = {0};
     kvb_cuda_device device;
     if (!spec || !out) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_layer_create: %s is NULL", spec ? "out" : "spec");
@@ -158,7 +175,12 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
                            .n_blocks = device.multiprocessors};
     for (int i = 0; i < 2 && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];
-        status = fill(i ? spec->v_codec : spec->k_codec, i ? "v_codec" : "k_codec", f, &both[i], error);
+        const kvb_codec *codec = i ? spec->v_codec : spec->k_codec;
+        if (codec) {
+            status = fill(codec, i ? "v_codec" : "k_codec", f, &both[i], error);
+        } else {
+            *f = dense_format(i ? spec->v_dim : spec->k_dim, spec->dense);
+        }
         made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->bits, f->scale_bytes) *
                              (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
     }

@@ -128,7 +128,7 @@ kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
                                .n_exact_first = pages->exact_first,
                                .n_exact_last = pages->exact_last,
                                .exact_last_slots = pages->exact_last > 0 ? pages->exact_last_slots : 0,
-                               .exact_dtype = (int)layer->dense};
+                               .dense = (int)layer->dense};
     status = kvb_cuda_current_check(layer, error);
     if (status != KVB_OK) {
         return status;
@@ -183,15 +183,22 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
                                 .kv_head = kv_head,
                                 .first = first,
                                 .n_tokens = n_tokens};
-    job.n_planes = kvb_plane_widths(job.format.bits, job.widths);
+    const int is_dense = job.format.bits == KVB_DENSE_BITS;
+    job.n_planes = is_dense ? 1 : kvb_plane_widths(job.format.bits, job.widths);
     for (int p = 0; p < job.n_planes; p++) {
         job.planes[p] = packed ? packed->planes[p] : NULL;
         if (!job.planes[p]) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: plane %d of packed is NULL", what, p);
         }
     }
+    if (is_dense && (uintptr_t)job.planes[0] % sizeof(uint16_t) != 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: plane 0 of packed is at %p, legal are multiples of 2",
+                             what, (void *)job.planes[0]);
+    }
     job.scales = packed->scales;
-    if (!job.scales || (uintptr_t)job.scales % (size_t)job.format.scale_bytes != 0) {
+    if (is_dense) {
+        job.scales = NULL;
+    } else if (!job.scales || (uintptr_t)job.scales % (size_t)job.format.scale_bytes != 0) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: scales of packed are at %p, legal are multiples of %d",
                              what, job.scales, job.format.scale_bytes);
     }

@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <math.h>
 
-enum { n_sequences = 3, blind = 0x7fffff }; /* a page's number that no pool has */
+enum { n_sequences = 3, most_tokens = 4096, blind = 0x7fffff }; /* a page's number that no pool has */
 
 typedef struct cache_case {
     const char *name;
@@ -81,14 +81,17 @@ static inline void create_cpu(both *b) {
                                  .n_layers = 1,
                                  .page_tokens = KVB_CUDA_PAGE_TOKENS,
                                  .max_sequences = n_sequences,
-                                 .max_tokens = 4096,
+                                 .max_tokens = most_tokens,
                                  .budget = (size_t)1 << 28};
     assert_ok(kvb_cache_create(&spec, NULL, NULL, &b->cache, &error), error);
     for (int i = 0; i < n_sequences; i++) {
         assert_ok(kvb_cache_open_sequence(b->cache, &b->sequences[i], &error), error);
     }
     for (int side = 0; side < 2; side++) {
-        assert_ok(kvb_codec_create(side ? &layer.v : &layer.k, NULL, NULL, &b->codecs[side], &error), error);
+        const kvb_codec_spec *codec = side ? &layer.v : &layer.k;
+        if (codec->bits != KVB_DENSE_BITS) {
+            assert_ok(kvb_codec_create(codec, NULL, NULL, &b->codecs[side], &error), error);
+        }
     }
 }
 
@@ -103,7 +106,9 @@ static inline void create_gpu(both *b) {
                                 .v_codec = b->codecs[1],
                                 .n_kv_heads = c->n_kv_heads,
                                 .n_q_heads = heads,
-                                .dense = c->dense};
+                                .dense = c->dense,
+                                .k_dim = c->k_dim,
+                                .v_dim = c->v_dim};
     kvb_error error;
     int most = 0, total = 0;
     for (int i = 0; i < n_sequences; i++) {
@@ -162,7 +167,7 @@ static inline void create_gpu(both *b) {
         .tree_mask = c->has_tree ? gpu_allocate((size_t)b->q_begin[n_sequences] * tree_row(c->n_q[0])) : NULL};
     b->scratch_bytes = kvb_cuda_scratch_bytes(b->layer, n_sequences, c->n_q[0]);
     b->scratch = gpu_allocate(b->scratch_bytes);
-    b->planes = gpu_allocate(kvb_codec_block_bytes(b->codecs[0], 4096) + kvb_codec_block_bytes(b->codecs[1], 4096));
+    b->planes = gpu_allocate((size_t)most_tokens * KVB_MAX_HEAD_DIM * 2);
     GPU(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking));
     assert_ok(kvb_cuda_scratch_clear(b->layer, b->scratch, b->scratch_bytes, b->stream, &error), error);
 }
@@ -356,6 +361,56 @@ static inline kvb_kv_view view_of(const both *b, int sequence) {
     return view;
 }
 
+/* Rows with every bit turned come back as they went in; then these rows, for good. */
+static inline void import_dense(const both *b, int sequence, int side, int head, int begin, int end, uint8_t *rows) {
+    const size_t bytes = (size_t)(end - begin) * (size_t)dim_of(b->c, side) * sizeof(uint16_t);
+    const kvb_packed planes = {.planes = {b->planes}};
+    const kvb_cuda_side which = side ? KVB_CUDA_V : KVB_CUDA_K;
+    uint8_t *got = host_allocate(bytes);
+    kvb_error error;
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < bytes; i++) {
+            rows[i] ^= 0xff;
+        }
+        GPU(cudaMemcpy(b->planes, rows, bytes, cudaMemcpyHostToDevice));
+        assert_ok(
+            kvb_cuda_import(b->layer, &b->pages, which, sequence, head, begin, end - begin, &planes, b->stream, &error),
+            error);
+        GPU(cudaStreamSynchronize(b->stream));
+        GPU(cudaMemset(b->planes, 0, bytes));
+        GPU(cudaDeviceSynchronize());
+        assert_ok(
+            kvb_cuda_export(b->layer, &b->pages, which, sequence, head, begin, end - begin, &planes, b->stream, &error),
+            error);
+        gpu_read(got, b->planes, bytes);
+        assert_memory_equal(got, rows, bytes);
+    }
+    free(got);
+}
+
+/* Dense rows [begin, end) of one head, as check_packed. */
+static inline void check_dense(const both *b, const kvb_kv_view *view, int sequence, int side, int head, int begin,
+                               int end) {
+    const size_t row = (size_t)dim_of(b->c, side) * sizeof(uint16_t), bytes = (size_t)(end - begin) * row;
+    const kvb_packed rows = {.planes = {b->planes}};
+    uint8_t *got = host_allocate(bytes);
+    kvb_error error;
+    assert_ok(kvb_cuda_export(b->layer, &b->pages, side ? KVB_CUDA_V : KVB_CUDA_K, sequence, head, begin, end - begin,
+                              &rows, b->stream, &error),
+              error);
+    gpu_read(got, b->planes, bytes);
+    for (int t = begin; t < end; t++) {
+        const void *page = view->pages[(t - view->first_page_token) / KVB_CUDA_PAGE_TOKENS];
+        const uint8_t *block = kvb_page_block(view->format, page, head, side);
+        if (memcmp(got + (size_t)(t - begin) * row, block + (size_t)(t % KVB_CUDA_PAGE_TOKENS) * row, row) != 0) {
+            fail_msg("%s: dense %s of sequence %d, head %d, token %d of %d differ from the CPU's", b->c->name,
+                     side ? "values" : "keys", sequence, head, t, b->n_tokens[sequence]);
+        }
+    }
+    import_dense(b, sequence, side, head, begin, end, got);
+    free(got);
+}
+
 /* Codes and scale of one head's rows [begin, end) as the GPU holds them, beside the CPU's pages. */
 static inline void check_packed(const both *b, const kvb_kv_view *view, int sequence, int side, int head, int begin,
                                 int end) {
@@ -409,7 +464,8 @@ static inline void check_rows(const both *b) {
                   last = most_of(n - c->exact_last, c->exact_first);
         for (int side = 0; side < 2; side++) {
             for (int head = 0; head < c->n_kv_heads && most_of(gone, c->exact_first) < last && last <= n; head++) {
-                check_packed(b, &view, i, side, head, most_of(gone, c->exact_first), last);
+                (b->codecs[side] ? check_packed : check_dense)(b, &view, i, side, head, most_of(gone, c->exact_first),
+                                                               last);
             }
             check_exact(b, i, side, "first", side ? b->pages.exact_first_v : b->pages.exact_first_k,
                         side ? view.exact_first_v : view.exact_first_k, c->exact_first, most_of(c->exact_first, 1), 0,

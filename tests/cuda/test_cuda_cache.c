@@ -49,6 +49,16 @@ static const cache_case asked_cases[] = {
     {.name = "general, tree", GENERAL(2, 6, 320, 320, 1, 3), GROWS(30, 0, 90, 9, 20, 11, 1, 0), TYPES(F16, F32), EXACTS(4, 30, 0),
      .has_tree = 1, .has_positions = 1, .has_sinks = 1},
 };
+
+/* Sides of 16 bits. */
+static const cache_case dense_cases[] = {
+    {.name = "dense halves", GENERAL(16, 16, 128, 128, 2, 4), GROWS(0, 30, 150, 9, 20, 2, 1, 1), TYPES(F16, F32)},
+    {.name = "dense bfloats", GENERAL(16, 16, 72, 40, 3, 1), GROWS(5, 64, 129, 9, 9, 3, 1, 0), TYPES(BF16, F16), EXACTS(4, 20, 2),
+     .has_positions = 1, .has_tree = 1},
+    {.name = "dense keys", GENERAL(16, 3, 64, 64, 1, 9), GROWS(1, 100, 15, 9, 20, 1, 1, 1), TYPES(F16, F16), .window = 50},
+    {.name = "dense values", GENERAL(5, 16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 1, 2, 1), TYPES(BF16, BF16), EXACTS(2, 9, 0),
+     .has_sinks = 1, .softcap = 30},
+};
 /* clang-format on */
 
 static void exact_tokens(void **state) {
@@ -64,11 +74,17 @@ static void positions_and_trees(void **state) {
     run_cases(asked_cases, sizeof asked_cases / sizeof *asked_cases);
 }
 
+static void dense_sides(void **state) {
+    (void)state;
+    run_cases(dense_cases, sizeof dense_cases / sizeof *dense_cases);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_tokens),
         cmocka_unit_test(tokens_taken_back),
         cmocka_unit_test(positions_and_trees),
+        cmocka_unit_test(dense_sides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

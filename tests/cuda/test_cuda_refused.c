@@ -60,8 +60,13 @@ static void layers(void **state) {
     refused(kvb_cuda_layer_create(NULL, NULL, &out, &error), "spec is NULL");
     refused(kvb_cuda_layer_create(&of, NULL, NULL, &error), "out is NULL");
     of.v_codec = NULL;
-    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_codec is NULL");
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_codec is NULL, and dense names no type");
+    of.dense = KVB_BF16;
+    of.v_dim = 100;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_dim is 100, legal for dense rows are multiples of 8");
     of.v_codec = codec;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_dim is 100, legal are 0 and the codec's head_dim 128");
+    of.v_dim = 0;
     of.n_kv_heads = 0;
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "n_kv_heads is 0");
     of.n_kv_heads = 3;
