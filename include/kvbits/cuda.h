@@ -43,6 +43,9 @@ typedef struct kvb_cuda_layer_spec {
     const kvb_codec *k_codec, *v_codec;
     int n_kv_heads, n_q_heads; /* at least 1; n_q_heads a multiple of n_kv_heads */
     kvb_dtype dense;           /* KVB_F16 or KVB_BF16: of dense rows and of exact tokens; 0 where there are none */
+    const float *k_mean;       /* NULL, or the mean of the model's keys, [KV head][head_dim], up to KVB_MAX_K_MEAN, as
+                                * in kvb_layer_spec: packed keys are encoded less it, and attention adds its product
+                                * with the query to their logits. On the host, copied. Not for dense keys */
     int k_dim, v_dim;          /* of dense sides, a multiple of 8 up to 576; those of codecs are the codecs' */
 } kvb_cuda_layer_spec;
 

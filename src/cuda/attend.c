@@ -95,6 +95,7 @@ static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_
                                   .head_dim = f->head_dim,
                                   .scale_bytes = f->scale_bytes,
                                   .dense = f->dense,
+                                  .mean = side == KVB_CUDA_K ? layer->k_mean : NULL,
                                   .centroids = f->half_centroids,
                                   .signs = f->rotates ? f->signs : NULL,
                                   .hadamard_order = f->hadamard_order,

@@ -50,6 +50,19 @@ template <int DIM> __device__ __forceinline__ void store_row(float *row, const f
         }
     }
 }
+// <x, row>, x as load_row leaves it, in all lanes.
+template <int DIM> __device__ __forceinline__ float row_dot(const float *x, const float *row, int lane) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int j = 0; j < (DIM + 31) / 32; j++) {
+        sum += DIM % 32 == 0 || j * 32 + lane < DIM ? x[j] * __ldg(row + j * 32 + lane) : 0.0f;
+    }
+#pragma unroll
+    for (int h = 16; h > 0; h /= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, h);
+    }
+    return sum;
+}
 __device__ __forceinline__ void store_value(void *p, size_t i, int type, float x) {
     switch (type) {
     case KVB_F16:

@@ -175,7 +175,7 @@ __device__ __forceinline__ int packed_end(const kvb_cuda_append_job &p, int n_to
     return max(n_tokens - p.n_exact_last, p.n_exact_first);
 }
 
-// Coordinate i of the row that is to be encoded as `token`: a new one, or, of the `before` older ones, from the ring.
+// Coordinate i of the row that is to be packed as `token`: a new one, or, of the `before` older ones, from the ring.
 // Where there are exact last tokens all rows are rounded as the ring's are, so that what is packed does not depend on
 // how tokens were grouped.
 __device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_value, int sequence, int head, int token,
@@ -220,9 +220,13 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
     __syncthreads();
     const int token = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     const bool is_new = token >= begin && token < end;
+    const bool is_centered = p.k_mean && !is_value;
     float *row = rows + token * f.head_dim;
     for (int i = lane; i < f.head_dim; i += LANES) { // a row of another token is zeros, so that all lanes go one way
         row[i] = is_new ? source(p, is_value, sequence, head, first + token, before, row_begin, i) : 0.0f;
+        if (is_new && is_centered) {
+            row[i] = __fsub_rn(row[i], p.k_mean[head * f.head_dim + i]);
+        }
     }
     meet();
     if (f.rotates) {

@@ -6,6 +6,7 @@
 #include "memory.h"
 
 #include <cuda_runtime_api.h>
+#include <math.h>
 #include <string.h>
 
 /* A format's tables as they lie on the device. */
@@ -94,6 +95,10 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
                 side ? "v_codec" : "k_codec", states);
         }
     }
+    if (spec->k_mean && !spec->k_codec) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda layer: k_mean is given for dense keys; legal: packed keys");
+    }
     if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",
                              spec->n_kv_heads);
@@ -102,6 +107,18 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "cuda layer: n_q_heads is %d, legal are multiples of n_kv_heads (%d)", spec->n_q_heads,
                              spec->n_kv_heads);
+    }
+    return KVB_OK;
+}
+
+static kvb_status check_mean(const kvb_cuda_layer_spec *spec, kvb_error *error) {
+    for (int i = 0; spec->k_mean && i < spec->n_kv_heads * spec->k_codec->spec.head_dim; i++) {
+        if (!(fabsf(spec->k_mean[i]) <= KVB_MAX_K_MEAN)) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: k_mean of head %d coordinate %d is %g; legal: up to %g in magnitude",
+                                 i / spec->k_codec->spec.head_dim, i % spec->k_codec->spec.head_dim,
+                                 (double)spec->k_mean[i], (double)KVB_MAX_K_MEAN);
+        }
     }
     return KVB_OK;
 }
@@ -120,17 +137,25 @@ static void choose_kernels(kvb_cuda_layer *layer, const tables both[2]) {
 }
 
 /* On the device: its tables, and its kernels made ready. */
-static kvb_status upload(kvb_cuda_layer *layer, const tables *from, kvb_error *error) {
+static kvb_status upload(kvb_cuda_layer *layer, const tables *from, const float *k_mean, kvb_error *error) {
+    const size_t n_mean = k_mean ? (size_t)layer->n_kv_heads * (size_t)layer->formats[0].head_dim * sizeof *k_mean : 0;
     int current = 0;
     kvb_status status = kvb_cuda_status((int)cudaGetDevice(&current), "cuda layer", error);
     if (status == KVB_OK) {
         status = kvb_cuda_status((int)cudaSetDevice(layer->device), "cuda layer", error);
     }
     if (status == KVB_OK) {
-        status = kvb_cuda_status((int)cudaMalloc(&layer->tables, 2 * sizeof *from), "cuda layer", error);
+        status = kvb_cuda_status((int)cudaMalloc(&layer->tables, 2 * sizeof *from + n_mean), "cuda layer", error);
     }
     if (status == KVB_OK) {
         status = kvb_cuda_status((int)cudaMemcpy(layer->tables, from, 2 * sizeof *from, cudaMemcpyHostToDevice),
+                                 "cuda layer", error);
+    }
+    if (n_mean) {
+        layer->k_mean = (const float *)((const tables *)layer->tables + 2);
+    }
+    if (status == KVB_OK && n_mean) {
+        status = kvb_cuda_status((int)cudaMemcpy((tables *)layer->tables + 2, k_mean, n_mean, cudaMemcpyHostToDevice),
                                  "cuda layer", error);
     }
     for (int i = 0; i < 2; i++) {
@@ -157,6 +182,9 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
     kvb_status status = kvb_allocator_check(allocator, error);
     if (status == KVB_OK) {
         status = check(spec, error);
+    }
+    if (status == KVB_OK) {
+        status = check_mean(spec, error);
     }
     if (status == KVB_OK) {
         status = kvb_cuda_device_get(spec->device, &device, error);
@@ -199,7 +227,7 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
         return kvb_error_set(error, KVB_ERROR_MEMORY, "cuda layer: the allocator returned NULL for %zu bytes",
                              sizeof *layer);
     }
-    status = upload(&made, both, error);
+    status = upload(&made, both, spec->k_mean, error);
     *layer = made;
     if (status != KVB_OK) {
         made.allocator.release(made.allocator.context, layer, sizeof *layer);

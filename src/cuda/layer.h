@@ -12,7 +12,8 @@ struct kvb_cuda_layer {
     kvb_dtype dense; /* of exact tokens */
     kvb_cuda_format formats[2];
     size_t head_bytes[2];                     /* of a page */
-    void *tables;                             /* on the device, all of both formats */
+    void *tables;                             /* on the device, all of both formats, then k_mean */
+    const float *k_mean;                      /* on the device, [KV head][head_dim], or NULL */
     const kvb_cuda_attend_kernel *kernels[2]; /* for queries whole and split */
 };
 

@@ -33,6 +33,7 @@ typedef struct kvb_cuda_append_job {
     int dtype;           /* kvb_dtype */
     int n_sequences, n_kv_heads, most_rows;
     const int32_t *row_begin, *lengths;
+    const float *k_mean; /* [KV head][head_dim], which packed keys are encoded less; or NULL */
     /* Exact tokens, [sequence][token, or slot of the ring][KV head][head_dim] values of 16 bits. */
     uint16_t *exact_first[2], *exact_last[2]; /* K, V */
     int n_exact_first, n_exact_last, exact_last_slots;

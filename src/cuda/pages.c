@@ -123,6 +123,7 @@ kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
                                .most_rows = rows->most_rows,
                                .row_begin = rows->row_begin,
                                .lengths = pages->lengths,
+                               .k_mean = layer->k_mean,
                                .exact_first = {pages->exact_first_k, pages->exact_first_v},
                                .exact_last = {pages->exact_last_k, pages->exact_last_v},
                                .n_exact_first = pages->exact_first,

@@ -1,5 +1,5 @@
-/* Exact tokens, positions and tree masks in a cache that grows, beside the CPU's. */
-#include "gpu_cache.h"
+/* Exact tokens, positions, tree masks, dense sides and centered keys in a cache that grows, beside the CPU's. */
+#include "gpu_cache_check.h"
 
 #define TUNED(K, V, D, HEADS, GROUP)                                                                                   \
     .k_bits = K, .v_bits = V, .k_dim = D, .v_dim = D, .n_kv_heads = HEADS, .group = GROUP, .bound = 5e-4
@@ -59,6 +59,19 @@ static const cache_case dense_cases[] = {
     {.name = "dense values", GENERAL(5, 16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 1, 2, 1), TYPES(BF16, BF16), EXACTS(2, 9, 0),
      .has_sinks = 1, .softcap = 30},
 };
+
+/* Keys whose mean is larger than what is left. */
+static const cache_case centered_cases[] = {
+    {.name = "centered", TUNED(4, 4, 128, 2, 4), GROWS(0, 30, 700, 9, 20, 2, 1, 0), TYPES(F16, F32), .has_mean = 1},
+    {.name = "centered and exact", TUNED(4, 4, 128, 2, 4), GROWS(0, 100, 150, 9, 20, 2, 1, 1), TYPES(F16, BF16), EXACTS(4, 30, 0),
+     .has_mean = 1, .has_sinks = 1, .softcap = 5},
+    {.name = "centered, split", TUNED(6, 4, 128, 1, 11), GROWS(3, 70, 400, 9, 20, 1, 1, 1), TYPES(F16, F32), .has_mean = 1, .split = 1,
+     .window = 100},
+    {.name = "centered, 96", TUNED(4, 4, 96, 2, 2), GROWS(3, 70, 400, 9, 20, 3, 1, 1), TYPES(F16, F16), .has_mean = 1, .has_tree = 1},
+    {.name = "centered, general", GENERAL(4, 7, 128, 128, 2, 3), GROWS(0, 100, 150, 9, 20, 2, 1, 0), TYPES(BF16, F32), EXACTS(4, 30, 0),
+     .has_mean = 1, .has_sinks = 1, .softcap = 5},
+    {.name = "centered, dense values", GENERAL(3, 16, 72, 80, 2, 3), GROWS(0, 100, 150, 9, 20, 2, 1, 0), TYPES(F16, F32), .has_mean = 1},
+};
 /* clang-format on */
 
 static void exact_tokens(void **state) {
@@ -79,12 +92,15 @@ static void dense_sides(void **state) {
     run_cases(dense_cases, sizeof dense_cases / sizeof *dense_cases);
 }
 
+static void centered_keys(void **state) {
+    (void)state;
+    run_cases(centered_cases, sizeof centered_cases / sizeof *centered_cases);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_tokens),
-        cmocka_unit_test(tokens_taken_back),
-        cmocka_unit_test(positions_and_trees),
-        cmocka_unit_test(dense_sides),
+        cmocka_unit_test(exact_tokens), cmocka_unit_test(tokens_taken_back), cmocka_unit_test(positions_and_trees),
+        cmocka_unit_test(dense_sides),  cmocka_unit_test(centered_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,17 @@ static void layers(void **state) {
     of.dense = (kvb_dtype)3;
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "dense is 3, legal are KVB_F16, KVB_BF16 and 0");
     of.dense = KVB_F16;
+    float mean[2 * 128] = {[131] = -65505.0f};
+    of.k_mean = mean;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error),
+            "k_mean of head 1 coordinate 3 is -65505; legal: up to 65504");
+    mean[131] = NAN;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "k_mean of head 1 coordinate 3 is ");
+    of.k_codec = NULL;
+    of.k_dim = 128;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "k_mean is given for dense keys");
+    of.k_codec = codec;
+    of.k_mean = NULL;
     spec.trellis_states = 16;
     kvb_codec *trellis = create_codec(&spec);
     of.n_kv_heads = 2;
