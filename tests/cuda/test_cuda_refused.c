@@ -77,6 +77,7 @@ static void layers(void **state) {
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "dense is 3, legal are KVB_F16, KVB_BF16 and 0");
     of.dense = KVB_F16;
     float mean[2 * 128] = {[131] = -65505.0f};
+    of.n_kv_heads = 2;
     of.k_mean = mean;
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error),
             "k_mean of head 1 coordinate 3 is -65505; legal: up to 65504");
@@ -89,7 +90,6 @@ static void layers(void **state) {
     of.k_mean = NULL;
     spec.trellis_states = 16;
     kvb_codec *trellis = create_codec(&spec);
-    of.n_kv_heads = 2;
     of.v_codec = trellis;
     assert_int_equal(kvb_cuda_layer_create(&of, NULL, &out, &error), KVB_ERROR_UNSUPPORTED);
     assert_non_null(strstr(error.text, "v_codec is a trellis code of 16 states"));
