@@ -122,12 +122,15 @@ static inline void create_gpu(both *b) {
         total += c->prompt[i];
         b->q_begin[i + 1] = b->q_begin[i] + c->n_q[i];
     }
+    const int most_prompt = most;
+    most += c->steps * c->most_new + c->takes_back;
     assert_ok(kvb_cuda_layer_create(&spec, NULL, &b->layer, &error), error);
     assert_int_equal(kvb_cuda_layer_is_tuned(b->layer), !c->is_general);
-    b->batch = gpu_batch_make(b->layer, n_sequences, most + c->steps * c->most_new + c->takes_back);
-    for (int i = 0; i < n_sequences; i++) { /* pages of exact tokens alone need not be there */
-        for (int j = 0; j < c->exact_first / KVB_CUDA_PAGE_TOKENS && j < (int)b->batch.pages.table_stride; j++) {
-            b->batch.table[(size_t)i * b->batch.pages.table_stride + (size_t)j] = blind;
+    b->batch = gpu_batch_make(b->layer, n_sequences, most);
+    for (size_t i = 0; i < b->batch.n_pages; i++) { /* pages of exact tokens alone need not be there */
+        const int token = (int)(i % b->batch.pages.table_stride) * KVB_CUDA_PAGE_TOKENS;
+        if (token + KVB_CUDA_PAGE_TOKENS <= c->exact_first || most_of(token, c->exact_first) >= most - c->exact_last) {
+            b->batch.table[i] = blind;
         }
     }
     GPU(cudaMemcpy((void *)(uintptr_t)b->batch.pages.table, b->batch.table, b->batch.n_pages * sizeof(int32_t),
@@ -146,7 +149,7 @@ static inline void create_gpu(both *b) {
                               .v = gpu_allocate(n_rows * (size_t)c->v_dim * kvb_dtype_bytes(c->dtype)),
                               .dtype = c->dtype,
                               .row_begin = gpu_allocate(sizeof b->q_begin),
-                              .most_rows = most};
+                              .most_rows = most_prompt};
     const int guessed[n_sequences + 1] = {0, c->takes_back, 2 * c->takes_back, 3 * c->takes_back};
     const size_t n_guesses = (size_t)(guessed[n_sequences] * c->n_kv_heads) * kvb_dtype_bytes(c->dtype) + 1;
     b->guesses = (kvb_cuda_rows){.k = gpu_allocate(n_guesses * (size_t)c->k_dim), /* NaN */
