@@ -33,16 +33,23 @@ static inline int gpu_few(void) {
     return few && *few && *few != '0';
 }
 
+/* From the host; there when it returns, also for streams that do not wait for the default one. cudaMemcpy alone may
+ * return when a small copy is on its way. */
+static inline void gpu_write(void *to, const void *from, size_t bytes) {
+    GPU(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
+    GPU(cudaDeviceSynchronize());
+}
 /* Device memory full of NaNs. */
 static inline void *gpu_allocate(size_t bytes) {
     void *p = NULL;
     GPU(cudaMalloc(&p, bytes));
     GPU(cudaMemset(p, 0xff, bytes));
+    GPU(cudaDeviceSynchronize());
     return p;
 }
 static inline void *gpu_copy(const void *from, size_t bytes) {
     void *p = gpu_allocate(bytes);
-    GPU(cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice));
+    gpu_write(p, from, bytes);
     return p;
 }
 static inline void gpu_read(void *to, const void *from, size_t bytes) {

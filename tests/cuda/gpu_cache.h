@@ -133,8 +133,7 @@ static inline void create_gpu(both *b) {
             b->batch.table[i] = blind;
         }
     }
-    GPU(cudaMemcpy((void *)(uintptr_t)b->batch.pages.table, b->batch.table, b->batch.n_pages * sizeof(int32_t),
-                   cudaMemcpyHostToDevice));
+    gpu_write((void *)(uintptr_t)b->batch.pages.table, b->batch.table, b->batch.n_pages * sizeof(int32_t));
     b->pages = b->batch.pages;
     b->pages.exact_first_k = exact_rows(b, 0, c->exact_first);
     b->pages.exact_first_v = exact_rows(b, 1, c->exact_first);
@@ -249,11 +248,10 @@ static inline void draw_rows(both *b, const int *n_new) {
             rows[i] += b->mean[i % (size_t)(c->n_kv_heads * c->k_dim)];
         }
         bytes[side] = typed(rows, values, c->dtype);
-        GPU(cudaMemcpy((void *)(uintptr_t)(side ? b->rows.v : b->rows.k), bytes[side],
-                       values * kvb_dtype_bytes(c->dtype), cudaMemcpyHostToDevice));
+        gpu_write((void *)(uintptr_t)(side ? b->rows.v : b->rows.k), bytes[side], values * kvb_dtype_bytes(c->dtype));
         free(rows);
     }
-    GPU(cudaMemcpy((void *)(uintptr_t)b->rows.row_begin, begin, sizeof begin, cudaMemcpyHostToDevice));
+    gpu_write((void *)(uintptr_t)b->rows.row_begin, begin, sizeof begin);
     for (int i = 0; i < n_sequences; i++) {
         const size_t at = (size_t)begin[i] * (size_t)c->n_kv_heads * kvb_dtype_bytes(c->dtype);
         const kvb_kv_rows rows = {.k = (uint8_t *)bytes[0] + at * (size_t)c->k_dim,
@@ -292,7 +290,7 @@ static inline void draw_queries(both *b) {
     forget_asked(b);
     b->q = normal_rows(values, &b->random);
     void *bytes = typed(b->q, values, c->dtype);
-    GPU(cudaMemcpy((void *)(uintptr_t)b->queries.q, bytes, values * kvb_dtype_bytes(c->dtype), cudaMemcpyHostToDevice));
+    gpu_write((void *)(uintptr_t)b->queries.q, bytes, values * kvb_dtype_bytes(c->dtype));
     free(bytes);
     b->positions = host_allocate(n * sizeof *b->positions);
     b->tree = host_allocate(n * row);
@@ -305,11 +303,10 @@ static inline void draw_queries(both *b) {
         }
     }
     if (c->has_positions) {
-        GPU(cudaMemcpy((void *)(uintptr_t)b->queries.positions, b->positions, n * sizeof *b->positions,
-                       cudaMemcpyHostToDevice));
+        gpu_write((void *)(uintptr_t)b->queries.positions, b->positions, n * sizeof *b->positions);
     }
     if (c->has_tree) {
-        GPU(cudaMemcpy((void *)(uintptr_t)b->queries.tree_mask, b->tree, n * row, cudaMemcpyHostToDevice));
+        gpu_write((void *)(uintptr_t)b->queries.tree_mask, b->tree, n * row);
     }
     GPU(cudaMemset(b->queries.out, 0xff, n * (size_t)(heads_of(c) * c->v_dim) * sizeof(float)));
     GPU(cudaMemset(b->queries.lse, 0xff, n * (size_t)heads_of(c) * sizeof(float)));

@@ -24,7 +24,7 @@ static inline void import_dense(const both *b, int sequence, int side, int head,
         for (size_t i = 0; i < bytes; i++) {
             rows[i] ^= 0xff;
         }
-        GPU(cudaMemcpy(b->planes, rows, bytes, cudaMemcpyHostToDevice));
+        gpu_write(b->planes, rows, bytes);
         assert_ok(
             kvb_cuda_import(b->layer, &b->pages, which, sequence, head, begin, end - begin, &planes, b->stream, &error),
             error);
