@@ -158,6 +158,10 @@ static kvb_status upload(kvb_cuda_layer *layer, const tables *from, const float 
         status = kvb_cuda_status((int)cudaMemcpy((tables *)layer->tables + 2, k_mean, n_mean, cudaMemcpyHostToDevice),
                                  "cuda layer", error);
     }
+    /* A small copy may be on its way when cudaMemcpy returns, and not every stream of the caller waits for it. */
+    if (status == KVB_OK) {
+        status = kvb_cuda_status((int)cudaStreamSynchronize(NULL), "cuda layer", error);
+    }
     for (int i = 0; i < 2; i++) {
         point(&layer->formats[i], (const tables *)layer->tables + i);
         if (status == KVB_OK) {
