@@ -24,6 +24,7 @@ static void *device(const void *from, size_t bytes) { /* NULL: zeros */
     void *p;
     cuda(cudaMalloc(&p, bytes));
     cuda(from ? cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice) : cudaMemset(p, 0, bytes));
+    cuda(cudaDeviceSynchronize()); /* a stream of one's own does not wait for the default one */
     return p;
 }
 /* In place of a model: a projection of every layer, [layer][row][head][dim], keys and queries after RoPE. */

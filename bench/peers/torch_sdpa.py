@@ -42,12 +42,15 @@ class CodecSpec(c.Structure):
 
 class LayerSpec(c.Structure):
     _fields_ = [("device", c.c_int), ("k_codec", c.c_void_p), ("v_codec", c.c_void_p), ("n_kv_heads", c.c_int),
-                ("n_q_heads", c.c_int)]
+                ("n_q_heads", c.c_int), ("dense", c.c_int), ("k_mean", c.c_void_p), ("k_dim", c.c_int),
+                ("v_dim", c.c_int)]
 
 
 class Pages(c.Structure):
     _fields_ = [("pool", c.c_void_p), ("table", c.c_void_p), ("table_stride", c.c_size_t), ("first_page", c.c_void_p),
-                ("lengths", c.c_void_p), ("n_sequences", c.c_int)]
+                ("lengths", c.c_void_p), ("n_sequences", c.c_int), ("exact_first_k", c.c_void_p),
+                ("exact_first_v", c.c_void_p), ("exact_last_k", c.c_void_p), ("exact_last_v", c.c_void_p),
+                ("exact_first", c.c_int), ("exact_last", c.c_int), ("exact_last_slots", c.c_int)]
 
 
 class Rows(c.Structure):
@@ -58,7 +61,8 @@ class Rows(c.Structure):
 class Queries(c.Structure):
     _fields_ = [("q", c.c_void_p), ("out", c.c_void_p), ("lse", c.c_void_p), ("q_dtype", c.c_int),
                 ("out_dtype", c.c_int), ("q_begin", c.c_void_p), ("most_queries", c.c_int), ("scale", c.c_float),
-                ("softcap", c.c_float), ("window", c.c_int), ("sinks", c.c_void_p), ("split_queries", c.c_int)]
+                ("softcap", c.c_float), ("window", c.c_int), ("sinks", c.c_void_p), ("split_queries", c.c_int),
+                ("positions", c.c_void_p), ("tree_mask", c.c_void_p)]
 
 
 class Library:

@@ -39,9 +39,14 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_device_get(int index, kvb_cuda_device *o
 typedef struct kvb_cuda_layer_spec {
     int device;
     /* Scalar codes of 1-8 bits whose centroids binary16 represents, as the library's do; any rotation and scale. Read
-     * by create only. */
+     * by create only. NULL means dense: rows of `dense` values, unrotated. */
     const kvb_codec *k_codec, *v_codec;
     int n_kv_heads, n_q_heads; /* at least 1; n_q_heads a multiple of n_kv_heads */
+    kvb_dtype dense;           /* KVB_F16 or KVB_BF16: of dense rows and of exact tokens; 0 where there are none */
+    const float *k_mean;       /* NULL, or the mean of the model's keys, [KV head][head_dim], up to KVB_MAX_K_MEAN, as
+                                * in kvb_layer_spec: packed keys are encoded less it, and attention adds its product
+                                * with the query to their logits. On the host, copied. Not for dense keys */
+    int k_dim, v_dim;          /* of dense sides, a multiple of 8 up to 576; those of codecs are the codecs' */
 } kvb_cuda_layer_spec;
 
 /* A layer's format and its tables on the device. Immutable: layers of one format can share it, threads and streams too.
@@ -67,8 +72,17 @@ typedef struct kvb_cuda_pages {
     const int32_t *table;      /* [n_sequences][table_stride] */
     size_t table_stride;       /* entries, at least 1 */
     const int32_t *first_page; /* [n_sequences]: pages that a window has given back, or NULL: none */
-    int32_t *lengths;          /* [n_sequences] tokens; kvb_cuda_advance alone writes them */
+    int32_t *lengths;          /* [n_sequences] tokens; kvb_cuda_advance writes them, and who takes tokens back */
     int n_sequences;           /* at least 1 */
+    /* Exact tokens, raw values of the layer's type `dense`, unrotated: a sequence's first exact_first tokens and its
+     * last exact_last ones, all of a shorter one, are read from here, not from pages; a token that is both is a first
+     * one. [sequence][token][KV head][head_dim]. exact_last is a ring: token t lies in slot t % exact_last_slots of its
+     * sequence's. kvb_cuda_append fills both, and encodes a token from the ring when newer ones push it out. Every row
+     * of pages with exact_last is rounded to `dense` first, so that it does not matter how tokens were grouped into
+     * appends. Slots beyond exact_last let the caller take so many tokens back. For attention to rows that the caller
+     * fills, exact_last_slots 0 means that token length - exact_last lies first. */
+    void *exact_first_k, *exact_first_v, *exact_last_k, *exact_last_v;
+    int exact_first, exact_last, exact_last_slots; /* 0 to 65536; 0: none */
 } kvb_cuda_pages;
 
 /* New tokens of all sequences: sequence s gets rows row_begin[s] .. row_begin[s + 1] - 1 of K and V. */
@@ -79,8 +93,9 @@ typedef struct kvb_cuda_rows {
     int most_rows;            /* on the host: no sequence gets more; at least 1 */
 } kvb_cuda_rows;
 
-/* Encodes the rows into the tokens behind `lengths`, with the bits of kvb_encode; the pages must be in the table.
- * lengths stay as they are, so that all layers of a model append to the same ones before kvb_cuda_advance. */
+/* Encodes the rows into the tokens behind `lengths`, with the bits of kvb_encode; the pages must be in the table, but
+ * for tokens that stay exact. lengths stay as they are, so that all layers of a model append to the same ones before
+ * kvb_cuda_advance. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                const kvb_cuda_rows *rows, void *stream, kvb_error *error);
 /* lengths[s] += row_begin[s + 1] - row_begin[s]. */
@@ -90,7 +105,8 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, con
 typedef enum kvb_cuda_side { KVB_CUDA_K = 0, KVB_CUDA_V = 1 } kvb_cuda_side;
 
 /* Copies rows first .. first + n_tokens - 1 of a KV head of a sequence to the rows of `packed` (pointers on the device)
- * from its row 0 on, as docs/format.md stores them: what kvb_decode, kvb_attend and files read. */
+ * from its row 0 on, as docs/format.md stores them: what kvb_decode, kvb_attend and files read. Of a dense side
+ * planes[0] is rows of 2-byte values, and scales do not count. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                kvb_cuda_side side, int sequence, int kv_head, int first, int n_tokens,
                                                const kvb_packed *packed, void *stream, kvb_error *error);
@@ -101,19 +117,29 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_import(const kvb_cuda_layer *layer, cons
 
 /* ---- Attention -------------------------------------------------------------------------------------------------- */
 
-/* Query i of a sequence's n_q stands at token lengths - n_q + i and sees the tokens up to itself (append first). */
+/* Query i of a sequence's n_q stands at token lengths - n_q + i, unless positions say otherwise, and sees the tokens up
+ * to itself (append first). As in kvb_attend_item, the query at position p sees token j when j <= p and, with a window,
+ * p - window < j; exact tokens outside the window stay masked; a query that sees nothing gets 0, and the log-sum-exp
+ * -Inf (or its sink). Pages must be there from the first to the last token that some query of the sequence sees. */
 typedef struct kvb_cuda_queries {
     const void *q; /* [row][n_q_heads][head_dim of K] */
     void *out;     /* [row][n_q_heads][head_dim of V] */
     float *lse;    /* [row][n_q_heads]: natural log of the sum of exponentials, sink included; or NULL */
     kvb_dtype q_dtype, out_dtype;
-    const int32_t *q_begin; /* on the device, [n_sequences + 1]: a sequence's rows; NULL: most_queries of each */
-    int most_queries;       /* on the host: no sequence has more; at least 1 */
-    float scale;            /* of logits; 1 / sqrt(head_dim) as a rule */
-    float softcap;          /* logits become softcap * tanh(logit / softcap); 0: as they are */
-    int window;             /* a query sees this many tokens, itself included; 0: all */
-    const float *sinks;     /* [n_q_heads] on the device: one more logit, without a value; or NULL */
-    int split_queries;      /* 1: queries in two halves, three times more exact and slower (docs/cuda.md) */
+    const int32_t *q_begin;   /* on the device, [n_sequences + 1]: a sequence's rows; NULL: most_queries of each */
+    int most_queries;         /* on the host: no sequence has more; at least 1 */
+    float scale;              /* of logits; 1 / sqrt(head_dim) as a rule */
+    float softcap;            /* logits become softcap * tanh(logit / softcap); 0: as they are */
+    int window;               /* a query sees this many tokens, itself included; 0: all */
+    const float *sinks;       /* [n_q_heads] on the device: one more logit, without a value; or NULL */
+    int split_queries;        /* 1: queries in two halves, three times more exact and slower (docs/cuda.md) */
+    const int32_t *positions; /* [row] on the device, or NULL. A query whose position is negative sees nothing; one
+                               * beyond the last token is legal */
+    /* On the device: which of its sequence's last n_q tokens a query sees, whatever their position (trees of guessed
+     * tokens). The row of each row of q is (most_queries + 7) / 8 bytes, bit j % 8 of byte j / 8 is token
+     * lengths - n_q + j; where there are fewer tokens than queries, bits of tokens before the first do not count. Older
+     * tokens are seen by position. NULL: all by position. */
+    const uint8_t *tree_mask;
 } kvb_cuda_queries;
 
 /* Bytes of scratch on the device for batches up to these sizes. It must be zero before its first use:
@@ -122,7 +148,7 @@ KVB_API size_t kvb_cuda_scratch_bytes(const kvb_cuda_layer *layer, int n_sequenc
 KVB_API KVB_CHECKED kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *scratch, size_t bytes,
                                                       void *stream, kvb_error *error);
 /* Shares out the work of a batch from the lengths on the device, into scratch. One plan serves every layer with the
- * same heads, window and scratch, until lengths or queries change. */
+ * same heads, window, numbers of exact tokens and scratch, until lengths, positions or numbers of queries change. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                     const kvb_cuda_queries *queries, void *scratch, size_t bytes,
                                                     void *stream, kvb_error *error);

@@ -86,22 +86,35 @@ static kvb_status queries_check(const kvb_cuda_queries *q, int runs, kvb_error *
 static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side) {
     const kvb_cuda_format *f = &layer->formats[side];
     kvb_cuda_place place = kvb_cuda_place_of(layer, pages, side);
+    const size_t token = (size_t)layer->n_kv_heads * (size_t)f->head_dim;
+    const int slots = pages->exact_last_slots > 0 ? pages->exact_last_slots : pages->exact_last;
     return (kvb_cuda_attend_side){.pages = place.pool,
                                   .page_stride = place.page_bytes,
                                   .head_stride = place.head_bytes,
                                   .bits = f->bits,
                                   .head_dim = f->head_dim,
                                   .scale_bytes = f->scale_bytes,
+                                  .dense = f->dense,
+                                  .mean = side == KVB_CUDA_K ? layer->k_mean : NULL,
                                   .centroids = f->half_centroids,
                                   .signs = f->rotates ? f->signs : NULL,
                                   .hadamard_order = f->hadamard_order,
-                                  .hadamard = f->hadamard_order > 1 ? f->hadamard : NULL};
+                                  .hadamard = f->hadamard_order > 1 ? f->hadamard : NULL,
+                                  .exact_first = side == KVB_CUDA_K ? pages->exact_first_k : pages->exact_first_v,
+                                  .exact_last = side == KVB_CUDA_K ? pages->exact_last_k : pages->exact_last_v,
+                                  .exact_first_sequence_stride = (size_t)pages->exact_first * token,
+                                  .exact_last_sequence_stride = (size_t)slots * token,
+                                  .exact_token_stride = token,
+                                  .exact_head_stride = (size_t)f->head_dim};
 }
 
 static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q, int runs,
                          void *memory, size_t bytes, kvb_cuda_attend_job *job, kvb_error *error) {
     scratch s;
     kvb_status status = kvb_cuda_pages_check(layer, pages, error);
+    if (status == KVB_OK) {
+        status = kvb_cuda_exact_check(layer, pages, 0, error);
+    }
     if (status == KVB_OK) {
         status = queries_check(q, runs, error);
     }
@@ -135,6 +148,8 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
                                  .lengths = pages->lengths,
                                  .q_begin = q->q_begin,
                                  .max_n_q = q->most_queries,
+                                 .positions = q->positions,
+                                 .tree_mask = q->tree_mask,
                                  .q = q->q,
                                  .q_row_stride = (size_t)layer->n_q_heads * (size_t)layer->formats[0].head_dim,
                                  .q_head_stride = (size_t)layer->formats[0].head_dim,
@@ -148,6 +163,10 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
                                  .softcap = q->softcap,
                                  .sinks = q->sinks,
                                  .window = q->window,
+                                 .n_exact_first = pages->exact_first,
+                                 .n_exact_last = pages->exact_last,
+                                 .exact_last_slots = pages->exact_last_slots,
+                                 .exact_type = (int)layer->dense,
                                  .segments = (kvb_cuda_segment *)(base + s.segments),
                                  .shares = (int32_t *)(base + s.shares),
                                  .unit_begin = (int32_t *)(base + s.unit_begin),

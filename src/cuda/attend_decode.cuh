@@ -58,7 +58,10 @@ struct Columns {
 
 static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int first_column, int n_columns,
                                      int lane) {
-    Columns c;
+    Columns c = {};
+    if (n_columns == 0) {
+        return c;
+    }
     for (int i = 0; i < 2; i++) {
         int column = lane % 4 * 2 + i;
         c.query[i] = (first_column + (column < n_columns ? column : 0)) / p.group;
@@ -168,6 +171,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     float *rows = sums + (WARPS + 2) * 8; // [column][DK], later [column][DV]
     float *exact = rows + 8 * D::row;     // [column][DV]
     uint64_t *barriers = (uint64_t *)(exact + 8 * D::row);
+    float *means = sums + (WARPS + 1) * 8; // [column], until the block's results are merged
     __shared__ bool is_last;
 
     const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -226,7 +230,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         Sequence sequence = {work.n_tokens, work.first_row, work.n_q,
                              p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
-        const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins;
+        const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins && n_columns > 0;
 #pragma unroll
         for (int i = 0; i < own; i++) {
             const int c = warp + i * WARPS;
@@ -236,6 +240,10 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
                     queries[i][j] = c < n_columns ? queries[i][j] : 0.0f;
                 }
                 store_row<DK>(rows + c * DK, queries[i], lane);
+                const float dot = p.k.mean ? row_dot<DK>(queries[i], p.k.mean + (size_t)work.kv_head * DK, lane) : 0.0f;
+                if (lane == 0) {
+                    means[c] = dot;
+                }
             }
         }
         if (has_exact) {
@@ -260,7 +268,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         __syncthreads();
         // Halves of q times a power of two that makes its largest coordinate 1 or so; `unit` undoes it.
         uint32_t q[D::k_steps][2], q_rest[D::SPLIT ? D::k_steps : 1][2];
-        float unit[2];
+        float unit[2], mean[2]; // what the query and the keys' mean add to each logit
         {
             const float *row = rows + g * DK + 2 * t;
             float most = 0.0f;
@@ -289,6 +297,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 unit[i] = __shfl_sync(0xffffffffu, down, (2 * t + i) * 4) * p.scale * 1.4426950408889634f;
+                mean[i] = means[2 * t + i] * p.scale * 1.4426950408889634f;
             }
         }
         const Columns columns = columns_of(p, sequence, work.first_column, n_columns, lane);
@@ -328,10 +337,10 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
                 const float2 k_scales = K::load_scales(keys + b * K::bytes, lane);
-                c[b][0] *= k_scales.x * unit[0];
-                c[b][1] *= k_scales.x * unit[1];
-                c[b][2] *= k_scales.y * unit[0];
-                c[b][3] *= k_scales.y * unit[1];
+                c[b][0] = fmaf(c[b][0], k_scales.x * unit[0], mean[0]);
+                c[b][1] = fmaf(c[b][1], k_scales.x * unit[1], mean[1]);
+                c[b][2] = fmaf(c[b][2], k_scales.y * unit[0], mean[0]);
+                c[b][3] = fmaf(c[b][3], k_scales.y * unit[1], mean[1]);
             }
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {

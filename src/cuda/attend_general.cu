@@ -38,8 +38,10 @@ __device__ __forceinline__ float warp_most(float x) {
     return x;
 }
 
-// The column's logits of 16 keys in `tile`, in units of log2(e): lane t gets token t's, before any mask.
-__device__ float logits_of(const kvb_cuda_attend_job &p, const Shared &m, int column, int lane, float scale) {
+// The column's logits of 16 keys in `tile`, in units of log2(e): lane t gets token t's, before any mask. `mean` is the
+// product of what was taken off them with the query.
+__device__ float logits_of(const kvb_cuda_attend_job &p, const Shared &m, int column, int lane, float scale,
+                           float mean) {
     const float *q = m.queries + column * p.k.head_dim;
     float dots[STEP], x = 0.0f;
     for (int t = 0; t < STEP; t++) {
@@ -56,7 +58,7 @@ __device__ float logits_of(const kvb_cuda_attend_job &p, const Shared &m, int co
         const float dot = warp_sum(dots[t]);
         x = lane == t ? dot : x;
     }
-    x *= scale * p.scale;
+    x = (x * scale + mean) * p.scale;
     return (p.softcap > 0.0f ? p.softcap * tanhf(x / p.softcap) : x) * 1.4426950408889634f;
 }
 
@@ -64,9 +66,9 @@ __device__ float logits_of(const kvb_cuda_attend_job &p, const Shared &m, int co
 // scale.
 template <class Load>
 __device__ void take(const kvb_cuda_attend_job &p, const Shared &m, State &state, int column, int lane, bool sees,
-                     Load load) {
+                     float mean, Load load) {
     float scale = load(false);
-    const float logit = logits_of(p, m, column, lane, scale), x = sees ? logit : -INFINITY;
+    const float logit = logits_of(p, m, column, lane, scale, mean), x = sees ? logit : -INFINITY;
     const float higher = fmaxf(state.top, warp_most(x)), factor = exp2f(state.top - higher);
     const float weight = sees ? exp2f(x - higher) : 0.0f;
     const uint32_t seen = __ballot_sync(0xffffffffu, sees);
@@ -96,16 +98,17 @@ __device__ void take(const kvb_cuda_attend_job &p, const Shared &m, State &state
 }
 
 __device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const Levels &levels,
-                            const kvb_cuda_segment &work, const Sequence &s, int query, State &state, int column,
-                            int lane) {
+                            const kvb_cuda_segment &work, const Sequence &s, int query, float mean, State &state,
+                            int column, int lane) {
     const Visible visible = Visible::of(p, s, query);
     const int32_t *table = p.table + work.sequence * p.table_stride - (p.first_page ? p.first_page[work.sequence] : 0);
-    for (int first = work.begin / STEP * STEP; first < work.end; first += STEP) {
+    // An empty range may begin inside a block, of a page that is not there.
+    for (int first = work.begin / STEP * STEP; first < work.end && work.begin < work.end; first += STEP) {
         const int page = table[first / KVB_CUDA_PAGE_TOKENS], block = first % KVB_CUDA_PAGE_TOKENS / STEP,
                   token = first + lane;
         const bool sees = lane < STEP && token >= work.begin && token < work.end && token >= p.n_exact_first &&
                           token < s.n_tokens - p.n_exact_last && visible.sees(p, s, query, token);
-        take(p, m, state, column, lane, sees, [&](bool is_value) {
+        take(p, m, state, column, lane, sees, mean, [&](bool is_value) {
             return load_block(is_value ? p.v : p.k, is_value, page, work.kv_head, block, levels, m.tile, m.row, lane);
         });
     }
@@ -123,7 +126,7 @@ __device__ void take_exact(const kvb_cuda_attend_job &p, const Shared &m, const 
             return j < first_end ? j : last_begin + j - first_end;
         };
         const bool sees = lane < STEP && first + lane < n && visible.sees(p, s, query, token_at(lane));
-        take(p, m, state, column, lane, sees, [&](bool is_value) {
+        take(p, m, state, column, lane, sees, 0.0f, [&](bool is_value) {
             const kvb_cuda_attend_side &side = is_value ? p.v : p.k;
             const int warp = threadIdx.x / 32;
             for (int t = warp; t < STEP; t += COLUMNS) {
@@ -185,7 +188,7 @@ __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ 
         const Sequence s = {work.n_tokens, work.first_row, work.n_q,
                             p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(COLUMNS, work.n_q * p.group - work.first_column), 0),
-                  at = work.first_column + min(column, max(n_columns - 1, 0));
+                  at = n_columns > 0 ? work.first_column + min(column, n_columns - 1) : 0;
         const int query = at / p.group, row = s.first_row + query, head = work.kv_head * p.group + at % p.group;
         float *q = m.queries + column * p.k.head_dim;
         for (int i = lane; i < p.k.head_dim; i += 32) {
@@ -193,11 +196,18 @@ __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ 
                                       : 0.0f;
         }
         __syncwarp();
+        float mean = 0.0f;
+        for (int i = lane; p.k.mean && i < p.k.head_dim; i += 32) {
+            mean += q[i] * p.k.mean[(size_t)work.kv_head * p.k.head_dim + i];
+        }
+        mean = warp_sum(mean);
         rotate_any(q, m.temporary + column * m.row, p.k, lane, false);
         __syncthreads();
         State state = {-1e30f, 0.0f, {0.0f}};
-        take_packed(p, m, levels, work, s, query, state, column, lane);
-        if (work.begins) {
+        if (n_columns > 0) {
+            take_packed(p, m, levels, work, s, query, mean, state, column, lane);
+        }
+        if (n_columns > 0 && work.begins) {
             take_exact(p, m, work, s, query, state, column, lane);
         }
         bool finishes = work.n_parts == 1;

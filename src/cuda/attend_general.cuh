@@ -20,6 +20,13 @@ __device__ __forceinline__ float load_value(const void *array, size_t i, int typ
     return type == KVB_F32 ? ((const float *)array)[i] : Raw<false>::value(((const uint16_t *)array)[i], type);
 }
 
+__device__ inline void load_dense(const uint8_t *block, int dim, bool is_value, int dtype, float *tile, int row) {
+    for (int i = threadIdx.x; i < KVB_BLOCK_TOKENS * dim; i += blockDim.x) {
+        const kvb_place at = kvb_fragment_code_place(dim, 16, i / dim, i % dim, 0, is_value);
+        tile[i / dim * row + i % dim] = Raw<false>::value(*(const uint16_t *)(block + at.word + at.bit / 8), dtype);
+    }
+}
+
 template <int BITS>
 __device__ void load_codes(const uint8_t *block, int dim, bool is_value, const float *levels, float *tile, int row) {
     for (int i = threadIdx.x; i < KVB_BLOCK_TOKENS * dim; i += blockDim.x) {
@@ -30,7 +37,7 @@ __device__ void load_codes(const uint8_t *block, int dim, bool is_value, const f
             const kvb_place at = kvb_fragment_code_place(dim, BITS, token, x, bit, is_value);
             code |= (*(const uint32_t *)(block + at.word) >> at.bit & 1) << bit;
         }
-        tile[token * row + x] = BITS == 16 ? __half2float(__ushort_as_half((uint16_t)code)) : levels[code];
+        tile[token * row + x] = levels[code];
     }
 }
 
@@ -68,7 +75,7 @@ __device__ inline float load_block(const kvb_cuda_attend_side &side, bool is_val
         load_codes<8>(block, dim, is_value, table, tile, row);
         break;
     default:
-        load_codes<16>(block, dim, is_value, table, tile, row);
+        load_dense(block, dim, is_value, side.dense, tile, row);
     }
     const uint8_t *scale = block + kvb_fragment_scale_offset(dim, side.bits, side.scale_bytes, lane % KVB_BLOCK_TOKENS);
     const float of_lane = side.scale_bytes == 2   ? __half2float(*(const __half *)scale)

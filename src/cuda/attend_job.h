@@ -12,6 +12,8 @@ typedef struct kvb_cuda_attend_side {
     const uint8_t *pages;
     size_t page_stride, head_stride; /* bytes, multiples of 16, below 2^32 */
     int bits, head_dim, scale_bytes;
+    int dense;                 /* kvb_dtype of 16 bits */
+    const float *mean;         /* [KV head][head_dim], what was taken off packed keys; NULL: nothing */
     const uint16_t *centroids; /* halves, 2^bits of them */
     const uint32_t *signs;     /* bit i % 32 of word i / 32: coordinate i is negated; NULL: no rotation */
     int hadamard_order;        /* m of head_dim = m * 2^k */

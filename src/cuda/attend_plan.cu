@@ -30,11 +30,18 @@ __device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
 }
 
 __device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
-    Range r = {s.end, p.tree_mask ? s.end : 0};
+    Range r = {s.end, 0};
     for (int i = 0; i < s.n_q; i++) {
-        Visible v = Visible::of(p, s, i);
-        r.begin = min(r.begin, v.begin);
-        r.end = max(r.end, v.end);
+        const Visible v = Visible::of(p, s, i);
+        if (v.begin < v.end) { // who sees nothing asks for no page, which may be gone
+            r.begin = min(r.begin, v.begin);
+            r.end = max(r.end, v.end);
+        }
+    }
+    if (p.tree_mask && s.n_q > 0) {
+        r.begin = min(r.begin, max(s.n_tokens - s.n_q, p.kv_begin));
+        r.begin = max(r.begin, 0);
+        r.end = s.end;
     }
     r.begin = max(r.begin, p.n_exact_first);
     r.end = max(min(r.end, s.n_tokens - p.n_exact_last), r.begin);
@@ -166,6 +173,9 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
             g.sequence = i, g.item = item, g.kv_head = rest / column_tiles, g.first_column = rest % column_tiles * 8;
             g.begin = from == 0 ? r.begin : (r.first_page() + from) * KVB_CUDA_PAGE_TOKENS;
             g.end = to == pages ? max(r.end, g.begin) : (r.first_page() + to) * KVB_CUDA_PAGE_TOKENS;
+            if (g.first_column >= s.n_q * p.group) { // columns of queries that the sequence does not have
+                g.end = g.begin;
+            }
             g.n_tokens = s.n_tokens, g.first_row = s.first_row, g.n_q = s.n_q;
             g.first_part = first, g.n_parts = last - first + 1, g.begins = block == first;
             const int index = splits ? block : item + block, share_begin = p.shares[2 * block];

@@ -50,6 +50,19 @@ template <int DIM> __device__ __forceinline__ void store_row(float *row, const f
         }
     }
 }
+// <x, row>, x as load_row leaves it, in all lanes.
+template <int DIM> __device__ __forceinline__ float row_dot(const float *x, const float *row, int lane) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int j = 0; j < (DIM + 31) / 32; j++) {
+        sum += DIM % 32 == 0 || j * 32 + lane < DIM ? x[j] * __ldg(row + j * 32 + lane) : 0.0f;
+    }
+#pragma unroll
+    for (int h = 16; h > 0; h /= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, h);
+    }
+    return sum;
+}
 __device__ __forceinline__ void store_value(void *p, size_t i, int type, float x) {
     switch (type) {
     case KVB_F16:
@@ -178,15 +191,17 @@ struct Sequence {
     int end; // of the tokens that anybody sees
 };
 
-// What one query sees by position: [begin, end), and a tree's tokens from `tree` on.
+// What one query sees by position: [begin, end), and a tree's tokens from `tree` on. Only of queries that there are:
+// they have a position and a row of the mask.
 struct Visible {
     int begin, end, tree;
     __device__ __forceinline__ static Visible of(const kvb_cuda_attend_job &p, const Sequence &s, int query) {
-        int position = p.positions ? __ldg(p.positions + s.first_row + query) : s.n_tokens - s.n_q + query;
+        // Any number is legal as a position: no sum of it may overflow.
+        const int position = p.positions ? __ldg(p.positions + s.first_row + query) : s.n_tokens - s.n_q + query;
         Visible v;
         v.tree = p.tree_mask ? s.n_tokens - s.n_q : s.n_tokens;
-        v.end = max(min(min(position + 1, s.end), v.tree), 0);
-        v.begin = min(max(p.window > 0 ? position - p.window + 1 : 0, p.kv_begin), v.end);
+        v.end = max(min(min(position, s.end - 1) + 1, v.tree), 0);
+        v.begin = min(max(p.window > 0 && position >= p.window ? position - p.window + 1 : 0, p.kv_begin), v.end);
         return v;
     }
     __device__ __forceinline__ bool sees(const kvb_cuda_attend_job &p, const Sequence &s, int query, int token) const {

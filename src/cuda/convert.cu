@@ -27,6 +27,17 @@ struct Tokens {
     }
 };
 
+// Values of 16 bits, between a block and rows of them.
+__device__ void copy_dense(const kvb_cuda_convert_job &p, const Tokens &t, uint8_t *block, bool into_block) {
+    const int dim = p.format.head_dim;
+    for (int i = threadIdx.x; i < (t.end - t.begin) * dim; i += THREADS) {
+        const int token = t.begin + i / dim;
+        uint16_t *inside = dense_at(p.format, p.is_value, block, token, i % dim),
+                 *outside = (uint16_t *)p.planes[0] + (size_t)(t.first - p.first + token) * dim + i % dim;
+        *(into_block ? inside : outside) = *(into_block ? outside : inside);
+    }
+}
+
 __global__ void __launch_bounds__(THREADS) to_planes(const __grid_constant__ kvb_cuda_convert_job p) {
     const Tokens t(p);
     if (t.begin >= t.end) {
@@ -35,7 +46,11 @@ __global__ void __launch_bounds__(THREADS) to_planes(const __grid_constant__ kvb
     const kvb_cuda_format &f = p.format;
     const int n = (t.end - t.begin) * f.head_dim, row = t.first - p.first; // of token 0, maybe negative
     uint8_t *codes = shared;
-    const uint8_t *block = block_at(p.place, f, p.sequence, p.kv_head, t.first);
+    uint8_t *block = block_at(p.place, f, p.sequence, p.kv_head, t.first);
+    if (f.bits == 16) {
+        copy_dense(p, t, block, false);
+        return;
+    }
     for (int i = threadIdx.x; i < n; i += THREADS) {
         const int token = t.begin + i / f.head_dim, dim = i % f.head_dim;
         codes[token * f.head_dim + dim] = (uint8_t)code_at(f, p.is_value, block, token, dim);
@@ -73,6 +88,10 @@ __global__ void __launch_bounds__(THREADS) from_planes(const __grid_constant__ k
     uint8_t *codes = shared;
     uint32_t *words = (uint32_t *)(shared + KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16));
     uint8_t *block = block_at(p.place, f, p.sequence, p.kv_head, t.first);
+    if (f.bits == 16) {
+        copy_dense(p, t, block, true);
+        return;
+    }
     for (int i = threadIdx.x; i < n; i += THREADS) {
         const int token = t.begin + i / f.head_dim, dim = i % f.head_dim;
         int code = 0;
@@ -94,6 +113,9 @@ __global__ void __launch_bounds__(THREADS) from_planes(const __grid_constant__ k
 
 // Codes, and on the way in the words and masks of a block: below 48 KB for every head_dim.
 static size_t shared_bytes(const kvb_cuda_format &f) {
+    if (f.bits == 16) {
+        return 0;
+    }
     return (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) +
            2 * (size_t)kvb_fragment_code_bytes(f.head_dim, f.bits);
 }

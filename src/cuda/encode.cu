@@ -23,6 +23,13 @@ __device__ __forceinline__ float load(const void *rows, size_t i, int dtype) {
     }
 }
 
+__device__ __forceinline__ uint16_t to_bits(float x, int dtype) { // of 16-bit types
+    return dtype == KVB_F16 ? __half_as_ushort(__float2half_rn(x)) : __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+__device__ __forceinline__ float of_bits(uint16_t bits, int dtype) {
+    return dtype == KVB_F16 ? __half2float(__ushort_as_half(bits)) : __bfloat162float(__ushort_as_bfloat16(bits));
+}
+
 // Lanes of a row meet here. Both rows of a warp go the same way whatever they hold, so the whole warp does.
 __device__ __forceinline__ void meet() {
     __syncwarp();
@@ -163,17 +170,47 @@ __device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const
 
 extern __shared__ __align__(16) unsigned char shared[];
 
+// Where tokens in pages end, or would once there are so many first ones.
+__device__ __forceinline__ int packed_end(const kvb_cuda_append_job &p, int n_tokens) {
+    return max(n_tokens - p.n_exact_last, p.n_exact_first);
+}
+
+// Coordinate i of the row that is to be packed as `token`: a new one, or, of the `before` older ones, from the ring.
+// Where there are exact last tokens all rows are rounded as the ring's are, so that what is packed does not depend on
+// how tokens were grouped.
+__device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_value, int sequence, int head, int token,
+                                        int before, int row_begin, int i) {
+    const int dim = p.formats[is_value].head_dim;
+    if (token < before) {
+        const size_t slot = (size_t)sequence * p.exact_last_slots + token % p.exact_last_slots;
+        return of_bits(p.exact_last[is_value][(slot * p.n_kv_heads + head) * dim + i], p.dense);
+    }
+    const size_t row = (size_t)(row_begin + token - before) * p.n_kv_heads + head;
+    const float x = load(p.rows[is_value], row * dim + i, p.dtype);
+    return p.n_exact_last > 0 ? of_bits(to_bits(x, p.dense), p.dense) : x;
+}
+
 // Grid: blocks of 16 tokens that the longest append touches, KV heads, 2 x sequences.
 __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.z / 2, is_value = blockIdx.z % 2, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
     const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
               n = p.row_begin[sequence + 1] - row_begin;
-    const int first = (before / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS; // token of the block
-    if (n <= 0 || first >= before + n) {
+    const int packed_begin = packed_end(p, before), now_end = packed_end(p, before + n);
+    const int first = (packed_begin / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS; // token of the block
+    if (n <= 0 || first >= now_end || packed_begin >= now_end) {
         return;
     }
-    const int begin = max(before - first, 0), end = min(before + n - first, KVB_BLOCK_TOKENS), levels = 1 << f.bits;
+    const int begin = max(packed_begin - first, 0), end = min(now_end - first, KVB_BLOCK_TOKENS), levels = 1 << f.bits;
+    uint8_t *block = block_at(p.places[is_value], f, sequence, head, first);
+    if (f.bits == 16) {
+        for (int i = threadIdx.x; i < (end - begin) * f.head_dim; i += THREADS) {
+            const int token = begin + i / f.head_dim, dim = i % f.head_dim;
+            *dense_at(f, is_value, block, token, dim) =
+                to_bits(source(p, is_value, sequence, head, first + token, before, row_begin, dim), f.dense);
+        }
+        return;
+    }
     float *midpoints = (float *)shared, *centroids = midpoints + levels, *rows = centroids + levels;
     uint8_t *codes = (uint8_t *)(rows + KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16));
     for (int i = threadIdx.x; i < levels; i += THREADS) {
@@ -183,22 +220,46 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
     __syncthreads();
     const int token = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     const bool is_new = token >= begin && token < end;
+    const bool is_centered = p.k_mean && !is_value;
     float *row = rows + token * f.head_dim;
-    const size_t from = ((size_t)(row_begin + first + token - before) * p.n_kv_heads + head) * f.head_dim;
     for (int i = lane; i < f.head_dim; i += LANES) { // a row of another token is zeros, so that all lanes go one way
-        row[i] = is_new ? load(p.rows[is_value], from + i, p.dtype) : 0.0f;
+        row[i] = is_new ? source(p, is_value, sequence, head, first + token, before, row_begin, i) : 0.0f;
+        if (is_new && is_centered) {
+            row[i] = __fsub_rn(row[i], p.k_mean[head * f.head_dim + i]);
+        }
     }
     meet();
     if (f.rotates) {
         rotate(f, row, lane);
     }
     const uint32_t scale = encode_row(f, row, midpoints, centroids, codes + token * f.head_dim, lane);
-    uint8_t *block = block_at(p.places[is_value], f, sequence, head, first);
     if (is_new && lane == 0) {
         store_scale(f, block, token, scale);
     }
     __syncthreads(); // rows are read, codes are written: the rows' memory serves for words
     pack_block(f, is_value, codes, begin, end, (uint32_t *)rows, block);
+}
+
+// New rows that stay exact, as they come: into the first tokens, and into the ring as many as it has slots. Behind
+// append, which reads from the ring what leaves it.
+// Grid: tokens, 2 x sequences.
+__global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kvb_cuda_append_job p) {
+    const int sequence = blockIdx.y / 2, is_value = blockIdx.y % 2, dim = p.formats[is_value].head_dim;
+    const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
+              after = before + p.row_begin[sequence + 1] - row_begin, row = p.n_kv_heads * dim;
+    const int n_first = max(min(p.n_exact_first, after) - before, 0),
+              last_begin = max(max(after - p.exact_last_slots, p.n_exact_first), before);
+    const int i = blockIdx.x, token = i < n_first ? before + i : last_begin + i - n_first;
+    if (token >= after) {
+        return;
+    }
+    const size_t slot = i < n_first ? (size_t)sequence * p.n_exact_first + token
+                                    : (size_t)sequence * p.exact_last_slots + token % p.exact_last_slots;
+    uint16_t *to = (i < n_first ? p.exact_first : p.exact_last)[is_value] + slot * row;
+    const size_t from = (size_t)(row_begin + token - before) * row;
+    for (int j = threadIdx.x; j < row; j += THREADS) {
+        to[j] = to_bits(load(p.rows[is_value], from + j, p.dtype), p.dense);
+    }
 }
 
 __global__ void advance(int32_t *lengths, const int32_t *row_begin, int n) {
@@ -209,6 +270,9 @@ __global__ void advance(int32_t *lengths, const int32_t *row_begin, int n) {
 }
 
 static size_t shared_bytes(const kvb_cuda_format &f) {
+    if (f.bits == 16) {
+        return 0;
+    }
     return sizeof(float) * (2u << f.bits) + (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) * sizeof(float) +
            (size_t)KVB_BLOCK_TOKENS * f.head_dim;
 }
@@ -226,6 +290,11 @@ int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream) {
     const int blocks = (job->most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1;
     kvb::append<<<dim3(blocks, job->n_kv_heads, 2 * job->n_sequences), kvb::THREADS, bytes, (cudaStream_t)stream>>>(
         *job);
+    const long long most = (long long)job->n_exact_first + job->exact_last_slots;
+    if (most > 0) {
+        const int tokens = job->most_rows < most ? job->most_rows : (int)most;
+        kvb::keep_exact<<<dim3(tokens, 2 * job->n_sequences), kvb::THREADS, 0, (cudaStream_t)stream>>>(*job);
+    }
     return (int)cudaGetLastError();
 }
 

@@ -6,6 +6,7 @@
 #include "memory.h"
 
 #include <cuda_runtime_api.h>
+#include <math.h>
 #include <string.h>
 
 /* A format's tables as they lie on the device. */
@@ -15,6 +16,10 @@ typedef struct tables {
     uint16_t half_centroids[KVB_MAX_LEVELS];
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
 } tables;
+
+static kvb_cuda_format dense_format(int head_dim, kvb_dtype dense) {
+    return (kvb_cuda_format){.head_dim = head_dim, .bits = KVB_DENSE_BITS, .dense = (int)dense, .hadamard_order = 1};
+}
 
 static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format *format, tables *to,
                        kvb_error *error) {
@@ -59,18 +64,40 @@ static void point(kvb_cuda_format *format, const tables *on_device) {
 }
 
 static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
-    if (!spec->k_codec || !spec->v_codec) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: %s is NULL",
-                             spec->k_codec ? "v_codec" : "k_codec");
+    if (spec->dense != 0 && spec->dense != KVB_F16 && spec->dense != KVB_BF16) {
+        return kvb_error_set(
+            error, KVB_ERROR_ARGUMENT,
+            "cuda layer: dense is %d, legal are KVB_F16, KVB_BF16 and 0 (neither dense rows nor exact tokens)",
+            (int)spec->dense);
     }
     for (int side = 0; side < 2; side++) {
-        const int states = (side ? spec->v_codec : spec->k_codec)->spec.trellis_states;
+        const kvb_codec *codec = side ? spec->v_codec : spec->k_codec;
+        const char *name = side ? "v" : "k";
+        const int states = codec ? codec->spec.trellis_states : 0, dim = side ? spec->v_dim : spec->k_dim;
+        if (!codec && !spec->dense) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: %s_codec is NULL, and dense names no type for dense rows", name);
+        }
+        if (!codec && (dim < KVB_MIN_HEAD_DIM || dim > KVB_MAX_HEAD_DIM || dim % 8 != 0)) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: %s_dim is %d, legal for dense rows are multiples of 8 from %d to %d",
+                                 name, dim, KVB_MIN_HEAD_DIM, KVB_MAX_HEAD_DIM);
+        }
+        if (codec && dim != 0 && dim != codec->spec.head_dim) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: %s_dim is %d, legal are 0 and the codec's head_dim %d", name, dim,
+                                 codec->spec.head_dim);
+        }
         if (states) {
             return kvb_error_set(
                 error, KVB_ERROR_UNSUPPORTED,
                 "cuda layer: %s is a trellis code of %d states, the GPU's kernels read scalar codes (trellis_states 0)",
                 side ? "v_codec" : "k_codec", states);
         }
+    }
+    if (spec->k_mean && !spec->k_codec) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda layer: k_mean is given for dense keys; legal: packed keys");
     }
     if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",
@@ -80,6 +107,18 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "cuda layer: n_q_heads is %d, legal are multiples of n_kv_heads (%d)", spec->n_q_heads,
                              spec->n_kv_heads);
+    }
+    return KVB_OK;
+}
+
+static kvb_status check_mean(const kvb_cuda_layer_spec *spec, kvb_error *error) {
+    for (int i = 0; spec->k_mean && i < spec->n_kv_heads * spec->k_codec->spec.head_dim; i++) {
+        if (!(fabsf(spec->k_mean[i]) <= KVB_MAX_K_MEAN)) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda layer: k_mean of head %d coordinate %d is %g; legal: up to %g in magnitude",
+                                 i / spec->k_codec->spec.head_dim, i % spec->k_codec->spec.head_dim,
+                                 (double)spec->k_mean[i], (double)KVB_MAX_K_MEAN);
+        }
     }
     return KVB_OK;
 }
@@ -98,18 +137,30 @@ static void choose_kernels(kvb_cuda_layer *layer, const tables both[2]) {
 }
 
 /* On the device: its tables, and its kernels made ready. */
-static kvb_status upload(kvb_cuda_layer *layer, const tables *from, kvb_error *error) {
+static kvb_status upload(kvb_cuda_layer *layer, const tables *from, const float *k_mean, kvb_error *error) {
+    const size_t n_mean = k_mean ? (size_t)layer->n_kv_heads * (size_t)layer->formats[0].head_dim * sizeof *k_mean : 0;
     int current = 0;
     kvb_status status = kvb_cuda_status((int)cudaGetDevice(&current), "cuda layer", error);
     if (status == KVB_OK) {
         status = kvb_cuda_status((int)cudaSetDevice(layer->device), "cuda layer", error);
     }
     if (status == KVB_OK) {
-        status = kvb_cuda_status((int)cudaMalloc(&layer->tables, 2 * sizeof *from), "cuda layer", error);
+        status = kvb_cuda_status((int)cudaMalloc(&layer->tables, 2 * sizeof *from + n_mean), "cuda layer", error);
     }
     if (status == KVB_OK) {
         status = kvb_cuda_status((int)cudaMemcpy(layer->tables, from, 2 * sizeof *from, cudaMemcpyHostToDevice),
                                  "cuda layer", error);
+    }
+    if (n_mean) {
+        layer->k_mean = (const float *)((const tables *)layer->tables + 2);
+    }
+    if (status == KVB_OK && n_mean) {
+        status = kvb_cuda_status((int)cudaMemcpy((tables *)layer->tables + 2, k_mean, n_mean, cudaMemcpyHostToDevice),
+                                 "cuda layer", error);
+    }
+    /* A small copy may be on its way when cudaMemcpy returns, and not every stream of the caller waits for it. */
+    if (status == KVB_OK) {
+        status = kvb_cuda_status((int)cudaStreamSynchronize(NULL), "cuda layer", error);
     }
     for (int i = 0; i < 2; i++) {
         point(&layer->formats[i], (const tables *)layer->tables + i);
@@ -126,7 +177,7 @@ static kvb_status upload(kvb_cuda_layer *layer, const tables *from, kvb_error *e
 
 kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allocator *allocator, kvb_cuda_layer **out,
                                  kvb_error *error) {
-    tables both[2];
+    tables both[2] = {0};
     kvb_cuda_device device;
     if (!spec || !out) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_layer_create: %s is NULL", spec ? "out" : "spec");
@@ -135,6 +186,9 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
     kvb_status status = kvb_allocator_check(allocator, error);
     if (status == KVB_OK) {
         status = check(spec, error);
+    }
+    if (status == KVB_OK) {
+        status = check_mean(spec, error);
     }
     if (status == KVB_OK) {
         status = kvb_cuda_device_get(spec->device, &device, error);
@@ -149,10 +203,16 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
     kvb_cuda_layer made = {.device = spec->device,
                            .n_kv_heads = spec->n_kv_heads,
                            .n_q_heads = spec->n_q_heads,
+                           .dense = spec->dense,
                            .n_blocks = device.multiprocessors};
     for (int i = 0; i < 2 && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];
-        status = fill(i ? spec->v_codec : spec->k_codec, i ? "v_codec" : "k_codec", f, &both[i], error);
+        const kvb_codec *codec = i ? spec->v_codec : spec->k_codec;
+        if (codec) {
+            status = fill(codec, i ? "v_codec" : "k_codec", f, &both[i], error);
+        } else {
+            *f = dense_format(i ? spec->v_dim : spec->k_dim, spec->dense);
+        }
         made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->bits, f->scale_bytes) *
                              (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
     }
@@ -171,7 +231,7 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
         return kvb_error_set(error, KVB_ERROR_MEMORY, "cuda layer: the allocator returned NULL for %zu bytes",
                              sizeof *layer);
     }
-    status = upload(&made, both, error);
+    status = upload(&made, both, spec->k_mean, error);
     *layer = made;
     if (status != KVB_OK) {
         made.allocator.release(made.allocator.context, layer, sizeof *layer);

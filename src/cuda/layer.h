@@ -9,9 +9,11 @@
 struct kvb_cuda_layer {
     kvb_allocator allocator;
     int device, n_kv_heads, n_q_heads, n_blocks;
+    kvb_dtype dense; /* of exact tokens */
     kvb_cuda_format formats[2];
     size_t head_bytes[2];                     /* of a page */
-    void *tables;                             /* on the device, all of both formats */
+    void *tables;                             /* on the device, all of both formats, then k_mean */
+    const float *k_mean;                      /* on the device, [KV head][head_dim], or NULL */
     const kvb_cuda_attend_kernel *kernels[2]; /* for queries whole and split */
 };
 
@@ -19,6 +21,8 @@ struct kvb_cuda_layer {
 kvb_status kvb_cuda_status(int code, const char *what, kvb_error *error);
 /* The pages are possible: asks no device. */
 kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_error *error);
+/* Exact tokens of the pages are possible; `fills` when they are to be written. */
+kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int fills, kvb_error *error);
 /* The layer's device is the current one. The last check, behind all that need no GPU. */
 kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error);
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side);

@@ -51,6 +51,12 @@ __device__ inline void pack_block(const kvb_cuda_format &f, bool is_value, const
     }
 }
 
+// Where value `dim` of a token lies in a block of 16 bits: nobody else's bits are in its bytes.
+__device__ inline uint16_t *dense_at(const kvb_cuda_format &f, bool is_value, uint8_t *block, int token, int dim) {
+    const kvb_place at = kvb_fragment_code_place(f.head_dim, 16, token, dim, 0, is_value);
+    return (uint16_t *)(block + at.word + at.bit / 8);
+}
+
 __device__ inline void store_scale(const kvb_cuda_format &f, uint8_t *block, int token, uint32_t bits) {
     uint8_t *at = block + kvb_fragment_scale_offset(f.head_dim, f.bits, f.scale_bytes, token);
     if (f.scale_bytes == 2) {

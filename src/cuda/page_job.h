@@ -7,8 +7,9 @@
 
 /* One side's format, with tables on the device. */
 typedef struct kvb_cuda_format {
-    int head_dim, bits, scale_bytes;
-    int scale_kind; /* kvb_scale_kind */
+    int head_dim, bits, scale_bytes; /* 16 bits: values of `dense`, no scales, and nothing else counts */
+    int dense;                       /* kvb_dtype */
+    int scale_kind;                  /* kvb_scale_kind */
     int rotates, hadamard_order;
     float inverse_sqrt_dim, sqrt_dim;
     const float *centroids, *midpoints; /* 2^bits; the last midpoint is Inf */
@@ -32,6 +33,11 @@ typedef struct kvb_cuda_append_job {
     int dtype;           /* kvb_dtype */
     int n_sequences, n_kv_heads, most_rows;
     const int32_t *row_begin, *lengths;
+    const float *k_mean; /* [KV head][head_dim], which packed keys are encoded less; or NULL */
+    /* Exact tokens, [sequence][token, or slot of the ring][KV head][head_dim] values of 16 bits. */
+    uint16_t *exact_first[2], *exact_last[2]; /* K, V */
+    int n_exact_first, n_exact_last, exact_last_slots;
+    int dense; /* kvb_dtype of them */
 } kvb_cuda_append_job;
 
 /* Rows of one KV head of one sequence, to or from planes. */

@@ -4,6 +4,9 @@
 #include <cuda_runtime_api.h>
 #include <limits.h>
 
+/* As many exact tokens as a layer of the cache may have (kvb_layer_spec). */
+enum { MAX_EXACT = 65536 };
+
 kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_error *error) {
     if (!layer || !pages) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda: %s is NULL", layer ? "pages" : "layer");
@@ -24,6 +27,40 @@ kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_page
     }
     if (pages->table_stride < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: table_stride is 0, legal are 1 and more");
+    }
+    return KVB_OK;
+}
+
+kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int fills, kvb_error *error) {
+    const struct {
+        const char *name;
+        int n;
+        const void *k, *v;
+    } exact[] = {{"exact_first", pages->exact_first, pages->exact_first_k, pages->exact_first_v},
+                 {"exact_last", pages->exact_last, pages->exact_last_k, pages->exact_last_v}};
+    for (int i = 0; i < 2; i++) {
+        if (exact[i].n < 0 || exact[i].n > MAX_EXACT) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: %s is %d, legal are 0 to %d", exact[i].name,
+                                 exact[i].n, MAX_EXACT);
+        }
+        if (exact[i].n > 0 &&
+            (!exact[i].k || !exact[i].v || ((uintptr_t)exact[i].k | (uintptr_t)exact[i].v) % sizeof(uint16_t) != 0)) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda pages: %s is %d, but its keys or values are NULL or misaligned", exact[i].name,
+                                 exact[i].n);
+        }
+        if (exact[i].n > 0 && !layer->dense) {
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "cuda pages: %s is %d, but the layer's spec names no type for exact tokens (dense)",
+                                 exact[i].name, exact[i].n);
+        }
+    }
+    if (pages->exact_last_slots < 0 || pages->exact_last_slots > MAX_EXACT ||
+        (pages->exact_last_slots < pages->exact_last && (fills || pages->exact_last_slots != 0))) {
+        return kvb_error_set(
+            error, KVB_ERROR_ARGUMENT, "cuda pages: exact_last_slots is %d, legal are exact_last (%d) to %d%s",
+            pages->exact_last_slots, pages->exact_last, MAX_EXACT,
+            fills ? " for an append, which fills a ring" : ", and 0: token length - exact_last lies first");
     }
     return KVB_OK;
 }
@@ -73,6 +110,9 @@ kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
     if (status == KVB_OK) {
         status = rows_check(rows, 1, error);
     }
+    if (status == KVB_OK) {
+        status = kvb_cuda_exact_check(layer, pages, 1, error);
+    }
     if (status != KVB_OK) {
         return status;
     }
@@ -82,7 +122,14 @@ kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
                                .n_kv_heads = layer->n_kv_heads,
                                .most_rows = rows->most_rows,
                                .row_begin = rows->row_begin,
-                               .lengths = pages->lengths};
+                               .lengths = pages->lengths,
+                               .k_mean = layer->k_mean,
+                               .exact_first = {pages->exact_first_k, pages->exact_first_v},
+                               .exact_last = {pages->exact_last_k, pages->exact_last_v},
+                               .n_exact_first = pages->exact_first,
+                               .n_exact_last = pages->exact_last,
+                               .exact_last_slots = pages->exact_last > 0 ? pages->exact_last_slots : 0,
+                               .dense = (int)layer->dense};
     status = kvb_cuda_current_check(layer, error);
     if (status != KVB_OK) {
         return status;
@@ -137,15 +184,22 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
                                 .kv_head = kv_head,
                                 .first = first,
                                 .n_tokens = n_tokens};
-    job.n_planes = kvb_plane_widths(job.format.bits, job.widths);
+    const int is_dense = job.format.bits == KVB_DENSE_BITS;
+    job.n_planes = is_dense ? 1 : kvb_plane_widths(job.format.bits, job.widths);
     for (int p = 0; p < job.n_planes; p++) {
         job.planes[p] = packed ? packed->planes[p] : NULL;
         if (!job.planes[p]) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: plane %d of packed is NULL", what, p);
         }
     }
+    if (is_dense && (uintptr_t)job.planes[0] % sizeof(uint16_t) != 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: plane 0 of packed is at %p, legal are multiples of 2",
+                             what, (void *)job.planes[0]);
+    }
     job.scales = packed->scales;
-    if (!job.scales || (uintptr_t)job.scales % (size_t)job.format.scale_bytes != 0) {
+    if (is_dense) {
+        job.scales = NULL;
+    } else if (!job.scales || (uintptr_t)job.scales % (size_t)job.format.scale_bytes != 0) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: scales of packed are at %p, legal are multiples of %d",
                              what, job.scales, job.format.scale_bytes);
     }

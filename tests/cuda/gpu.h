@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "kvbits/cuda.h"
+#include "oracle.h"
 
 #include <cuda_runtime_api.h>
 #include <stdio.h>
@@ -32,16 +33,23 @@ static inline int gpu_few(void) {
     return few && *few && *few != '0';
 }
 
+/* From the host; there when it returns, also for streams that do not wait for the default one. cudaMemcpy alone may
+ * return when a small copy is on its way. */
+static inline void gpu_write(void *to, const void *from, size_t bytes) {
+    GPU(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
+    GPU(cudaDeviceSynchronize());
+}
 /* Device memory full of NaNs. */
 static inline void *gpu_allocate(size_t bytes) {
     void *p = NULL;
     GPU(cudaMalloc(&p, bytes));
     GPU(cudaMemset(p, 0xff, bytes));
+    GPU(cudaDeviceSynchronize());
     return p;
 }
 static inline void *gpu_copy(const void *from, size_t bytes) {
     void *p = gpu_allocate(bytes);
-    GPU(cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice));
+    gpu_write(p, from, bytes);
     return p;
 }
 static inline void gpu_read(void *to, const void *from, size_t bytes) {
@@ -52,6 +60,34 @@ static inline void *host_allocate(size_t bytes) {
     void *p = calloc(1, bytes);
     assert_non_null(p);
     return p;
+}
+
+/* Bytes of rows, which become what they were rounded to. */
+static inline void *typed(float *rows, size_t n, kvb_dtype dtype) {
+    uint8_t *bytes = host_allocate(n * kvb_dtype_bytes(dtype));
+    for (size_t i = 0; i < n; i++) {
+        if (dtype == KVB_F32) {
+            memcpy(bytes + 4 * i, &rows[i], 4);
+        } else {
+            uint16_t half = dtype == KVB_F16 ? kvb_f32_to_f16(rows[i]) : kvb_f32_to_bf16(rows[i]);
+            memcpy(bytes + 2 * i, &half, 2);
+            rows[i] = dtype == KVB_F16 ? kvb_f16_to_f32(half) : kvb_bf16_to_f32(half);
+        }
+    }
+    return bytes;
+}
+static inline void *gpu_typed(float *rows, size_t n, kvb_dtype dtype) {
+    void *bytes = typed(rows, n, dtype), *device = gpu_copy(bytes, n * kvb_dtype_bytes(dtype));
+    free(bytes);
+    return device;
+}
+
+static inline float *normal_rows(size_t n, oracle_random *random) {
+    float *x = host_allocate(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = oracle_normal(random);
+    }
+    return x;
 }
 
 /* A batch of sequences in scattered pages, with room for `most` tokens each. */

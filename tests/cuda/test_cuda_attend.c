@@ -1,7 +1,6 @@
 /* Attention on the GPU against double precision on the decoded rows; a graph that is replayed as the cache grows; equal
  * bits of two runs. */
 #include "gpu.h"
-#include "oracle.h"
 
 #include <math.h>
 
@@ -40,30 +39,6 @@ typedef struct setup {
     size_t scratch_bytes, n_out, n_lse;
 } setup;
 
-static void *typed(float *rows, size_t n, kvb_dtype dtype) { /* to the device, and rows as they were rounded */
-    uint8_t *bytes = host_allocate(n * kvb_dtype_bytes(dtype));
-    for (size_t i = 0; i < n; i++) {
-        if (dtype == KVB_F32) {
-            memcpy(bytes + 4 * i, &rows[i], 4);
-        } else {
-            uint16_t half = dtype == KVB_F16 ? kvb_f32_to_f16(rows[i]) : kvb_f32_to_bf16(rows[i]);
-            memcpy(bytes + 2 * i, &half, 2);
-            rows[i] = dtype == KVB_F16 ? kvb_f16_to_f32(half) : kvb_bf16_to_f32(half);
-        }
-    }
-    void *device = gpu_copy(bytes, n * kvb_dtype_bytes(dtype));
-    free(bytes);
-    return device;
-}
-
-static float *normal(size_t n, oracle_random *random) {
-    float *x = host_allocate(n * sizeof *x);
-    for (size_t i = 0; i < n; i++) {
-        x[i] = oracle_normal(random);
-    }
-    return x;
-}
-
 static setup set_up(const attend_case *c, oracle_random *random) {
     setup s = {.c = c};
     int most = 0;
@@ -83,8 +58,8 @@ static setup set_up(const attend_case *c, oracle_random *random) {
             spec.centroids = levels;
         }
         assert_ok(kvb_codec_create(&spec, NULL, NULL, &s.codecs[side], &error), error);
-        s.rows[side] = normal(n * dim_of(c, side), random);
-        s.device[side] = typed(s.rows[side], n * dim_of(c, side), c->dtype);
+        s.rows[side] = normal_rows(n * dim_of(c, side), random);
+        s.device[side] = gpu_typed(s.rows[side], n * dim_of(c, side), c->dtype);
     }
     s.layer = gpu_layer(s.codecs[0], s.codecs[1], c->n_kv_heads, (int)heads);
     assert_int_equal(kvb_cuda_layer_is_tuned(s.layer), !c->is_general);
@@ -93,11 +68,11 @@ static setup set_up(const attend_case *c, oracle_random *random) {
     const size_t rows = (size_t)n_sequences * (size_t)c->n_q;
     s.n_lse = rows * heads;
     s.n_out = s.n_lse * dim_of(c, 1);
-    s.q = normal(s.n_lse * dim_of(c, 0), random);
-    s.q_device = typed(s.q, s.n_lse * dim_of(c, 0), c->dtype);
+    s.q = normal_rows(s.n_lse * dim_of(c, 0), random);
+    s.q_device = gpu_typed(s.q, s.n_lse * dim_of(c, 0), c->dtype);
     s.out_device = gpu_allocate(s.n_out * sizeof(float));
     s.lse_device = gpu_allocate(s.n_lse * sizeof(float));
-    s.sinks = normal(heads, random);
+    s.sinks = normal_rows(heads, random);
     s.sinks_device = gpu_copy(s.sinks, heads * sizeof(float));
     const int32_t gone[n_sequences] = {c->pages_gone, c->pages_gone, c->pages_gone};
     s.first_page = gpu_copy(gone, sizeof gone);

@@ -18,7 +18,7 @@ static const size_t enough = (size_t)1 << 40;
 
 static int set_up(void **state) {
     (void)state;
-    layer = (kvb_cuda_layer){.n_kv_heads = 2, .n_q_heads = 8, .n_blocks = 132};
+    layer = (kvb_cuda_layer){.n_kv_heads = 2, .n_q_heads = 8, .n_blocks = 132, .dense = KVB_F16};
     for (int i = 0; i < 2; i++) {
         layer.formats[i] = (kvb_cuda_format){.head_dim = 128, .bits = 4, .scale_bytes = 2, .hadamard_order = 1};
         layer.head_bytes[i] = 4224;
@@ -60,16 +60,36 @@ static void layers(void **state) {
     refused(kvb_cuda_layer_create(NULL, NULL, &out, &error), "spec is NULL");
     refused(kvb_cuda_layer_create(&of, NULL, NULL, &error), "out is NULL");
     of.v_codec = NULL;
-    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_codec is NULL");
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_codec is NULL, and dense names no type");
+    of.dense = KVB_BF16;
+    of.v_dim = 100;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_dim is 100, legal for dense rows are multiples of 8");
     of.v_codec = codec;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "v_dim is 100, legal are 0 and the codec's head_dim 128");
+    of.v_dim = 0;
     of.n_kv_heads = 0;
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "n_kv_heads is 0");
     of.n_kv_heads = 3;
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "n_q_heads is 4, legal are multiples of n_kv_heads (3)");
     assert_null(out);
+    of.n_q_heads = 4;
+    of.dense = (kvb_dtype)3;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "dense is 3, legal are KVB_F16, KVB_BF16 and 0");
+    of.dense = KVB_F16;
+    float mean[2 * 128] = {[131] = -65505.0f};
+    of.n_kv_heads = 2;
+    of.k_mean = mean;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error),
+            "k_mean of head 1 coordinate 3 is -65505; legal: up to 65504");
+    mean[131] = NAN;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "k_mean of head 1 coordinate 3 is ");
+    of.k_codec = NULL;
+    of.k_dim = 128;
+    refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "k_mean is given for dense keys");
+    of.k_codec = codec;
+    of.k_mean = NULL;
     spec.trellis_states = 16;
     kvb_codec *trellis = create_codec(&spec);
-    of.n_kv_heads = 2;
     of.v_codec = trellis;
     assert_int_equal(kvb_cuda_layer_create(&of, NULL, &out, &error), KVB_ERROR_UNSUPPORTED);
     assert_non_null(strstr(error.text, "v_codec is a trellis code of 16 states"));
@@ -95,6 +115,40 @@ static void page_batches(void **state) {
     append_refused("n_sequences is 32768, legal are 1 to 32767");
     pages.table_stride = 0;
     append_refused("table_stride is 0");
+}
+
+/* Attention and append refuse the same exact tokens, but for what only one of them can read. */
+static void exact_refused(const char *part) {
+    refused(kvb_cuda_append(&layer, &pages, &rows, NULL, &error), part);
+    attend_refused(part);
+}
+
+static void exact_tokens(void **state) {
+    (void)state;
+    pages.exact_first = -1;
+    exact_refused("exact_first is -1, legal are 0 to 65536");
+    pages.exact_last = 65537;
+    exact_refused("exact_last is 65537, legal are 0 to 65536");
+    pages.exact_first = 4;
+    pages.exact_first_k = memory;
+    exact_refused("exact_first is 4, but its keys or values are NULL or misaligned");
+    pages.exact_last = pages.exact_last_slots = 4;
+    pages.exact_last_k = memory;
+    pages.exact_last_v = memory + 1;
+    exact_refused("exact_last is 4, but its keys or values are NULL or misaligned");
+    pages.exact_last = pages.exact_last_slots = 4;
+    pages.exact_last_k = pages.exact_last_v = memory;
+    layer.dense = (kvb_dtype)0;
+    exact_refused("exact_last is 4, but the layer's spec names no type");
+    pages.exact_last_k = pages.exact_last_v = memory;
+    pages.exact_last = 4;
+    pages.exact_last_slots = 3;
+    exact_refused("exact_last_slots is 3, legal are exact_last (4) to 65536");
+    pages.exact_last_slots = -1;
+    exact_refused("exact_last_slots is -1");
+    pages.exact_last_k = pages.exact_last_v = memory;
+    pages.exact_last = 4;
+    append_refused("exact_last_slots is 0, legal are exact_last (4) to 65536 for an append");
 }
 
 static void new_rows(void **state) {
@@ -182,10 +236,10 @@ static void tuned_kernels(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(layers, set_up),        cmocka_unit_test_setup(page_batches, set_up),
-        cmocka_unit_test_setup(new_rows, set_up),      cmocka_unit_test_setup(conversions, set_up),
-        cmocka_unit_test_setup(asked, set_up),         cmocka_unit_test_setup(sizes, set_up),
-        cmocka_unit_test_setup(tuned_kernels, set_up),
+        cmocka_unit_test_setup(layers, set_up),       cmocka_unit_test_setup(page_batches, set_up),
+        cmocka_unit_test_setup(exact_tokens, set_up), cmocka_unit_test_setup(new_rows, set_up),
+        cmocka_unit_test_setup(conversions, set_up),  cmocka_unit_test_setup(asked, set_up),
+        cmocka_unit_test_setup(sizes, set_up),        cmocka_unit_test_setup(tuned_kernels, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
