@@ -65,6 +65,11 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
     }
     for (int side = 0; side < 2; side++) {
         const int states = (side ? spec->v_codec : spec->k_codec)->spec.trellis_states;
+        if ((side ? spec->v_codec : spec->k_codec)->spec.half_bit) {
+            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
+                                 "cuda layer: %s has half a bit, the GPU's kernels read whole bits (half_bit 0)",
+                                 side ? "v_codec" : "k_codec");
+        }
         if (states) {
             return kvb_error_set(
                 error, KVB_ERROR_UNSUPPORTED,
