@@ -87,7 +87,15 @@ static kvb_status check_list(const char *what, const int *values, int n, int low
     return KVB_OK;
 }
 
+static int same_pair(const kvb_pair *a, const kvb_pair *b) {
+    return a->k_bits == b->k_bits && a->v_bits == b->v_bits;
+}
+
 static kvb_status check_pairs(const kvb_ab_config *config, kvb_error *error) {
+    if (config->halves && (!config->pairs || config->codebook != KVB_CODEBOOK_LIBRARY || config->bound ||
+                           config->sums == KVB_SUMS_INDEX_ORDER))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "halves are given; legal with pairs, the library's codebooks and sums of lanes only");
     if (!config->pairs)
         return KVB_OK;
     kvb_status status = check_int("number of pairs", config->n_pairs, 1, KVB_MAX_BITS * KVB_MAX_BITS, error);
@@ -97,7 +105,8 @@ static kvb_status check_pairs(const kvb_ab_config *config, kvb_error *error) {
         if (status == KVB_OK)
             status = check_int("V bits", pair.v_bits, 1, KVB_MAX_BITS, error);
         for (int j = 0; j < i && status == KVB_OK; j++)
-            if (config->pairs[j].k_bits == pair.k_bits && config->pairs[j].v_bits == pair.v_bits)
+            if (same_pair(&config->pairs[j], &pair) &&
+                (!config->halves || same_pair(&config->halves[i], &config->halves[j])))
                 status =
                     kvb_error_set(error, KVB_ERROR_ARGUMENT, "pair %d/%d is listed twice", pair.k_bits, pair.v_bits);
     }

@@ -10,20 +10,35 @@ typedef struct family {
     const char *name;
     int effort, states, bound;
     kvb_scale_kind scale;
+    int halves; /* pairs with half bits near the gates, instead of the grid */
 } family;
 
 static const family families[] = {
-    {"Lloyd-Max, norm", 0, 0, 0, KVB_SCALE_NORM},      {"Lloyd-Max, lsq", 0, 0, 0, KVB_SCALE_LSQ},
-    {"trellis of 16, lsq", 0, 16, 0, KVB_SCALE_LSQ},   {"bound", 0, 0, 1, KVB_SCALE_NORM},
-    {"Lloyd-Max, search", 1, 0, 0, KVB_SCALE_SEARCH},  {"trellis of 16, search", 1, 16, 0, KVB_SCALE_SEARCH},
-    {"trellis of 256, lsq", 2, 256, 0, KVB_SCALE_LSQ}, {"trellis of 256, search", 2, 256, 0, KVB_SCALE_SEARCH},
+    {"Lloyd-Max, norm", 0, 0, 0, KVB_SCALE_NORM, 0},
+    {"Lloyd-Max, lsq", 0, 0, 0, KVB_SCALE_LSQ, 0},
+    {"trellis of 16, lsq", 0, 16, 0, KVB_SCALE_LSQ, 0},
+    {"trellis of 16 with half bits, lsq", 0, 16, 0, KVB_SCALE_LSQ, 1},
+    {"trellis of 16 with half bits, search", 0, 16, 0, KVB_SCALE_SEARCH, 1},
+    {"bound", 0, 0, 1, KVB_SCALE_NORM, 0},
+    {"Lloyd-Max, search", 1, 0, 0, KVB_SCALE_SEARCH, 0},
+    {"trellis of 16, search", 1, 16, 0, KVB_SCALE_SEARCH, 0},
+    {"trellis of 256, lsq", 2, 256, 0, KVB_SCALE_LSQ, 0},
+    {"trellis of 256, search", 2, 256, 0, KVB_SCALE_SEARCH, 0},
 };
 
 enum { N_FAMILIES = sizeof families / sizeof families[0], MAX_GRID = 32, DEFAULT_REDRAWS = 8, MOST_APART = 4 };
 
+/* Near the gates: 5.5/3.5, 5.5/4, 5.5/4.5, 6/3.5, 6/4.5. */
+static const kvb_pair half_pairs[] = {{5, 3}, {5, 4}, {5, 4}, {6, 3}, {6, 4}},
+                      half_more[] = {{1, 1}, {1, 0}, {1, 1}, {0, 1}, {0, 1}};
+
 /* Keys of 3 to 8 bits with values of 2 to 6, and up to four fewer: where the frontier lies, as keys need two bits more
  * (docs/math.md). */
 static int fill_grid(const family *f, kvb_pair pairs[MAX_GRID]) {
+    if (f->halves) {
+        memcpy(pairs, half_pairs, sizeof half_pairs);
+        return sizeof half_pairs / sizeof half_pairs[0];
+    }
     int n = 0, most = f->states ? KVB_MAX_TRELLIS_BITS : KVB_MAX_BITS;
     for (int k = 3; k <= most; k++)
         for (int v = 2; v <= 6; v++)
@@ -59,10 +74,17 @@ static int passes(const point *p, double threshold) {
 
 /* ---- A family ---- */
 
-static json_t *pair_object(const kvb_pair *pair, const point *p) {
-    return json_pack("{s:i, s:i, s:o, s:o, s:o, s:o}", "k_bits", pair->k_bits, "v_bits", pair->v_bits, "average_bits",
-                     kvb_json_real(p->bits), "nrmse_mean", kvb_json_nrmse(p->mean), "nrmse_std", kvb_json_nrmse(p->std),
-                     "standard_error", kvb_json_nrmse(p->error));
+static json_t *width(int bits, int half) {
+    return half ? json_real(bits + 0.5) : json_integer(bits);
+}
+
+static json_t *pair_object(const kvb_ab_config *config, int index, const point *p) {
+    const kvb_pair *pair = &config->pairs[index], none = {0, 0},
+                   *half = config->halves ? &config->halves[index] : &none;
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "k_bits", width(pair->k_bits, half->k_bits), "v_bits",
+                     width(pair->v_bits, half->v_bits), "average_bits", kvb_json_real(p->bits), "nrmse_mean",
+                     kvb_json_nrmse(p->mean), "nrmse_std", kvb_json_nrmse(p->std), "standard_error",
+                     kvb_json_nrmse(p->error));
 }
 
 /* The cheapest pair that passes, the better of two that cost the same; -1 when none does. */
@@ -84,11 +106,11 @@ static json_t *family_object(const family *f, const kvb_ab_config *config, const
     int bad = 0;
     for (int i = 0; i < config->n_pairs; i++) {
         points[i] = read_point(cells, (size_t)config->n_pairs, (size_t)i, config->redraws);
-        bad |= json_array_append_new(pairs, pair_object(&config->pairs[i], &points[i]));
+        bad |= json_array_append_new(pairs, pair_object(config, i, &points[i]));
     }
     for (int t = 0; t < 2; t++) {
         int best = find_fewest(points, config->n_pairs, config->thresholds[t]);
-        bad |= json_array_append_new(fewest, best < 0 ? json_null() : pair_object(&config->pairs[best], &points[best]));
+        bad |= json_array_append_new(fewest, best < 0 ? json_null() : pair_object(config, best, &points[best]));
     }
     bad |= json_object_set_new(object, "family", json_string(f->name));
     bad |= json_object_set_new(object, "fewest", fewest) | json_object_set_new(object, "pairs", pairs);
@@ -106,6 +128,7 @@ static kvb_status run_family(const kvb_ab_config *base, const family *f, const k
     kvb_ab_config config = *base;
     config.pairs = pairs;
     config.n_pairs = fill_grid(f, pairs);
+    config.halves = f->halves ? half_more : NULL;
     config.bits = bits; /* the round trip is not asked for */
     config.round_trip_dims = dims;
     config.n_bits = config.n_round_trip_dims = config.vectors = 1;
@@ -130,8 +153,9 @@ static kvb_number figure(const json_t *object, const char *key) {
 
 static void add_fewest(kvb_writer *w, const json_t *pair) {
     if (json_is_object(pair))
-        kvb_writer_format(w, " %s (%d/%d, %s) |", figure(pair, "average_bits").text, (int)real(pair, "k_bits"),
-                          (int)real(pair, "v_bits"), figure(pair, "nrmse_mean").text);
+        kvb_writer_format(w, " %s (%s/%s, %s) |", figure(pair, "average_bits").text,
+                          kvb_general(real(pair, "k_bits"), 2).text, kvb_general(real(pair, "v_bits"), 2).text,
+                          figure(pair, "nrmse_mean").text);
     else
         kvb_writer_add(w, " none |");
 }
@@ -142,9 +166,9 @@ static void add_family(kvb_writer *w, const json_t *f) {
     kvb_writer_format(w, "\n## %s\n\n| K/V | average bits | NRMSE | deviation |\n|---|---|---|---|\n",
                       json_string_value(json_object_get(f, "family")));
     json_array_foreach(json_object_get(f, "pairs"), i, pair) {
-        kvb_writer_format(w, "| %d/%d | %s | %s | %s |\n", (int)real(pair, "k_bits"), (int)real(pair, "v_bits"),
-                          figure(pair, "average_bits").text, figure(pair, "nrmse_mean").text,
-                          figure(pair, "nrmse_std").text);
+        kvb_writer_format(w, "| %s/%s | %s | %s | %s |\n", kvb_general(real(pair, "k_bits"), 2).text,
+                          kvb_general(real(pair, "v_bits"), 2).text, figure(pair, "average_bits").text,
+                          figure(pair, "nrmse_mean").text, figure(pair, "nrmse_std").text);
     }
 }
 

@@ -19,7 +19,9 @@ double kvb_scheme_bits(const kvb_scheme *scheme) {
         return 32;
     }
     if (scheme->kind == KVB_SCHEME_CODEC || scheme->kind == KVB_SCHEME_BOUND) {
-        return spec->head_dim < 1 ? 0 : spec->bits + 8.0 * (double)kvb_dtype_bytes(spec->scale_dtype) / spec->head_dim;
+        return spec->head_dim < 1 ? 0
+                                  : spec->bits + 0.5 * spec->half_bit +
+                                        8.0 * (double)kvb_dtype_bytes(spec->scale_dtype) / spec->head_dim;
     }
     return kvb_baseline_bits(scheme->kind, spec->head_dim);
 }
@@ -27,7 +29,7 @@ double kvb_scheme_bits(const kvb_scheme *scheme) {
 void kvb_scheme_name(const kvb_scheme *scheme, char *out, size_t bytes) {
     const char *name = kvb_baseline_name(scheme->kind);
     if (scheme->kind == KVB_SCHEME_CODEC || scheme->kind == KVB_SCHEME_BOUND) {
-        snprintf(out, bytes, "%d", scheme->spec.bits);
+        snprintf(out, bytes, "%d%s", scheme->spec.bits, scheme->spec.half_bit ? ".5" : "");
     } else if (name) {
         snprintf(out, bytes, "%s%s", name, scheme->spec.rotation == KVB_ROTATION_NONE ? "" : "+rot");
     } else {

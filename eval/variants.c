@@ -12,9 +12,10 @@ static kvb_status add_variant(kvb_variants *variants, const kvb_scheme *scheme, 
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "more than %d ways to store a row", KVB_MAX_VARIANTS - 1);
     kvb_variant *variant = &variants->at[variants->n];
     int is_code = scheme->kind == KVB_SCHEME_CODEC || scheme->kind == KVB_SCHEME_BOUND;
-    variant->bits = is_code ? scheme->spec.bits : 0;
+    variant->bits = is_code && !scheme->spec.half_bit ? scheme->spec.bits : 0;
+    variant->half_above = is_code && scheme->spec.half_bit ? scheme->spec.bits : 0;
     variant->stored_bits = kvb_scheme_bits(scheme);
-    variant->redrawn = variant->bits > 0 || scheme->spec.rotation != KVB_ROTATION_NONE;
+    variant->redrawn = is_code || scheme->spec.rotation != KVB_ROTATION_NONE;
     kvb_scheme_name(scheme, variant->name, sizeof variant->name);
     variant->plain = plain;
     if (!plain) {
@@ -26,21 +27,22 @@ static kvb_status add_variant(kvb_variants *variants, const kvb_scheme *scheme, 
     return KVB_OK;
 }
 
-/* The variant of `bits` bits, made when it is not there yet. */
+/* The variant of `bits` bits, or half a bit more, made when it is not there yet. */
 static kvb_status find_width(const kvb_ab_config *config, kvb_variants *variants, const kvb_tables *tables, int bits,
-                             kvb_rotation rotation, uint64_t sign_seed, int *index, kvb_error *error) {
+                             int half, kvb_rotation rotation, uint64_t sign_seed, int *index, kvb_error *error) {
     for (*index = 1; *index < variants->n; ++*index)
-        if (variants->at[*index].bits == bits)
+        if ((half ? variants->at[*index].half_above : variants->at[*index].bits) == bits)
             return KVB_OK;
     kvb_scheme scheme = {.kind = config->bound ? KVB_SCHEME_BOUND : KVB_SCHEME_CODEC,
                          .spec = {.head_dim = variants->head_dim,
                                   .bits = bits,
+                                  .half_bit = half,
                                   .rotation = rotation,
                                   .sign_seed = sign_seed,
                                   .scale = config->scale_kind,
                                   .scale_dtype = config->scale_dtype,
                                   .trellis_states = config->trellis_states,
-                                  .centroids = config->trellis_states ? NULL : tables->width[bits].centroids}};
+                                  .centroids = config->trellis_states || half ? NULL : tables->width[bits].centroids}};
     return add_variant(variants, &scheme, config->sums == KVB_SUMS_INDEX_ORDER ? &tables->width[bits] : NULL, error);
 }
 
@@ -50,10 +52,12 @@ static kvb_status add_pairs(const kvb_ab_config *config, kvb_rotation rotation, 
     for (int i = 0; i < n; i++) {
         int k_bits = config->pairs ? config->pairs[i].k_bits : config->bits[i];
         int v_bits = config->pairs ? config->pairs[i].v_bits : config->bits[i];
+        int k_half = config->halves && config->halves[i].k_bits, v_half = config->halves && config->halves[i].v_bits;
         kvb_combo *pair = &c->pairs[c->n_pairs++];
-        kvb_status status = find_width(config, &c->k, c->k_tables, k_bits, rotation, sign_seed, &pair->k, error);
+        kvb_status status =
+            find_width(config, &c->k, c->k_tables, k_bits, k_half, rotation, sign_seed, &pair->k, error);
         if (status == KVB_OK)
-            status = find_width(config, &c->v, c->v_tables, v_bits, rotation, sign_seed, &pair->v, error);
+            status = find_width(config, &c->v, c->v_tables, v_bits, v_half, rotation, sign_seed, &pair->v, error);
         if (status != KVB_OK)
             return status;
     }

@@ -10,7 +10,8 @@ enum { KVB_MAX_VARIANTS = 20, KVB_MAX_PAIRS = 72, KVB_MAX_COMBOS = 1 + KVB_MAX_P
 
 typedef struct kvb_variant {
     char name[24];
-    int bits; /* of a kvbits code; 0 for exact and baselines */
+    int bits;       /* of a kvbits code of whole bits; 0 for all others */
+    int half_above; /* of one of half a bit more: the whole bits; else 0 */
     double stored_bits;
     int redrawn;            /* 1: a redraw rotates it anew; baselines without rotation stay as they are */
     kvb_store *store;       /* NULL for exact, and when `plain` is set */

@@ -139,6 +139,15 @@ static kvb_cache *lay_out(void *block, const book *b, const kvb_cache_spec *spec
 /* ---- Layers ---- */
 
 static int same_centroids(const kvb_codec_spec *a, const kvb_codec_spec *b) {
+    for (int part = 0; a->half_bit && part < 2; part++) {
+        kvb_codec_spec ours = kvb_codec_spec_part(a, part), theirs = kvb_codec_spec_part(b, part);
+        if (!same_centroids(&ours, &theirs)) {
+            return 0;
+        }
+    }
+    if (a->half_bit) {
+        return 1;
+    }
     const float *ours = kvb_codec_spec_centroids(a), *theirs = kvb_codec_spec_centroids(b);
     return ours && theirs && memcmp(ours, theirs, sizeof *ours * (size_t)kvb_codec_spec_levels(a)) == 0;
 }
@@ -146,7 +155,8 @@ static int same_centroids(const kvb_codec_spec *a, const kvb_codec_spec *b) {
 static int same_codec(const kvb_codec_spec *a, const kvb_codec_spec *b) {
     return a->head_dim == b->head_dim && a->bits == b->bits && a->rotation == b->rotation &&
            (a->rotation != KVB_ROTATION_SIGNED || a->sign_seed == b->sign_seed) && a->scale == b->scale &&
-           a->scale_dtype == b->scale_dtype && a->trellis_states == b->trellis_states && same_centroids(a, b);
+           a->scale_dtype == b->scale_dtype && a->trellis_states == b->trellis_states && a->half_bit == b->half_bit &&
+           same_centroids(a, b);
 }
 
 /* The cache's codec for `spec`, whose centroids then point into it; NULL for dense rows. */

@@ -3,6 +3,7 @@
 #include "memory.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { codec_alignment = 64 };
 
@@ -64,6 +65,21 @@ static kvb_status check_trellis(const kvb_codec_spec *spec, kvb_error *error) {
     return KVB_OK;
 }
 
+static kvb_status check_half(const kvb_codec_spec *spec, kvb_error *error) {
+    int most = spec->trellis_states ? KVB_MAX_TRELLIS_BITS : KVB_MAX_BITS;
+    if (spec->half_bit != 0 && spec->half_bit != 1) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "half_bit %d is not 0 or 1", spec->half_bit);
+    }
+    if (spec->half_bit && spec->bits >= most) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "bits %d and a half are more than %d", spec->bits, most);
+    }
+    if (spec->half_bit && spec->head_dim % 16 != 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "head_dim %d of a code with half a bit is not a multiple of 16",
+                             spec->head_dim);
+    }
+    return KVB_OK;
+}
+
 static kvb_status check_scale(const kvb_codec_spec *spec, kvb_error *error) {
     if (spec->scale != KVB_SCALE_NORM && spec->scale != KVB_SCALE_LSQ && spec->scale != KVB_SCALE_SEARCH) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "scale %d is not 0 (norm), 1 (lsq) or 2 (search)",
@@ -77,6 +93,11 @@ static kvb_status check_scale(const kvb_codec_spec *spec, kvb_error *error) {
 }
 
 static kvb_status check_centroids(const kvb_codec_spec *spec, kvb_error *error) {
+    if (spec->half_bit) {
+        kvb_codec_spec first = kvb_codec_spec_part(spec, 0), second = kvb_codec_spec_part(spec, 1);
+        kvb_status status = check_centroids(&first, error);
+        return status ? status : check_centroids(&second, error);
+    }
     const float *centroids = kvb_codec_spec_centroids(spec);
     if (!centroids) {
         return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "this build has no codebook for %d bits", spec->bits);
@@ -97,7 +118,20 @@ static kvb_status check_centroids(const kvb_codec_spec *spec, kvb_error *error) 
 }
 
 int kvb_codec_spec_levels(const kvb_codec_spec *spec) {
-    return spec->trellis_states ? 2 << spec->bits : 1 << spec->bits;
+    int levels = spec->trellis_states ? 2 << spec->bits : 1 << spec->bits;
+    return spec->half_bit ? 3 * levels : levels;
+}
+
+kvb_codec_spec kvb_codec_spec_part(const kvb_codec_spec *spec, int part) {
+    kvb_codec_spec of_part = *spec;
+    of_part.half_bit = 0;
+    of_part.head_dim /= 2;
+    of_part.rotation = KVB_ROTATION_NONE;
+    of_part.bits += 1 - part;
+    if (spec->centroids && part == 1) {
+        of_part.centroids += kvb_codec_spec_levels(spec) / 3 * 2;
+    }
+    return of_part;
 }
 
 const float *kvb_codec_spec_centroids(const kvb_codec_spec *spec) {
@@ -108,20 +142,27 @@ const float *kvb_codec_spec_centroids(const kvb_codec_spec *spec) {
 }
 
 int kvb_codec_spec_planes(const kvb_codec_spec *spec, int widths[KVB_MAX_PLANES]) {
+    if (spec->half_bit) {
+        kvb_codec_spec first = kvb_codec_spec_part(spec, 0), second = kvb_codec_spec_part(spec, 1);
+        int low[KVB_MAX_PLANES], n = kvb_codec_spec_planes(&first, widths), m = kvb_codec_spec_planes(&second, low);
+        memcpy(widths + n, low, (size_t)m * sizeof *low);
+        return n + m;
+    }
     return spec->trellis_states ? kvb_layout_trellis_planes(spec->bits, widths) : kvb_layout_planes(spec->bits, widths);
 }
 
 kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error) {
     kvb_status status;
     if ((status = check_shape(spec, error)) || (status = check_trellis(spec, error)) ||
-        (status = check_scale(spec, error))) {
+        (status = check_half(spec, error)) || (status = check_scale(spec, error))) {
         return status;
     }
     return check_centroids(spec, error);
 }
 
 size_t kvb_codec_object_bytes(const kvb_codec_spec *spec) {
-    return sizeof(kvb_codec) + (spec->trellis_states ? sizeof(kvb_codec_tables) : 0);
+    size_t n = spec->half_bit ? 2 : spec->trellis_states ? 1 : 0;
+    return sizeof(kvb_codec) + n * sizeof(kvb_codec_tables);
 }
 
 kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
@@ -141,9 +182,17 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
     if (!codec) {
         return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for a codec of %zu bytes", bytes);
     }
-    kvb_codec_tables_fill(&codec->tables, spec);
-    if (spec->trellis_states) {
-        kvb_codec_tables_straighten(&codec->tables, codec->straight);
+    if (spec->half_bit) {
+        for (int part = 0; part < 2; part++) {
+            kvb_codec_spec of_part = kvb_codec_spec_part(spec, part);
+            kvb_codec_tables_fill(&codec->more[part], &of_part);
+        }
+        kvb_codec_tables_join(&codec->tables, spec, codec->more);
+    } else {
+        kvb_codec_tables_fill(&codec->tables, spec);
+        if (spec->trellis_states) {
+            kvb_codec_tables_straighten(&codec->tables, codec->more);
+        }
     }
     codec->spec = *spec;
     codec->spec.centroids = codec->tables.centroids;
@@ -166,7 +215,7 @@ const kvb_codec_spec *kvb_codec_get_spec(const kvb_codec *codec) {
 
 double kvb_codec_bits_per_value(const kvb_codec *codec) {
     size_t scale_bits = 8 * kvb_dtype_bytes(codec->spec.scale_dtype);
-    return codec->spec.bits + (double)scale_bits / codec->spec.head_dim;
+    return codec->spec.bits + 0.5 * codec->spec.half_bit + (double)scale_bits / codec->spec.head_dim;
 }
 
 /* ---- Blocks ---- */
@@ -180,7 +229,8 @@ int kvb_trellis_plane_widths(int bits, int widths[KVB_MAX_PLANES]) {
 }
 
 size_t kvb_codec_spec_row_bytes(const kvb_codec_spec *spec) {
-    return kvb_dtype_bytes(spec->scale_dtype) + (size_t)kvb_layout_code_bytes(spec->head_dim, spec->bits);
+    int halves = 2 * spec->bits + spec->half_bit;
+    return kvb_dtype_bytes(spec->scale_dtype) + (size_t)kvb_layout_code_bytes(spec->head_dim / 2, halves);
 }
 
 size_t kvb_codec_block_bytes(const kvb_codec *codec, size_t n_rows) {
@@ -194,7 +244,7 @@ kvb_packed kvb_packed_view(const kvb_codec *codec, void *block, size_t n_rows) {
     uint8_t *next = (uint8_t *)block + n_rows * kvb_dtype_bytes(tables->scale_dtype);
     for (int p = 0; p < tables->n_planes; p++) {
         packed.planes[p] = next;
-        next += n_rows * (size_t)kvb_layout_plane_bytes(tables->head_dim, tables->plane_widths[p]);
+        next += n_rows * (size_t)tables->plane_bytes[p];
     }
     return packed;
 }

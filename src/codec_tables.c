@@ -264,12 +264,17 @@ static void fill_fixed(kvb_codec_tables *tables) {
     tables->fixed_most = (float)(most / unit);
 }
 
-void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec) {
+/* What the whole row has, whatever its codes. */
+static void fill_row(kvb_codec_tables *tables, const kvb_codec_spec *spec) {
     memset(tables, 0, sizeof *tables);
     tables->head_dim = spec->head_dim;
     tables->bits = spec->trellis_states ? spec->bits + 1 : spec->bits;
     tables->levels = kvb_codec_spec_levels(spec);
     tables->n_planes = kvb_codec_spec_planes(spec, tables->plane_widths);
+    for (int p = 0; p < tables->n_planes; p++) {
+        int covered = spec->half_bit ? spec->head_dim / 2 : spec->head_dim;
+        tables->plane_bytes[p] = kvb_layout_plane_bytes(covered, tables->plane_widths[p]);
+    }
     tables->rotation = spec->rotation;
     tables->scale = spec->scale;
     tables->scale_dtype = spec->scale_dtype;
@@ -284,6 +289,18 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec)
     if (spec->rotation == KVB_ROTATION_SIGNED) {
         fill_signs(tables, spec->sign_seed);
     }
+}
+
+void kvb_codec_tables_join(kvb_codec_tables *tables, const kvb_codec_spec *spec, const kvb_codec_tables *parts) {
+    fill_row(tables, spec);
+    tables->parts = parts;
+    tables->trellis_states = spec->trellis_states;
+    memcpy(tables->centroids, parts[0].centroids, (size_t)parts[0].levels * sizeof(float));
+    memcpy(tables->centroids + parts[0].levels, parts[1].centroids, (size_t)parts[1].levels * sizeof(float));
+}
+
+void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec) {
+    fill_row(tables, spec);
     if (spec->trellis_states) {
         fill_trellis(tables, spec->trellis_states);
     }

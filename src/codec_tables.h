@@ -15,6 +15,9 @@ int kvb_trellis_memory(int states);
 /* `spec` has been checked. */
 void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec);
 
+/* The same of half a bit, from its two parts, which are kept. */
+void kvb_codec_tables_join(kvb_codec_tables *tables, const kvb_codec_spec *spec, const kvb_codec_tables *parts);
+
 /* `straight` becomes what the tables' own member then points to, where rows are long enough for it. */
 void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables *straight);
 

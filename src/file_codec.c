@@ -102,10 +102,10 @@ static kvb_status parse_fields(const kvb_file_reader *reader, const uint8_t **at
                               "%d states of a code of kind %d; kind 1 has 0, and kind 2 has 8, 16, 64 or 256",
                               spec->trellis_states, kind);
     }
-    if (*n_planes < 1 || *n_planes > KVB_MAX_PLANES || *n_levels < 2 || *n_levels > KVB_MAX_LEVELS) {
+    if (*n_planes < 1 || *n_planes > KVB_FILE_MAX_PLANES || *n_levels < 2 || *n_levels > KVB_MAX_LEVELS) {
         return kvb_file_fault(reader, offset, error,
                               "%d planes and %d levels; there are 1 to %d planes, 2 to %d levels", *n_planes, *n_levels,
-                              KVB_MAX_PLANES, KVB_MAX_LEVELS);
+                              KVB_FILE_MAX_PLANES, KVB_MAX_LEVELS);
     }
     if (spec->rotation != KVB_ROTATION_SIGNED && spec->sign_seed != 0) {
         return kvb_file_fault(reader, offset, error,
@@ -150,6 +150,7 @@ kvb_status kvb_file_parse_description(const kvb_file_reader *reader, const uint8
 int kvb_file_same_codec(const kvb_codec_spec *a, const kvb_codec_spec *b) {
     return a->head_dim == b->head_dim && a->bits == b->bits && a->rotation == b->rotation && a->scale == b->scale &&
            a->scale_dtype == b->scale_dtype && seed_of(a) == seed_of(b) && a->trellis_states == b->trellis_states &&
+           a->half_bit == b->half_bit &&
            memcmp(a->centroids, b->centroids, sizeof *a->centroids * (size_t)kvb_codec_spec_levels(a)) == 0;
 }
 

@@ -4,7 +4,10 @@
 
 #include "file_read.h"
 
-enum { KVB_FILE_MAX_DESCRIPTION = 24 + 8 * KVB_MAX_PLANES + 4 * KVB_MAX_LEVELS };
+enum {
+    KVB_FILE_MAX_PLANES = 3, /* of whole rows: files hold no codes of half a bit */
+    KVB_FILE_MAX_DESCRIPTION = 24 + 8 * KVB_FILE_MAX_PLANES + 4 * KVB_MAX_LEVELS
+};
 
 /* Writes the description of a legal spec with centroids; returns its bytes. */
 size_t kvb_file_describe(const kvb_codec_spec *spec, uint8_t description[KVB_FILE_MAX_DESCRIPTION]);

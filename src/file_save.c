@@ -270,10 +270,16 @@ static kvb_status save(const kvb_cache *cache, int only, const char *path, kvb_e
     return kvb_file_write_end(&writer, KVB_OK, error);
 }
 
-/* Nothing in version 1 has a place for mean keys, without which the packed ones are other keys. */
-static kvb_status check_means(const kvb_cache *cache, kvb_error *error) {
+/* Nothing in version 1 has a place for mean keys, without which the packed ones are other keys, and its planes are of
+ * whole rows. */
+static kvb_status check_layers(const kvb_cache *cache, kvb_error *error) {
     for (int i = 0; i < cache->spec.n_layers; i++) {
-        if (cache->spec.layers[i].k_mean) {
+        const kvb_layer_spec *layer = &cache->spec.layers[i];
+        if (layer->k.half_bit || (!layer->v_prefix_of_k && layer->v.half_bit)) {
+            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
+                                 "layer %d has codes with half a bit, which files of version 1 do not hold", i);
+        }
+        if (layer->k_mean) {
             return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
                                  "layer %d keeps keys less their mean, which a file has no place for", i);
         }
@@ -286,7 +292,7 @@ static kvb_status check_arguments(const kvb_cache *cache, const char *path, kvb_
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s is NULL; cache and path are needed",
                              cache ? "path" : "cache");
     }
-    return check_means(cache, error);
+    return check_layers(cache, error);
 }
 
 kvb_status kvb_cache_save(const kvb_cache *cache, const char *path, kvb_error *error) {

@@ -5,6 +5,7 @@
 #include "layout.h"
 
 #define KVB_MAX_BUCKETS 4096
+#define KVB_MAX_ALL_LEVELS (3 * KVB_MAX_LEVELS / 2) /* of both parts of a code of half a bit */
 
 /* One of the equal intervals that guess a code. All values of a bucket have at least `code`, and one more when they are
  * above `midpoint`, the first at or above the bucket's lower end. */
@@ -25,6 +26,7 @@ typedef struct kvb_codec_tables {
     int levels;
     int n_planes;
     int plane_widths[KVB_MAX_PLANES];
+    int plane_bytes[KVB_MAX_PLANES]; /* of a row as it is stored */
     kvb_rotation rotation;
     kvb_scale_kind scale;
     kvb_dtype scale_dtype;
@@ -43,6 +45,10 @@ typedef struct kvb_codec_tables {
     /* Scale. */
     float sqrt_dim;
 
+    /* Of half a bit: the codes of the two halves of the coordinates; everything below is theirs, but the centroids of
+     * both, one after the other. NULL of all other codes. */
+    const struct kvb_codec_tables *parts;
+
     /* Trellis codes (docs/format.md, section 3); trellis_states 0: none. */
     int trellis_states;
     int trellis_memory; /* bits of the state */
@@ -54,7 +60,7 @@ typedef struct kvb_codec_tables {
     /* Quantization: midpoints[i] separates codes i and i+1; midpoints[levels-1] is +Inf, a sentinel. In a trellis code
      * midpoints[i] separates i as the first of four candidates from i+1; the last four are +Inf. A value falls into the
      * bucket of kvb_bucket_of (codec_tables.h); most_in_bucket midpoints lie in the fullest. */
-    float centroids[KVB_MAX_LEVELS];
+    float centroids[KVB_MAX_ALL_LEVELS];
     int is_odd; /* centroids[levels-1-i] == -centroids[i]; the midpoint in the middle is then 0 */
     float midpoints[KVB_MAX_LEVELS];
     float bucket_origin;

@@ -51,6 +51,10 @@ static kvb_codec *make_codec(int bits, int states, int dim, kvb_rotation rotatio
     spec.rotation = rotation;
     spec.scale_dtype = shape->has_float_scales ? KVB_F32 : KVB_F16;
     spec.trellis_states = bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS ? states : 0;
+    if (shape->has_half_bits && dim % 16 == 0 && bits < (spec.trellis_states ? KVB_MAX_TRELLIS_BITS : KVB_MAX_BITS)) {
+        spec.half_bit = 1;
+        return create_codec(&spec);
+    }
     const float *even = spec.trellis_states ? kvb_trellis_codebook(states, bits) : kvb_codebook(bits);
     float uneven[KVB_MAX_LEVELS];
     int n = kvb_codec_spec_levels(&spec);

@@ -12,6 +12,7 @@ typedef struct attend_shape {
     int k_bits, v_bits; /* 0: dense */
     kvb_rotation k_rotation, v_rotation;
     int k_states, v_states; /* of trellis codes; only where the bits allow them */
+    int has_half_bits; /* codes of half a bit more, where dims and bits allow them; then codebooks are the library's */
     int has_float_scales;
     int is_uneven;         /* codebooks without symmetry */
     kvb_dtype dense;       /* KVB_F16 where 0 */

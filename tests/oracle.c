@@ -342,7 +342,25 @@ static void find_path_exact(const kvb_codec_spec *spec, const float *y, float r,
     memcpy(codes, before[best].codes, (size_t)d);
 }
 
+kvb_codec_spec oracle_half(const kvb_codec_spec *spec, int half) {
+    int first_levels = (spec->trellis_states ? 4 : 2) << spec->bits;
+    kvb_codec_spec s = *spec;
+    s.head_dim = spec->head_dim / 2;
+    s.half_bit = 0;
+    s.rotation = KVB_ROTATION_NONE;
+    s.bits = half == 0 ? spec->bits + 1 : spec->bits;
+    s.centroids = half == 0 ? spec->centroids : spec->centroids + first_levels;
+    return s;
+}
+
 static void choose_exact(const kvb_codec_spec *spec, const float *y, float r, uint8_t *codes) {
+    if (spec->half_bit) {
+        for (int half = 0; half < 2; half++) {
+            kvb_codec_spec s = oracle_half(spec, half);
+            choose_exact(&s, y + half * s.head_dim, r, codes + half * s.head_dim);
+        }
+        return;
+    }
     if (spec->trellis_states) {
         find_path_exact(spec, y, r, codes);
     } else {
@@ -350,11 +368,16 @@ static void choose_exact(const kvb_codec_spec *spec, const float *y, float r, ui
     }
 }
 
+void oracle_levels(const kvb_codec_spec *spec, const uint8_t *codes, float *c) {
+    for (int i = 0; i < spec->head_dim; i++) {
+        int is_second = spec->half_bit && i >= spec->head_dim / 2;
+        c[i] = (is_second ? oracle_half(spec, 1).centroids : spec->centroids)[codes[i]];
+    }
+}
+
 static float least_squares_exact(const kvb_codec_spec *spec, const float *y, const uint8_t *codes, float *gain) {
     float c[KVB_MAX_HEAD_DIM];
-    for (int i = 0; i < spec->head_dim; i++) {
-        c[i] = spec->centroids[codes[i]];
-    }
+    oracle_levels(spec, codes, c);
     float xc = sum_exact(y, c, spec->head_dim), cc = sum_exact(c, c, spec->head_dim);
     float scale = cc > 0.0f ? xc / cc : 0.0f;
     *gain = scale * xc;

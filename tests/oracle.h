@@ -44,6 +44,9 @@ void oracle_encode_exact(const kvb_codec_spec *spec, const float *x, uint8_t *co
 
 /* One row of all planes, one after another: bits * head_dim / 8 bytes. */
 void oracle_pack(int bits, int head_dim, const uint8_t *codes, uint8_t *bytes);
+/* Of half a bit: the code of the first half of the coordinates, or of the second; levels from their numbers. */
+kvb_codec_spec oracle_half(const kvb_codec_spec *spec, int half);
+void oracle_levels(const kvb_codec_spec *spec, const uint8_t *codes, float *c);
 /* The same of a trellis code from the numbers of its levels. */
 void oracle_pack_trellis(const kvb_codec_spec *spec, const uint8_t *codes, uint8_t *bytes);
 

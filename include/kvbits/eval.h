@@ -260,6 +260,8 @@ typedef struct kvb_ab_config {
     int n_bits;
     const kvb_pair *pairs; /* T1c; the symmetric pairs when NULL */
     int n_pairs;           /* [1, 64] */
+    const kvb_pair
+        *halves; /* of each of them, 1 where there is half a bit more; NULL: nowhere. Library codebooks only */
     kvb_rotation rotation; /* of T1c and of traces; T1b has its own cases */
     uint64_t sign_seed;    /* of SIGNED, of rotated baselines; redraws count up from it */
     kvb_scale_kind scale_kind;

@@ -156,11 +156,12 @@ typedef struct kvb_codec_spec {
     kvb_dtype scale_dtype;  /* KVB_F16 (saturating at 65504, counted) or KVB_F32 */
     const float *centroids; /* as many as levels, rising strictly, up to KVB_MAX_ABS; NULL: the library's. Copied. */
     int trellis_states;     /* 0: scalar codes; 8, 16 (the fast choice), 64 or 256: a trellis code, bits 2-6 */
+    int half_bit; /* 1: the first half of the coordinates has bits + 1, also within the limits; head_dim 16n */
 } kvb_codec_spec;
 
 /* The library default: signed rotation (seed 0x6b766269), lsq scale in binary16, the library's codebook. */
 KVB_API kvb_codec_spec kvb_codec_spec_default(int head_dim, int bits);
-/* Its number of levels: 2^bits, of a trellis code twice as many. */
+/* Its levels: 2^bits, of a trellis code twice as many; with half_bit those of bits + 1, then those of bits. */
 KVB_API int kvb_codec_spec_levels(const kvb_codec_spec *spec);
 
 KVB_API int kvb_head_dim_supported(int head_dim, kvb_rotation rotation); /* 1 when `rotation` accepts it, else 0 */
@@ -174,22 +175,21 @@ KVB_API KVB_CHECKED kvb_status kvb_codec_create(const kvb_codec_spec *spec, cons
                                                 const kvb_allocator *allocator, kvb_codec **out, kvb_error *error);
 KVB_API void kvb_codec_destroy(kvb_codec *codec);                         /* NULL is legal */
 KVB_API const kvb_codec_spec *kvb_codec_get_spec(const kvb_codec *codec); /* `centroids` are the codec's own copy */
-KVB_API double kvb_codec_bits_per_value(const kvb_codec *codec);          /* bits + scale bits / head_dim */
+KVB_API double kvb_codec_bits_per_value(const kvb_codec *codec); /* bits, half_bit / 2, scale bits / head_dim */
 
 /* ---- Packed rows ------------------------------------------------------------------------------------------------ */
 
-#define KVB_MAX_PLANES 3
+#define KVB_MAX_PLANES 6
 
 /* Where packed rows lie. A b-bit code is cut into planes of 8, 4, 2 and 1 bits (5 = 4+1), so that every row of every
- * plane is whole bytes: plane p holds rows of width[p] * head_dim / 8 bytes, one after another, without padding.
- * Scales are a plane of their own. Pointers may lie anywhere; scales must be aligned to their type. */
+ * plane is whole bytes: plane p holds rows of width[p] * head_dim / 8 bytes, one after another, without padding. With
+ * half_bit those of the first half come first. Scales are a plane of their own, aligned to their type. */
 typedef struct kvb_packed {
     uint8_t *planes[KVB_MAX_PLANES];
     void *scales; /* uint16_t (binary16) or float per row */
 } kvb_packed;
 
-/* The planes of a code of `bits` bits: their widths, low bits first (of a trellis code, inputs first); returns their
- * number (0 for illegal bits). */
+/* The planes of a code of `bits` bits: widths, low bits first (a trellis's inputs before); their number, or 0. */
 KVB_API int kvb_plane_widths(int bits, int widths[KVB_MAX_PLANES]);
 KVB_API int kvb_trellis_plane_widths(int bits, int widths[KVB_MAX_PLANES]);
 

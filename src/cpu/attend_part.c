@@ -22,7 +22,7 @@ static kvb_packed_run stored_run(const kvb_attend_side *side, const kvb_token_ru
     const uint8_t *next_block = is_known ? (const uint8_t *)next->page + side->block : NULL;
     for (int p = 0; p < side->tables->n_planes; p++) {
         rows.packed.planes[p] = block + side->planes[p];
-        size_t bytes = (size_t)kvb_layout_plane_bytes(side->dim, side->tables->plane_widths[p]);
+        size_t bytes = (size_t)side->tables->plane_bytes[p];
         rows.next[p] = is_known ? next_block + side->planes[p] + next->row * bytes : NULL;
     }
     if (is_known) {

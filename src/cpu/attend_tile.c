@@ -29,13 +29,12 @@ static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v) {
                             .block = kvb_page_block_offset(format, head, is_v)};
     if (codec) {
         side.tables = &codec->tables;
-        side.codes = codec->tables.trellis_states ? codec->tables.straight : side.tables;
+        side.codes = side.tables->parts ? NULL : side.tables->trellis_states ? side.tables->straight : side.tables;
         /* Offsets, as a view of a block at address 0 would be undefined. */
         size_t offset = (size_t)format->page_tokens * kvb_dtype_bytes(side.tables->scale_dtype);
         for (int p = 0; p < side.tables->n_planes; p++) {
             side.planes[p] = offset;
-            offset +=
-                (size_t)format->page_tokens * (size_t)kvb_layout_plane_bytes(side.dim, side.tables->plane_widths[p]);
+            offset += (size_t)format->page_tokens * (size_t)side.tables->plane_bytes[p];
         }
     }
     size_t row_bytes = (size_t)side.dim * sizeof(uint16_t);

@@ -28,8 +28,7 @@ static void locate_planes(const kvb_codec_tables *tables, const kvb_packed *pack
     for (int p = 0; p < KVB_MAX_PLANES; p++) {
         planes[p] = NULL;
         if (p < tables->n_planes) {
-            size_t bytes = (size_t)kvb_layout_plane_bytes(tables->head_dim, tables->plane_widths[p]);
-            planes[p] = packed->planes[p] + row * bytes;
+            planes[p] = packed->planes[p] + row * (size_t)tables->plane_bytes[p];
         }
     }
 }
@@ -80,25 +79,62 @@ static void find_scale(const kvb_encode_job *job, row_state *s) {
     }
 }
 
+/* Steps write whole vectors, and a half of a row ends within one. */
+enum { whole_vector = 64 };
+
 /* Levels of a row, and the path through the trellis where there is one. */
 typedef struct row_codes {
-    _Alignas(buffer_alignment) uint8_t codes[KVB_MAX_HEAD_DIM];
-    _Alignas(buffer_alignment) uint8_t path[KVB_MAX_HEAD_DIM];
+    _Alignas(buffer_alignment) uint8_t codes[KVB_MAX_HEAD_DIM + whole_vector];
+    _Alignas(buffer_alignment) uint8_t path[KVB_MAX_HEAD_DIM + whole_vector];
 } row_codes;
+
+/* The codes that a row is made of: one, or with half a bit two, one after the other from coordinate 0 on. */
+static int parts_of(const kvb_codec_tables *tables, const kvb_codec_tables **parts) {
+    *parts = tables->parts ? tables->parts : tables;
+    return tables->parts ? 2 : 1;
+}
 
 static void choose_by(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const float *row, float factor,
                       row_codes *c) {
-    ops->quantize(tables, row, factor, c->codes);
-    if (tables->trellis_states) {
-        ops->find_path(tables, row, factor, c->codes, c->path);
+    const kvb_codec_tables *part;
+    int n = parts_of(tables, &part);
+    for (int i = 0, at = 0; i < n; at += part[i++].head_dim) {
+        ops->quantize(&part[i], row + at, factor, c->codes + at);
+        if (tables->trellis_states) {
+            ops->find_path(&part[i], row + at, factor, c->codes + at, c->path + at);
+        }
     }
+}
+
+static void expand(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const uint8_t *codes, float scale,
+                   float *out) {
+    const kvb_codec_tables *part;
+    int n = parts_of(tables, &part);
+    for (int i = 0, at = 0; i < n; at += part[i++].head_dim) {
+        ops->expand(&part[i], codes + at, scale, out + at);
+    }
+}
+
+/* The sums run over the whole row, in one order for all codes (row_sums.c). */
+static void project(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const float *row, const uint8_t *codes,
+                    float *row_c, float *c_c) {
+    if (!tables->parts) {
+        ops->project(tables, row, codes, row_c, c_c);
+        return;
+    }
+    _Alignas(buffer_alignment) float centroids[KVB_MAX_HEAD_DIM];
+    size_t n = (size_t)tables->head_dim;
+    expand(tables, ops, codes, 1.0f, centroids);
+    kvb_dot_job job = {row, n, 1, tables->head_dim, centroids, row_c};
+    ops->dot_each(&job);
+    *c_c = ops->sum_squares(centroids, tables->head_dim);
 }
 
 /* <row, c> / <c, c>, and by how much that scale lowers the squared error. */
 static float least_squares(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const float *row, const row_codes *c,
                            float *gain) {
     float row_c, c_c;
-    ops->project(tables, row, c->codes, &row_c, &c_c);
+    project(tables, ops, row, c->codes, &row_c, &c_c);
     float scale = c_c > 0.0f ? row_c / c_c : 0.0f;
     *gain = scale * row_c;
     return scale;
@@ -189,6 +225,21 @@ static size_t at_most(size_t n, size_t most) {
     return n < most ? n : most;
 }
 
+static void pack(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const row_codes *c, const kvb_packed *packed,
+                 size_t row) {
+    uint8_t *all[KVB_MAX_PLANES], **planes = all;
+    const kvb_codec_tables *part;
+    int n = parts_of(tables, &part);
+    locate_planes(tables, packed, row, all);
+    for (int i = 0, at = 0; i < n; at += part[i].head_dim, planes += part[i++].n_planes) {
+        if (tables->trellis_states) {
+            ops->pack_path(&part[i], c->codes + at, c->path + at, planes);
+        } else {
+            ops->pack(&part[i], c->codes + at, planes);
+        }
+    }
+}
+
 void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops) {
     const kvb_codec_tables *tables = job->tables;
     few_rows few;
@@ -196,14 +247,8 @@ void kvb_cpu_encode(const kvb_encode_job *job, const kvb_cpu_ops *ops) {
         size_t n = at_most(job->n_rows - first, rows_at_once);
         encode_few(job, ops, first, n, &few);
         for (size_t i = 0; i < n; i++) {
-            uint8_t *planes[KVB_MAX_PLANES];
             size_t at = job->first_row + first + i;
-            locate_planes(tables, &job->packed, at, planes);
-            if (tables->trellis_states) {
-                ops->pack_path(tables, few.codes[i].codes, few.codes[i].path, planes);
-            } else {
-                ops->pack(tables, few.codes[i].codes, planes);
-            }
+            pack(tables, ops, &few.codes[i], &job->packed, at);
             store_scale(tables->scale_dtype, job->packed.scales, at, few.states[i].scale);
         }
     }
@@ -219,7 +264,7 @@ void kvb_cpu_round_trip(const kvb_round_trip_job *job, const kvb_cpu_ops *ops) {
         encode_few(encode, ops, first, n, &few);
         for (size_t i = 0; i < n; i++) {
             float *out = job->out + (first + i) * job->out_stride;
-            ops->expand(encode->tables, few.codes[i].codes, few.states[i].scale, out);
+            expand(encode->tables, ops, few.codes[i].codes, few.states[i].scale, out);
             ops->unrotate(encode->tables, out);
         }
     }
@@ -228,9 +273,13 @@ void kvb_cpu_round_trip(const kvb_round_trip_job *job, const kvb_cpu_ops *ops) {
 
 static float unpack_row(const kvb_codec_tables *tables, const kvb_packed *packed, size_t row, const kvb_cpu_ops *ops,
                         uint8_t *codes) {
-    uint8_t *planes[KVB_MAX_PLANES];
-    locate_planes(tables, packed, row, planes);
-    ops->unpack(tables, (const uint8_t *const *)planes, codes);
+    uint8_t *all[KVB_MAX_PLANES], **planes = all;
+    const kvb_codec_tables *part;
+    int n = parts_of(tables, &part);
+    locate_planes(tables, packed, row, all);
+    for (int i = 0, at = 0; i < n; at += part[i].head_dim, planes += part[i++].n_planes) {
+        ops->unpack(&part[i], (const uint8_t *const *)planes, codes + at);
+    }
     return read_scale(tables->scale_dtype, packed->scales, row);
 }
 
@@ -239,7 +288,7 @@ void kvb_cpu_decode(const kvb_decode_job *job, const kvb_cpu_ops *ops) {
     for (size_t i = 0; i < job->n_rows; i++) {
         float *out = job->out + i * job->row_stride;
         float scale = unpack_row(job->tables, &job->packed, job->first_row + i, ops, codes);
-        ops->expand(job->tables, codes, scale, out);
+        expand(job->tables, ops, codes, scale, out);
         if (job->domain == KVB_DOMAIN_INPUT) {
             ops->unrotate(job->tables, out);
         }

@@ -88,6 +88,11 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
                                  "cuda layer: %s_dim is %d, legal are 0 and the codec's head_dim %d", name, dim,
                                  codec->spec.head_dim);
         }
+        if (codec && codec->spec.half_bit) {
+            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
+                                 "cuda layer: %s_codec has half a bit, the GPU's kernels read whole bits (half_bit 0)",
+                                 name);
+        }
         if (states) {
             return kvb_error_set(
                 error, KVB_ERROR_UNSUPPORTED,

@@ -45,8 +45,8 @@ typedef struct kvb_cuda_convert_job {
     kvb_cuda_format format;
     kvb_cuda_place place;
     int is_value, sequence, kv_head, first, n_tokens;
-    int n_planes, widths[3];
-    uint8_t *planes[3];
+    int n_planes, widths[KVB_MAX_PLANES];
+    uint8_t *planes[KVB_MAX_PLANES];
     void *scales;
 } kvb_cuda_convert_job;
 

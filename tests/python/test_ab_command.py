@@ -57,8 +57,9 @@ class Frontier(Case):
     def test_every_family_has_its_pairs_and_the_fewest_bits_that_pass(self):
         found = json.loads(self.json_of(*self.QUESTION))
         names = ["Lloyd-Max, norm", "Lloyd-Max, lsq", "trellis of 16, lsq", "bound"]
-        self.assertEqual([family["family"] for family in found["families"]], names)
-        self.assertEqual([len(family["pairs"]) for family in found["families"]], [21, 21, 14, 21])
+        halves = [f"trellis of 16 with half bits, {scale}" for scale in ("lsq", "search")]
+        self.assertEqual([family["family"] for family in found["families"]], names[:3] + halves + names[3:])
+        self.assertEqual([len(family["pairs"]) for family in found["families"]], [21, 21, 14, 5, 5, 21])
         errors = {}
         for family in found["families"]:
             fewest = min(family["pairs"], key=lambda pair: (pair["average_bits"], pair["nrmse_mean"]))
@@ -67,6 +68,9 @@ class Frontier(Case):
         for pair in ((6, 4), (5, 3)):
             scalar, trellis, bound = (errors[name][pair] for name in names[1:])
             self.assertTrue(bound < trellis < scalar, (pair, scalar, trellis, bound))
+        whole, (half, searched) = errors["trellis of 16, lsq"], (errors[name] for name in halves)
+        self.assertTrue(whole[6, 5] < half[6, 4.5] < whole[6, 4] < half[6, 3.5] < whole[6, 3], half)
+        self.assertTrue(all(searched[pair] < half[pair] for pair in half), (searched, half))
 
     def test_documents_go_into_the_folder(self):
         done = self.ab(*self.QUESTION, "--quiet")

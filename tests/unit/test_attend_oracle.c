@@ -170,6 +170,7 @@ static void set_states(attend_shape *s) {
     s->k_states = states[s->seed % 6];
     s->v_states = states[s->seed / 6 % 6];
     s->has_mean = s->seed / 36 % 3 == 0;
+    s->has_half_bits = s->seed % 5 == 4;
 }
 
 static void check_case(attend_case *c, const kvb_backend *backend, attend_precision precision, void *context) {

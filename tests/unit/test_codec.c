@@ -55,6 +55,14 @@ static void illegal_specs_are_refused_naming_the_value(void **state) {
         spec = good, spec.trellis_states = 16, spec.bits = no_bits[k];
         check_refused(&spec, "of a trellis code is not from 2 to 6");
     }
+    spec = good, spec.half_bit = 2;
+    check_refused(&spec, "half_bit 2 is not 0 or 1");
+    spec = good, spec.half_bit = 1, spec.bits = 8;
+    check_refused(&spec, "bits 8 and a half are more than 8");
+    spec = good, spec.half_bit = 1, spec.trellis_states = 16, spec.bits = 6;
+    check_refused(&spec, "bits 6 and a half are more than 6");
+    spec = good, spec.half_bit = 1, spec.head_dim = 72;
+    check_refused(&spec, "half a bit is not a multiple of 16");
     spec = good, spec.scale_dtype = KVB_BF16;
     check_refused(&spec, "scale_dtype 2");
     kvb_codec *codec;

@@ -17,17 +17,23 @@ static void check_row(const kvb_codec *codec, const float *x) {
     float scale, stored, decoded[KVB_MAX_HEAD_DIM], expected[KVB_MAX_HEAD_DIM];
     float block[KVB_MAX_HEAD_DIM / 4 + 1];
     oracle_encode_exact(spec, x, codes, &scale, &saturated);
-    if (spec->trellis_states) {
-        oracle_pack_trellis(spec, codes, bytes);
-    } else {
-        oracle_pack(spec->bits, d, codes, bytes);
+    uint8_t *at = bytes;
+    for (int half = 0; half <= spec->half_bit; half++) {
+        kvb_codec_spec s = spec->half_bit ? oracle_half(spec, half) : *spec;
+        if (spec->trellis_states) {
+            oracle_pack_trellis(&s, codes + half * s.head_dim, at);
+        } else {
+            oracle_pack(s.bits, s.head_dim, codes + half * s.head_dim, at);
+        }
+        at += s.bits * s.head_dim / 8;
     }
+    assert_int_equal(kvb_codec_block_bytes(codec, 1), scale_bytes + (size_t)(at - bytes));
 
     kvb_packed packed = kvb_packed_view(codec, block, 1);
     kvb_encode_stats stats = {0};
     kvb_error error;
     assert_ok(kvb_encode(codec, x, KVB_F32, (size_t)d, 1, &packed, 0, &stats, &error), error);
-    assert_memory_equal((const uint8_t *)block + scale_bytes, bytes, (size_t)(spec->bits * d / 8));
+    assert_memory_equal((const uint8_t *)block + scale_bytes, bytes, (size_t)(at - bytes));
     memcpy(&stored, block, sizeof stored);
     if (spec->scale_dtype == KVB_F16) {
         uint16_t half;
@@ -39,8 +45,9 @@ static void check_row(const kvb_codec *codec, const float *x) {
     assert_int_equal(stats.saturated_scales, saturated);
     assert_int_equal(stats.not_finite_rows, 0);
 
+    oracle_levels(spec, codes, expected);
     for (int i = 0; i < d; i++) {
-        expected[i] = spec->centroids[codes[i]] * scale;
+        expected[i] *= scale;
     }
     assert_ok(kvb_decode(codec, &packed, 0, 1, KVB_DOMAIN_ROTATED, decoded, (size_t)d, &error), error);
     assert_memory_equal(decoded, expected, (size_t)d * sizeof *decoded);
@@ -61,12 +68,22 @@ static void for_each_mode(int head_dim, int bits, int states, oracle_random *ran
         if (!kvb_head_dim_supported(spec.head_dim, spec.rotation)) {
             continue;
         }
-        float levels[KVB_MAX_LEVELS];
+        float levels[KVB_MAX_LEVELS * 2];
         int level_bits = bits + (states > 0);
         oracle_uniform_levels(level_bits, 6.0 / (1 << level_bits), levels);
         levels[0] -= 0.125f; /* not symmetric */
         spec.centroids = levels;
         kvb_codec *codec = create_codec(&spec);
+        check(codec, random);
+        kvb_codec_destroy(codec);
+        if (head_dim % 16 != 0 || bits == (states ? KVB_MAX_TRELLIS_BITS : KVB_MAX_BITS)) {
+            continue;
+        }
+        oracle_uniform_levels(level_bits + 1, 3.0 / (1 << level_bits), levels);
+        oracle_uniform_levels(level_bits, 5.5 / (1 << level_bits), levels + (2 << level_bits));
+        levels[0] -= 0.125f;
+        spec.half_bit = 1;
+        codec = create_codec(&spec);
         check(codec, random);
         kvb_codec_destroy(codec);
     }

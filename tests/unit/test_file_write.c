@@ -283,6 +283,22 @@ static void centered_keys_have_no_place_in_a_file(void **state) {
     kvb_cache_destroy(centered);
 }
 
+static void half_bits_have_no_place_in_a_file(void **state) {
+    (void)state;
+    kvb_layer_spec layers[2] = {kvb_layer_spec_default(1, 64, 4, 4), kvb_layer_spec_default(1, 64, 4, 4)};
+    kvb_cache_spec spec = {.layers = layers, .n_layers = 2, .max_sequences = 1, .max_tokens = 64, .budget = 1 << 16};
+    kvb_error error = {""};
+    for (int side = 0; side < 2; side++) {
+        kvb_cache *halves;
+        layers[1].k.half_bit = side == 0;
+        layers[1].v.half_bit = side == 1;
+        assert_ok(kvb_cache_create(&spec, NULL, NULL, &halves, &error), error);
+        assert_int_equal(kvb_cache_save(halves, path, &error), KVB_ERROR_UNSUPPORTED);
+        assert_string_equal(error.text, "layer 1 has codes with half a bit, which files of version 1 do not hold");
+        kvb_cache_destroy(halves);
+    }
+}
+
 static void what_cannot_be_read_is_refused(void **state) {
     (void)state;
     kvb_error error = {""};
@@ -310,6 +326,7 @@ int main(void) {
         TEST(a_link_is_followed_and_the_mode_is_kept),
         TEST(what_is_no_file_is_refused),
         TEST(centered_keys_have_no_place_in_a_file),
+        TEST(half_bits_have_no_place_in_a_file),
         TEST(what_cannot_be_read_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, remove_folder);

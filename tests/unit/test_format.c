@@ -13,7 +13,7 @@ static void row_a_of_the_document(void **state) {
     static const float x[] = {4, -3, 2, 1, -1, 1, 0, 0};
     static const uint8_t expected[] = {0x00, 0x40, 0xe7, 0xc0, 0x2d};
     static const float decoded[] = {3.5f, -3.5f, 1.5f, 0.5f, -1.5f, 0.5f, -0.5f, -0.5f};
-    kvb_codec_spec spec = {8, 3, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels, 0};
+    kvb_codec_spec spec = {8, 3, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels, 0, 0};
     kvb_codec *codec = create_codec(&spec);
     uint32_t block[2];
     float out[8];
@@ -32,7 +32,7 @@ static void row_b_of_the_document(void **state) {
     static const float levels[] = {-1.5f, -0.5f, 0.5f, 1.5f};
     static const uint8_t expected[] = {0x00, 0x00, 0x00, 0x40, 0x77, 0x22, 0xdd, 0x88, 0x77, 0x22,
                                        0xdd, 0x88, 0xdd, 0x88, 0x77, 0x22, 0xdd, 0x88, 0x77, 0x22};
-    kvb_codec_spec spec = {64, 2, KVB_ROTATION_SIGNED, 0x6b766269, KVB_SCALE_LSQ, KVB_F32, levels, 0};
+    kvb_codec_spec spec = {64, 2, KVB_ROTATION_SIGNED, 0x6b766269, KVB_SCALE_LSQ, KVB_F32, levels, 0, 0};
     kvb_codec *codec = create_codec(&spec);
     uint32_t block[5];
     float x[64] = {0}, y[64], out[64];
@@ -61,7 +61,7 @@ static void row_c_of_the_document(void **state) {
     (void)state;
     static const float levels[] = {-7, -5, -3, -1, 1, 3, 5, 7};
     static const float expected[8] = {2.5f, -1.5f, -2.5f, 0.5f, 2.5f, -0.5f, -1.5f, 3.5f};
-    kvb_codec_spec spec = {8, 2, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels, 8};
+    kvb_codec_spec spec = {8, 2, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels, 8, 0};
     uint16_t block[2] = {0x3800, 0x9969};
     kvb_codec *codec = create_codec(&spec);
     kvb_packed packed = kvb_packed_view(codec, block, 1);

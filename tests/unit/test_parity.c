@@ -42,8 +42,10 @@ typedef struct pair {
 
 static void fail_at(const pair *p, const char *what, size_t row) {
     const kvb_codec_spec *s = kvb_codec_get_spec(p->codecs[1]);
-    fail_msg("%s: %s differ at row %zu: head_dim %d, %d bits, %d states, rotation %d, scale %d of type %d", p->name,
-             what, row, s->head_dim, s->bits, s->trellis_states, (int)s->rotation, (int)s->scale, (int)s->scale_dtype);
+    fail_msg(
+        "%s: %s differ at row %zu: head_dim %d, %d bits and %d halves, %d states, rotation %d, scale %d of type %d",
+        p->name, what, row, s->head_dim, s->bits, s->half_bit, s->trellis_states, (int)s->rotation, (int)s->scale,
+        (int)s->scale_dtype);
 }
 
 /* Equal bits, or NaN both: whose payload survives a sum of two NaN depends on the order of its operands. */
@@ -254,6 +256,34 @@ static void for_each_spec(check_function *check, int all_widths) {
     }
 }
 
+/* Every head_dim, width and mode of codes of half a bit, scalar and trellis; levels by turns. */
+static void for_each_half(check_function *check) {
+    static const int states[] = {0, 16, 0, 8, 64, 0, 256};
+    test_backends all = open_backends();
+    oracle_random random = {33};
+    int n_codecs = 0;
+    for (int d = 16; d <= KVB_MAX_HEAD_DIM; d += 16) {
+        for (int k = 0; k < KVB_MAX_BITS - 1; k++) {
+            for (int mode = (n_codecs + k) % 4; mode < 18; mode += 5) {
+                float levels[2 * KVB_MAX_LEVELS];
+                kvb_codec_spec spec = {.head_dim = d, .half_bit = 1, .sign_seed = 77};
+                spec.trellis_states = states[n_codecs % 7];
+                spec.bits = spec.trellis_states ? KVB_MIN_TRELLIS_BITS + k % 4 : 1 + k;
+                spec.rotation = (kvb_rotation)(mode % 3);
+                spec.scale = (kvb_scale_kind)(mode / 3 % 3);
+                spec.scale_dtype = mode / 9 ? KVB_F16 : KVB_F32;
+                if (kvb_head_dim_supported(d, spec.rotation)) {
+                    int level_bits = spec.bits + (spec.trellis_states > 0);
+                    spec.centroids = fill_levels(n_codecs / 7 % n_codebooks, level_bits + 1, levels);
+                    fill_levels(n_codecs / 7 % n_codebooks, level_bits, levels + (2 << level_bits));
+                    check_spec(&all, &spec, &random, check);
+                    n_codecs++;
+                }
+            }
+        }
+    }
+}
+
 static void check_floats(const pair *p, oracle_random *random) {
     size_t n_rows;
     float *rows = fill_rows(p->d, rows_at_random(), random, &n_rows);
@@ -269,6 +299,11 @@ static void floats_have_the_bits_of_scalar(void **state) {
 static void trellis_rows_have_the_bits_of_scalar(void **state) {
     (void)state;
     for_each_trellis(check_floats);
+}
+
+static void rows_of_half_a_bit_have_the_bits_of_scalar(void **state) {
+    (void)state;
+    for_each_half(check_floats);
 }
 
 /* Every pattern of 16 bits some time. */
@@ -362,8 +397,11 @@ int main(void) {
         floats_end[k] = open_buffer();
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(floats_have_the_bits_of_scalar), cmocka_unit_test(trellis_rows_have_the_bits_of_scalar),
-        cmocka_unit_test(halves_have_the_bits_of_scalar), cmocka_unit_test(round_trips_are_what_decoding_gives),
+        cmocka_unit_test(floats_have_the_bits_of_scalar),
+        cmocka_unit_test(trellis_rows_have_the_bits_of_scalar),
+        cmocka_unit_test(rows_of_half_a_bit_have_the_bits_of_scalar),
+        cmocka_unit_test(halves_have_the_bits_of_scalar),
+        cmocka_unit_test(round_trips_are_what_decoding_gives),
         cmocka_unit_test(the_same_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

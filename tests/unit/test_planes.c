@@ -79,7 +79,7 @@ static void widths_are_dense_and_low_bits_first(void **state) {
     for (int bits = 1; bits <= 8; bits++) {
         int widths[KVB_MAX_PLANES] = {0}, sum = 0;
         int n = kvb_plane_widths(bits, widths);
-        for (int p = 0; p < KVB_MAX_PLANES; p++) {
+        for (int p = 0; p < (int)(sizeof expected[0] / sizeof expected[0][0]); p++) {
             assert_int_equal(widths[p], expected[bits][p]);
             sum += widths[p];
         }
