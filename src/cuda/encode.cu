@@ -168,6 +168,143 @@ __device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const
     return bits;
 }
 
+// The same for a row whose rotation is a power of two long, its values in registers: value 16 * j + lane is x[j], so
+// that the first four butterflies are shuffles, the others are a lane's own, and a row's searches run beside each
+// other.
+template <int N> struct Row {
+    float x[N];
+    int code[N];
+};
+
+template <int N, class T> __device__ __forceinline__ void load_row(Row<N> &row, const T *from, int lane) {
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        row.x[j] = (float)from[LANES * j + lane];
+    }
+}
+
+template <int N> __device__ __forceinline__ void rotate_row(const kvb_cuda_format &f, Row<N> &row, int lane) {
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        const int i = LANES * j + lane;
+        row.x[j] = __uint_as_float(__float_as_uint(row.x[j]) ^ (f.signs[i / 32] >> i % 32 & 1) << 31);
+    }
+#pragma unroll
+    for (int h = 1; h < LANES; h *= 2) {
+        const float sign = lane & h ? -1.0f : 1.0f; // times it is exact: one rounding, that of the sum
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            row.x[j] = __fmaf_rn(row.x[j], sign, __shfl_xor_sync(0xffffffffu, row.x[j], h));
+        }
+    }
+#pragma unroll
+    for (int h = 1; h < N; h *= 2) {
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            if ((j & h) == 0) {
+                const float x = row.x[j], y = row.x[j + h];
+                row.x[j] = __fadd_rn(x, y);
+                row.x[j + h] = __fsub_rn(x, y);
+            }
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        row.x[j] = __fmul_rn(row.x[j], f.inverse_sqrt_dim);
+    }
+}
+
+template <int N>
+__device__ __forceinline__ Sums choose_row(const kvb_cuda_format &f, Row<N> &row, const float *midpoints,
+                                           const float *centroids, float r, bool has_codes) {
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        row.code[j] = 0;
+    }
+    for (int step = 1 << (f.bits - 1); step > 0; step /= 2) {
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            row.code[j] += __fmul_rn(row.x[j], r) > midpoints[row.code[j] + step - 1] ? step : 0;
+        }
+    }
+    Sums s = {0.0f, 0.0f};
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        row.code[j] = has_codes ? row.code[j] : 0;
+        const float c = centroids[row.code[j]];
+        s.row_c = __fadd_rn(s.row_c, __fmul_rn(row.x[j], c));
+        s.c_c = __fadd_rn(s.c_c, __fmul_rn(c, c));
+    }
+    s.row_c = fold(s.row_c);
+    s.c_c = fold(s.c_c);
+    return s;
+}
+
+template <int N>
+__device__ __forceinline__ uint32_t encode_registers(const kvb_cuda_format &f, Row<N> &row, const float *midpoints,
+                                                     const float *centroids, uint8_t *codes, int lane) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        sum = __fadd_rn(sum, __fmul_rn(row.x[j], row.x[j]));
+    }
+    sum = fold(sum);
+    float scale = __fdiv_rn(__fsqrt_rn(sum), f.sqrt_dim);
+    uint32_t bits = 0;
+    if (f.scale_kind == KVB_SCALE_NORM) {
+        bits = round_scale(scale, f.scale_bytes, &scale);
+    }
+    const bool has_codes = isfinite(sum) && scale > 0.0f;
+    const float r = __fdiv_rn(1.0f, scale);
+    float most = 0.0f, best = 1.0f;
+    const int tries = f.scale_kind == KVB_SCALE_SEARCH ? 9 : 0;
+    Sums sums = {0.0f, 0.0f};
+#pragma unroll 1
+    for (int i = 0; i <= tries; i++) { // the last with the best factor, as `search`
+        const float factor = i < tries ? 1.0f + (float)(i % 2 ? -(i + 1) / 2 : i / 2) * 0.03125f : best;
+        sums = choose_row(f, row, midpoints, centroids, __fmul_rn(r, factor), has_codes);
+        const float gain = __fmul_rn(least_squares(sums), sums.row_c);
+        if (i == 0 || gain > most) {
+            most = gain;
+            best = factor;
+        }
+    }
+    if (f.scale_kind != KVB_SCALE_NORM) {
+        bits = round_scale(least_squares(sums), f.scale_bytes, &scale);
+    }
+    const bool is_finite = isfinite(sum), is_zero = sum == 0.0f || scale == 0.0f;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        codes[LANES * j + lane] = (uint8_t)(is_finite && !is_zero ? row.code[j] : 0);
+    }
+    return !is_finite ? (f.scale_bytes == 2 ? 0x7e00 : 0x7fc00000) : is_zero ? 0 : bits;
+}
+
+// pack_block for fields that do not straddle words: a thread gathers a word.
+template <int BITS>
+__device__ __forceinline__ void gather_block(int dim, bool is_value, const uint8_t *codes, int begin, int end,
+                                             uint8_t *block) {
+    const int words = dim * BITS / 64; // of a lane
+    for (int i = threadIdx.x; i < 32 * words; i += THREADS) {
+        const int lane = i % 32, at = i / 32;
+        uint32_t word = 0, fresh = 0;
+#pragma unroll
+        for (int k = 0; k < 32 / BITS; k++) {
+            const int v = at * (32 / BITS) + k, reg = v / 2 % 4;
+            const int row = lane / 4 + reg % 2 * 8, column = lane % 4 * 2 + v % 2 + reg / 2 * 8;
+            const int token = is_value ? column : row, d = v / 8 * 16 + (is_value ? row : column);
+            if (token >= begin && token < end) {
+                word |= (uint32_t)codes[token * dim + d] << k * BITS;
+                fresh |= ((1u << BITS) - 1) << k * BITS;
+            }
+        }
+        uint32_t *to = (uint32_t *)(block + kvb_fragment_word_offset(words, lane, at));
+        if (fresh) {
+            *to = fresh == 0xffffffffu ? word : (*to & ~fresh) | word;
+        }
+    }
+}
+
 extern __shared__ __align__(16) unsigned char shared[];
 
 // Where tokens in pages end, or would once there are so many first ones.
@@ -191,7 +328,8 @@ __device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_val
 }
 
 // Grid: blocks of 16 tokens that the longest append touches, KV heads, 2 x sequences.
-__global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
+// DIM: head_dim of both sides where rows stay in registers, else 0.
+template <int DIM> __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.z / 2, is_value = blockIdx.z % 2, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
     const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
@@ -221,6 +359,46 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
     const int token = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     const bool is_new = token >= begin && token < end;
     const bool is_centered = p.k_mean && !is_value;
+    if constexpr (DIM > 0) {
+        constexpr int N = DIM / LANES;
+        Row<N> mine = {};
+        const size_t from = ((size_t)(row_begin + first + token - before) * p.n_kv_heads + head) * DIM;
+        if (is_new && p.n_exact_last == 0 && p.dtype == KVB_BF16) {
+            load_row<N>(mine, (const __nv_bfloat16 *)p.rows[is_value] + from, lane);
+        } else if (is_new && p.n_exact_last == 0 && p.dtype == KVB_F16) {
+            load_row<N>(mine, (const __half *)p.rows[is_value] + from, lane);
+        } else if (is_new) {
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                mine.x[j] = source(p, is_value, sequence, head, first + token, before, row_begin, LANES * j + lane);
+            }
+        }
+        if (is_new && is_centered) {
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                mine.x[j] = __fsub_rn(mine.x[j], p.k_mean[head * DIM + LANES * j + lane]);
+            }
+        }
+        meet();
+        if (f.rotates) {
+            rotate_row<N>(f, mine, lane);
+        }
+        const uint32_t bits = encode_registers<N>(f, mine, midpoints, centroids, codes + token * DIM, lane);
+        if (is_new && lane == 0) {
+            store_scale(f, block, token, bits);
+        }
+        __syncthreads();
+        switch (f.bits) {
+        case 2:
+            return gather_block<2>(DIM, is_value, codes, begin, end, block);
+        case 4:
+            return gather_block<4>(DIM, is_value, codes, begin, end, block);
+        case 8:
+            return gather_block<8>(DIM, is_value, codes, begin, end, block);
+        default:
+            return pack_block(f, is_value, codes, begin, end, (uint32_t *)rows, block);
+        }
+    }
     float *row = rows + token * f.head_dim;
     for (int i = lane; i < f.head_dim; i += LANES) { // a row of another token is zeros, so that all lanes go one way
         row[i] = is_new ? source(p, is_value, sequence, head, first + token, before, row_begin, i) : 0.0f;
@@ -277,19 +455,28 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
            (size_t)KVB_BLOCK_TOKENS * f.head_dim;
 }
 
+static void (*append_for(const kvb_cuda_format f[2]))(kvb_cuda_append_job) {
+    const int dim = f[0].head_dim;
+    for (int side = 0; side < 2; side++) {
+        if (f[side].head_dim != dim || (f[side].rotates && f[side].hadamard_order > 1)) {
+            return append<0>;
+        }
+    }
+    return dim == 64 ? append<64> : dim == 128 ? append<128> : dim == 256 ? append<256> : append<0>;
+}
+
 } // namespace kvb
 
 int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream) {
     const size_t k = kvb::shared_bytes(job->formats[0]), v = kvb::shared_bytes(job->formats[1]), bytes = k > v ? k : v;
     // The largest rows take 49 KB; every call asks, since the attribute belongs to the current device.
-    const cudaError_t error =
-        cudaFuncSetAttribute(kvb::append, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    const auto append = kvb::append_for(job->formats);
+    const cudaError_t error = cudaFuncSetAttribute(append, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
     if (error != cudaSuccess) {
         return (int)error;
     }
     const int blocks = (job->most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1;
-    kvb::append<<<dim3(blocks, job->n_kv_heads, 2 * job->n_sequences), kvb::THREADS, bytes, (cudaStream_t)stream>>>(
-        *job);
+    append<<<dim3(blocks, job->n_kv_heads, 2 * job->n_sequences), kvb::THREADS, bytes, (cudaStream_t)stream>>>(*job);
     const long long most = (long long)job->n_exact_first + job->exact_last_slots;
     if (most > 0) {
         const int tokens = job->most_rows < most ? job->most_rows : (int)most;
