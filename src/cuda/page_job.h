@@ -2,6 +2,8 @@
 #ifndef KVB_CUDA_PAGE_JOB_H
 #define KVB_CUDA_PAGE_JOB_H
 
+#include "kvbits/kvbits.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
