@@ -79,7 +79,7 @@ static void find_scale(const kvb_encode_job *job, row_state *s) {
     }
 }
 
-/* Steps write whole vectors, and a half of a row ends within one. */
+/* Steps read and write codes in whole vectors, and a half of a row ends within one. */
 enum { whole_vector = 64 };
 
 /* Levels of a row, and the path through the trellis where there is one. */
@@ -284,7 +284,7 @@ static float unpack_row(const kvb_codec_tables *tables, const kvb_packed *packed
 }
 
 void kvb_cpu_decode(const kvb_decode_job *job, const kvb_cpu_ops *ops) {
-    _Alignas(buffer_alignment) uint8_t codes[KVB_MAX_HEAD_DIM];
+    _Alignas(buffer_alignment) uint8_t codes[KVB_MAX_HEAD_DIM + whole_vector];
     for (size_t i = 0; i < job->n_rows; i++) {
         float *out = job->out + i * job->row_stride;
         float scale = unpack_row(job->tables, &job->packed, job->first_row + i, ops, codes);
