@@ -100,6 +100,7 @@ typedef struct kvb_bench_result {
     kvb_bench_row *rows;
     size_t n_rows;
     double memory;             /* of the config */
+    int prefill_queries;       /* the same; 0 where no prefill was measured */
     const char *backend;       /* the default one of goals */
     double others;             /* share of the processors that other processes took, as the multiply-adds felt it */
     const char *peers_missing; /* why the table lacks the peers, NULL when it has them */

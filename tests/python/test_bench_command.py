@@ -88,6 +88,10 @@ class Rows(unittest.TestCase):
         self.assertEqual(len(found), len(wanted))
         self.assertEqual(set(found), wanted)
 
+    def test_run_line_and_table_say_how_many_queries_a_prefill_has(self):
+        self.assertEqual(self.run_line["prefill_queries"], 4)
+        self.assertIn("prefill: 4 queries", bench(*TINY, "--only", "prefill", "--bits", "4").stdout)
+
     def test_prefill_stands_for_both_masks(self):
         found = {(row["k"], row["mask"], row["threads"], row["precision"]) for row in of_work(self.rows, "prefill")}
         self.assertEqual(found, {(k, mask, threads, precision) for k in ("4", "6", "16") for mask in ("causal", "all")
