@@ -24,6 +24,15 @@ def describe(head_dim, rotation, scale_kind, half, seed, planes, levels, states=
     return data + struct.pack(f"<{len(levels)}f", *levels)
 
 
+def describe_half(head_dim, first, second, levels, states=0):
+    """Of planes (width, lowest bit) of either half; rotation none, lsq scales in half."""
+    data = struct.pack("<HBBHBBBBHIQ", 1, 4 if states else 3, len(first + second), head_dim, 0, 1, 1, 0, len(levels), states, 0)
+    for start, planes in ((0, first), (head_dim // 2, second)):
+        for p, (width, low_bit) in enumerate(planes):
+            data += struct.pack("<BBBBHH", width, low_bit, states > 0 and p == 0, 0, start, head_dim // 2)
+    return data + struct.pack(f"<{len(levels)}f", *levels)
+
+
 def bits_of(value):
     return "nan" if math.isnan(value) else struct.pack("<f", value)
 
@@ -59,6 +68,14 @@ class HandRows(unittest.TestCase):
         codes, scales = format_reader.unpack(description, bytes.fromhex("00386999"), 1)
         self.assertEqual(codes, [[6, 2, 1, 4, 6, 3, 2, 7]])
         self.assertEqual(scales, [0.5])
+
+    def test_row_d(self):
+        description = format_reader.Description.parse(
+            describe_half(16, [(2, 0)], [(1, 0)], [-3, -1, 1, 3, -0.5, 0.5])
+        )
+        self.assertEqual(description.bits, 1.5)
+        self.assertEqual(format_reader.decode(description, bytes.fromhex("00401be44d"), 1),
+                         [[6, -6, 2, -2, -2, 2, -6, 6, 1, -1, 1, 1, -1, -1, 1, -1]])
 
 
 class Golden(unittest.TestCase):
@@ -116,6 +133,17 @@ class Refusals(unittest.TestCase):
         for offset, value in ((2, 1), (12, 0), (12, 32), (14, 1), (24, 2), (25, 1), (26, 0), (26, 2), (33, 1), (34, 1)):
             with self.subTest(offset=offset), self.assertRaises(format_reader.FormatError):
                 format_reader.Description.parse(good[:offset] + bytes([value]) + good[offset + 1 :])
+
+        good = describe_half(32, [(2, 0), (1, 2)], [(2, 0)], [-7, -5, -3, -1, 1, 3, 5, 7, -3, -1, 1, 3])
+        format_reader.Description.parse(good)
+        for offset, value in ((2, 1), (2, 4), (2, 5), (3, 2), (4, 40), (10, 11), (12, 16), (24, 1), (28, 16), (30, 32),
+                              (33, 0), (36, 16), (40, 1), (40, 4), (41, 2), (42, 1), (44, 0), (46, 32), (79, 0x7F),
+                              (83, 0x41)):
+            with self.subTest(offset=offset), self.assertRaises(format_reader.FormatError):
+                format_reader.Description.parse(good[:offset] + bytes([value]) + good[offset + 1 :])
+        with self.assertRaises(format_reader.FormatError):  # two bits between the halves
+            format_reader.Description.parse(describe_half(32, [(2, 0), (1, 2)], [(1, 0)],
+                                                          [-7, -5, -3, -1, 1, 3, 5, 7, -1, 1]))
 
     def test_blocks_of_another_size_are_refused(self):
         description = format_reader.Description.parse(describe(64, 2, 1, 0, 5, [(2, 0)], [-1.5, -0.5, 0.5, 1.5]))
