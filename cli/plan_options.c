@@ -164,7 +164,7 @@ static kvb_status finish_model(kvb_plan_options *options, unsigned given, kvb_er
     /* Between the widths of keys and of values that most budgets end at: with the plan's codes where these have them.
      */
     if (options->model && !(given & 1U << PROBE))
-        options->probe = (kvb_uniform_scheme){.k_bits = 4, .v_bits = 3};
+        options->probe = (kvb_uniform_scheme){.k = {4, 0}, .v = {3, 0}};
     else if (options->model && (options->probe.trellis_states || options->probe.search))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "--probe gives widths alone; its codes are the plan's, --trellis and --scale-kind");

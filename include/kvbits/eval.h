@@ -258,12 +258,11 @@ typedef struct kvb_ab_config {
     /* Storage. */
     const int *bits; /* widths of T1a and T1b, and of the symmetric pairs [1, 8] */
     int n_bits;
-    const kvb_pair *pairs; /* T1c; the symmetric pairs when NULL */
-    int n_pairs;           /* [1, 64] */
-    const kvb_pair
-        *halves; /* of each of them, 1 where there is half a bit more; NULL: nowhere. Library codebooks only */
-    kvb_rotation rotation; /* of T1c and of traces; T1b has its own cases */
-    uint64_t sign_seed;    /* of SIGNED, of rotated baselines; redraws count up from it */
+    const kvb_pair *pairs;  /* T1c; the symmetric pairs when NULL */
+    int n_pairs;            /* [1, 64] */
+    const kvb_pair *halves; /* of each of them, 1 where there is half a bit more; NULL: nowhere. Sums of lanes only */
+    kvb_rotation rotation;  /* of T1c and of traces; T1b has its own cases */
+    uint64_t sign_seed;     /* of SIGNED, of rotated baselines; redraws count up from it */
     kvb_scale_kind scale_kind;
     kvb_dtype scale_dtype; /* KVB_F16 or KVB_F32 */
     int trellis_states;    /* 0: scalar codes; else bits 2-6 and the library's levels, whatever `codebook` is */
