@@ -18,6 +18,7 @@ enum {
     QUERIES,
     EXACT,
     K_MEAN,
+    HALF_BITS,
     KL,
     TEXT,
     TRACE_TOKENS,
@@ -42,6 +43,7 @@ static const struct option table[] = {
     {"queries", required_argument, NULL, QUERIES},
     {"exact", required_argument, NULL, EXACT},
     {"k-mean", no_argument, NULL, K_MEAN},
+    {"half-bits", no_argument, NULL, HALF_BITS},
     {"kl", required_argument, NULL, KL},
     {"text", required_argument, NULL, TEXT},
     {"trace-tokens", required_argument, NULL, TRACE_TOKENS},
@@ -119,6 +121,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return parse_exact(text, options, error);
     case K_MEAN:
         options->request.k_mean = 1;
+        return KVB_OK;
+    case HALF_BITS:
+        options->request.half_bits = 1;
         return KVB_OK;
     case KL:
         return parse_above_0("kl", text, 100.0, &options->request.kl, error);
@@ -234,6 +239,8 @@ void kvb_plan_options_help(FILE *stream) {
           "  --k-mean                  store packed keys less their mean over the first half of the trace, which the "
           "plan\n"
           "                            then holds; queries of the second half judge\n"
+          "  --half-bits               1.5-7.5 bits, too, where head_dims are multiples of 16; three to four times the "
+          "work\n"
           "  -o, --output FILE         the plan as JSON, written whole or not at all; - is standard output, instead\n"
           "                            of the table\n"
           "  --trellis N               trellis codes of 8, 16, 64 or 256 states where a side has 2-6 bits (default 0)\n"

@@ -369,7 +369,7 @@ typedef struct kvb_plan_layer {
 
 /* The same widths in every layer, for comparison. */
 typedef struct kvb_plan_uniform {
-    int k_bits, v_bits;    /* 0: no such plan fits */
+    int k_bits, v_bits;    /* of whole bits; 0: no such plan fits */
     double bits_per_value; /* of rows, scales included, as in kvb_plan */
     double predicted, measured;
     double predicted_kl; /* NaN: there were no sensitivities */
@@ -396,8 +396,9 @@ typedef struct kvb_plan_request {
     double kl;               /* the fewest bytes with a predicted KL divergence of at most this, with `sensitivity` */
     int trellis_states;      /* trellis codes where a side has 2-6 bits: 8, 16, 64, 256; 0: scalar codes */
     kvb_scale_kind scale;
-    int queries; /* of each layer, evenly spaced; 0: all */
-    int k_mean;  /* 1: packed keys are stored less their mean over the first half of the trace */
+    int queries;   /* of each layer, evenly spaced; 0: all */
+    int half_bits; /* 1: 1.5-7.5 bits, too; every head_dim is a multiple of 16 */
+    int k_mean;    /* 1: packed keys are stored less their mean over the first half of the trace */
     /* Exact tokens to choose among, the same in every layer, beside none. They are paid for out of the budget of a
      * context of `tokens` tokens. */
     const kvb_exact_tokens *exact;
@@ -406,10 +407,10 @@ typedef struct kvb_plan_request {
     const kvb_sensitivity *sensitivity; /* NULL: every layer weighs the same */
 } kvb_plan_request;
 
-/* Measures the trace's layers with every width of K and of V, 1-8 bits, and chooses: exactly the least damage that the
- * budget allows, with 16 bits as exact. Damage is the sum of squared errors, or with `sensitivity` the predicted KL
- * divergence (docs/plan.md). KVB_ERROR_ARGUMENT names the fewest bytes when the budget is below them. *out is released
- * with kvb_plan_free. */
+/* Measures the trace's layers with every width of K and of V, 1-8 bits (and half ones on request), and chooses: exactly
+ * the least damage that the budget allows, with 16 bits as exact. Damage is the sum of squared errors, or with
+ * `sensitivity` the predicted KL divergence (docs/plan.md). KVB_ERROR_ARGUMENT names the fewest bytes when the budget
+ * is below them. *out is released with kvb_plan_free. */
 KVB_API KVB_CHECKED kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request,
                                              const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan **out,
                                              kvb_error *error);
