@@ -315,8 +315,9 @@ def show(path):
         except (ValueError, TypeError, KeyError, RecursionError):
             raise FormatError("not a JSON object with \"description\", \"block\" and \"n_rows\"") from None
     description = Description.parse(described)
+    rows = decode(description, block, n_rows)
     print(f"head_dim {description.head_dim}, {description.bits:g} bits, rotation {description.rotation}")
-    for row in decode(description, block, n_rows):
+    for row in rows:
         print(" ".join(f"{value:.9g}" for value in row))
 
 

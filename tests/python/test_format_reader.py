@@ -4,7 +4,9 @@ import json
 import math
 import pathlib
 import struct
+import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -150,6 +152,39 @@ class Refusals(unittest.TestCase):
         for size in (19, 21):
             with self.assertRaises(format_reader.FormatError):
                 format_reader.decode(description, bytes(size), 1)
+
+
+class Command(unittest.TestCase):
+    def reader(self, *arguments):
+        command = [sys.executable, ROOT / "python" / "format_reader.py", *arguments]
+        return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+    def test_a_golden_file_is_printed(self):
+        done = self.reader(GOLDEN / "d64-b4.json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(done.stdout.startswith("head_dim 64, 4 bits, rotation "), done.stdout[:80])
+        self.assertEqual(self.reader("--help").returncode, 0)
+
+    def test_what_cannot_be_shown_is_one_sentence(self):
+        golden = json.loads((GOLDEN / "d64-b4.json").read_text(encoding="utf-8"))
+        no_object = "not a JSON object with \"description\", \"block\" and \"n_rows\""
+        cases = [("", no_object), ("[]", no_object), ("{}", no_object), ("\udcff".encode("utf-8", "surrogateescape"), no_object),
+                 (json.dumps({**golden, "n_rows": "x"}), no_object), (json.dumps({**golden, "block": "0g"}), no_object),
+                 (json.dumps({**golden, "block": golden["block"][2:]}), "block has "),
+                 (json.dumps({**golden, "n_rows": -1}), "block has "),
+                 (json.dumps({**golden, "description": golden["description"][:40]}), "description has 20 bytes")]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "broken.json"
+            for content, sentence in cases:
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+                done = self.reader(path)
+                self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+                self.assertTrue(done.stderr.startswith(f"format_reader.py: {path}: {sentence}"), done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertEqual(self.reader("/nowhere/file").stderr, "format_reader.py: /nowhere/file: No such file or directory\n")
+        for arguments in ((), ("a", "b"), ("--nonsense",)):
+            done = self.reader(*arguments)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), done.stderr)
 
 
 if __name__ == "__main__":
