@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Records the raw files of docs/benchmarking.md on this machine, each run under three minutes on one that does nothing else:
+# Records the raw files of docs/benchmarks/ on this machine, each run under three minutes on one that does nothing else:
 #   record.sh BUILD NAME [PART...]     BUILD/kvbits; bench/results/PART-NAME.json and .txt; all parts when none is named
 #   RUN="nice -n -5" record.sh ...     puts something before each run
 # Compilers: record.sh BUILD-GCC gcc-NAME compare, the same with clang, then bench/compare_runs.py.

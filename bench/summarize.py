@@ -5,16 +5,19 @@ is typed by hand.
     summarize.py RUN.json                 prints them
     summarize.py --into DOCUMENT.md       writes them between <!-- figures: RUN.json --> and <!-- end of figures -->,
                                           RUN.json being beside this project's root; --check only compares.
-                                          A RUN.txt, such as what goals printed, is shown as it is.
+                                          A RUN.txt, such as what goals printed, is shown as it is; several
+                                          goals-NAME.txt make one table, a column for each.
 """
 import argparse
 import json
+import os
 import pathlib
 import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MARKS = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)", re.S)
+MARKS = re.compile(r"(<!-- figures: (\S+(?: \S+)*) -->\n).*?(<!-- end of figures -->)", re.S)
+GOAL = re.compile(r"(met|MISSED|NOT MEASURED) +(.+?) {2,}(\S+)  (at (?:most|least) .+)")
 PLACES = ("L1", "L2", "L3", "DRAM")
 KINDS = {"run": "row", "accuracy": "error"}  # of the first line, and of the others
 
@@ -148,6 +151,20 @@ def accuracy(run, rows):
         yield from table(["cache, kernel", *(f"deviation {value:g}" for value in columns)], lines)
 
 
+def goals(paths):
+    """Goals by machine; what was missed is bold."""
+    measured, limits = {}, {}
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = GOAL.fullmatch(line)
+            if found:
+                verdict, name, value, limits[name] = found.groups()
+                measured[name, path] = f"**{value}**" if verdict == "MISSED" else value
+    head = ["goal", "limit", *(path.stem.removeprefix("goals-") for path in paths)]
+    return "\n".join(table(head, [[name, limit, *(measured.get((name, path), "-") for path in paths)]
+                                  for name, limit in limits.items()]))
+
+
 def summary(path):
     if path.suffix == ".txt":
         return f"From [{path.name}]({path.name}):\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```\n"
@@ -161,7 +178,7 @@ def summary(path):
                         ("Rows", single_rows(rows))):
         part = list(part)
         if part:
-            lines += [f"#### {title}", "", *part]
+            lines += [f"### {title}", "", *part]
     return "\n".join(lines)
 
 
@@ -170,9 +187,10 @@ def renew(document):
     text = document.read_text(encoding="utf-8")
 
     def one(match):
-        path = ROOT / match.group(2)
-        link = pathlib.Path(match.group(2))
-        return match.group(1) + summary(path).replace(f"]({link.name})", f"](../{link})", 1) + match.group(3)
+        paths = [ROOT / name for name in match.group(2).split()]
+        link = os.path.relpath(paths[0], document.resolve().parent)
+        text = goals(paths) if len(paths) > 1 else summary(paths[0]).replace(f"]({paths[0].name})", f"]({link})", 1)
+        return match.group(1) + text + match.group(3)
 
     return text, MARKS.sub(one, text)
 

@@ -26,9 +26,12 @@ class Figures(unittest.TestCase):
         self.run = self.folder / "run.json"
         subprocess.run([KVBITS, *TINY, "--json", self.run, "--quiet"], check=True)
 
-    def test_the_document_agrees_with_its_raw_files(self):
-        done = script("summarize.py", "--into", ROOT / "docs" / "benchmarking.md", "--check")
-        self.assertEqual(done.returncode, 0, done.stderr)
+    def test_documents_agree_with_their_raw_files(self):
+        documents = [ROOT / "docs" / "benchmarking.md", *(ROOT / "docs" / "benchmarks").glob("*.md")]
+        self.assertGreater(len(documents), 3)
+        for document in documents:
+            done = script("summarize.py", "--into", document, "--check")
+            self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_a_document_is_written_and_a_changed_figure_is_seen(self):
         document = self.folder / "document.md"
@@ -46,6 +49,17 @@ class Figures(unittest.TestCase):
         text = self.folder / "goals.txt"
         text.write_text("met  decode A\n1 goals met\n")
         self.assertIn("```\nmet  decode A\n1 goals met\n```", script("summarize.py", text).stdout)
+
+    def test_goals_of_several_machines_become_one_table(self):
+        for name, lines in (("a", "goal  measured  limit\nmet           decode A: f16, x      3.5  at most 4 ns\n"
+                                  "MISSED        FWHT 64  9  at most 6 ns/row\n1 goals met, 1 missed, 0 not measured\n"),
+                            ("b", "NOT MEASURED  FWHT 64      -  at most 6 ns/row\n")):
+            (self.folder / f"goals-{name}.txt").write_text(lines)
+        document = self.folder / "document.md"
+        document.write_text(f"<!-- figures: {self.folder}/goals-a.txt {self.folder}/goals-b.txt -->\n<!-- end of figures -->\n")
+        self.assertEqual(script("summarize.py", "--into", document).returncode, 0)
+        self.assertIn("| goal | limit | a | b |\n|---|---|---|---|\n| decode A: f16, x | at most 4 ns | 3.5 | - |\n"
+                      "| FWHT 64 | at most 6 ns/row | **9** | - |\n", document.read_text())
 
     def test_errors_become_a_table_by_deviation(self):
         errors = self.folder / "accuracy.json"
