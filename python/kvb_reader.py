@@ -356,9 +356,10 @@ class File:
 
 def show(path):
     file = File(pathlib.Path(path).read_bytes())
+    counts = [sum(1 for _ in file.rows(sequence)) for sequence in file.sequences]
     print(f"{file.n_layers} layers, pages of {file.page_tokens} tokens, {len(file.sections)} sections: whole")
-    for sequence in file.sequences:
-        print(f"sequence {sequence.number}: {sequence.n_tokens} tokens, {sum(1 for _ in file.rows(sequence))} rows")
+    for sequence, count in zip(file.sequences, counts):
+        print(f"sequence {sequence.number}: {sequence.n_tokens} tokens, {count} rows")
 
 
 if __name__ == "__main__":
