@@ -6,7 +6,8 @@ is typed by hand.
     summarize.py --into DOCUMENT.md       writes them between <!-- figures: RUN.json --> and <!-- end of figures -->,
                                           RUN.json being beside this project's root; --check only compares.
                                           A RUN.txt, such as what goals printed, is shown as it is; several
-                                          goals-NAME.txt make one table, a column for each.
+                                          goals-NAME.txt make one table, a column for each, and several
+                                          decode-SHAPE-NAME.json one of decode attention, a row for each.
 """
 import argparse
 import json
@@ -165,6 +166,21 @@ def goals(paths):
                                   for name, limit in limits.items()]))
 
 
+def speed(paths):
+    """Cold decode attention on one thread at 8192 tokens, a row for each run; in brackets over the peer's f16."""
+    lines, widths = [], ("16", "8", "6", "4", "6/4")
+    for path in paths:
+        rows = [row for row in read(path)[1] if (row["work"], row.get("kv_len"), row["threads"], row.get("from")) == ("attend", 8192, 1, "cold")]
+        best = {}
+        for row in rows:
+            key = row["k"] if row["k"] == row["v"] else f"{row['k']}/{row['v']}"
+            best[key] = min(best.get(key, row["value"]), row["value"])
+        mine = next(row for row in rows if row["by"] == "kvbits")
+        lines.append([f"{path.stem.split('-')[2]} ({mine['backend']}), {mine['shape']}", *(f"{best[key]:.0f}" for key in ("f16", "q8_0", "q4_0")),
+                      *(f"{best[key]:.0f} ({best['f16'] / best[key]:.1f}x)" for key in widths)])
+    return "\n".join(table(["processor (backend), shape", "ggml f16", "q8_0", "q4_0", *(f"kvbits {width}" for width in widths)], lines))
+
+
 def summary(path):
     if path.suffix == ".txt":
         return f"From [{path.name}]({path.name}):\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```\n"
@@ -189,7 +205,10 @@ def renew(document):
     def one(match):
         paths = [ROOT / name for name in match.group(2).split()]
         link = os.path.relpath(paths[0], document.resolve().parent)
-        text = goals(paths) if len(paths) > 1 else summary(paths[0]).replace(f"]({paths[0].name})", f"]({link})", 1)
+        if len(paths) > 1:
+            text = speed(paths) if paths[0].suffix == ".json" else goals(paths)
+        else:
+            text = summary(paths[0]).replace(f"]({paths[0].name})", f"]({link})", 1)
         return match.group(1) + text + match.group(3)
 
     return text, MARKS.sub(one, text)

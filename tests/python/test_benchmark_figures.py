@@ -27,8 +27,8 @@ class Figures(unittest.TestCase):
         subprocess.run([KVBITS, *TINY, "--json", self.run, "--quiet"], check=True)
 
     def test_documents_agree_with_their_raw_files(self):
-        documents = [ROOT / "docs" / "benchmarking.md", *(ROOT / "docs" / "benchmarks").glob("*.md")]
-        self.assertGreater(len(documents), 3)
+        documents = [ROOT / "README.md", ROOT / "docs" / "benchmarking.md", *(ROOT / "docs" / "benchmarks").glob("*.md")]
+        self.assertGreater(len(documents), 4)
         for document in documents:
             done = script("summarize.py", "--into", document, "--check")
             self.assertEqual(done.returncode, 0, done.stderr)
@@ -60,6 +60,23 @@ class Figures(unittest.TestCase):
         self.assertEqual(script("summarize.py", "--into", document).returncode, 0)
         self.assertIn("| goal | limit | a | b |\n|---|---|---|---|\n| decode A: f16, x | at most 4 ns | 3.5 | - |\n"
                       "| FWHT 64 | at most 6 ns/row | **9** | - |\n", document.read_text())
+
+    def test_decode_of_several_runs_becomes_one_table(self):
+        row = {"kind": "row", "work": "attend", "shape": "A", "kv_len": 8192, "threads": 1, "from": "cold"}
+        rows = [{**row, "by": "kvbits", "backend": "avx2", "k": k, "v": v, "value": value}
+                for k, v, value in (("16", "16", 50), ("8", "8", 40), ("6", "6", 30), ("4", "4", 20), ("6", "4", 25))]
+        rows += [{**row, "by": "ggml", "layout": layout, "k": k, "v": k, "value": value}
+                 for k, layout, value in (("f16", "head-major", 100), ("f16", "token-major", 900), ("q8_0", "head-major", 150),
+                                          ("q4_0", "head-major", 200))]
+        rows += [{**rows[0], "threads": 2, "value": 1}, {**rows[0], "from": "warm", "value": 1}, {**rows[0], "kv_len": 1024, "value": 1}]
+        text = "\n".join(json.dumps(line) for line in ({"kind": "run"}, *rows))
+        for name in ("a-one", "a-two"):
+            (self.folder / f"decode-{name}.json").write_text(text)
+        document = self.folder / "document.md"
+        document.write_text(f"<!-- figures: {self.folder}/decode-a-one.json {self.folder}/decode-a-two.json -->\n<!-- end of figures -->\n")
+        self.assertEqual(script("summarize.py", "--into", document).returncode, 0)
+        self.assertIn("\n| one (avx2), A | 100 | 150 | 200 | 50 (2.0x) | 40 (2.5x) | 30 (3.3x) | 20 (5.0x) | 25 (4.0x) |\n| two (avx2), A |",
+                      document.read_text())
 
     def test_errors_become_a_table_by_deviation(self):
         errors = self.folder / "accuracy.json"
