@@ -13,29 +13,34 @@ void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int di
     }
 }
 
-/* Packed rows of a page, and where those of the next run lie: of all their planes, or of those of one code. */
-static kvb_packed_run stored_run(const kvb_attend_side *side, const kvb_codec_tables *code, int first_plane,
-                                 const kvb_token_run *run, int n, const kvb_token_run *next) {
+/* Packed rows of a page, and where those of the next run lie: of all their planes, or of those of one code. Written in
+ * place, for each tile does it: a copy of a large structure waits for its small stores. */
+static void find_stored(const kvb_attend_side *side, const kvb_codec_tables *code, int first_plane,
+                        const kvb_token_run *run, int n, const kvb_token_run *next, kvb_packed_run *rows) {
     uint8_t *block = (uint8_t *)run->page + side->block; /* read only, but kvb_packed serves writers too */
-    kvb_packed_run rows = {.tables = code, .packed = {.scales = block}, .first_row = run->row, .n_rows = n};
     int is_known = next && next->source == KVB_SOURCE_PAGE && next->page;
     const uint8_t *next_block = is_known ? (const uint8_t *)next->page + side->block : NULL;
+    rows->tables = code;
+    rows->packed.scales = block;
+    rows->first_row = run->row;
+    rows->n_rows = n;
     for (int p = 0; p < code->n_planes; p++) {
         size_t plane = side->planes[first_plane + p], bytes = (size_t)code->plane_bytes[p];
-        rows.packed.planes[p] = block + plane;
-        rows.next[p] = is_known ? next_block + plane + next->row * bytes : NULL;
+        rows->packed.planes[p] = block + plane;
+        rows->next[p] = is_known ? next_block + plane + next->row * bytes : NULL;
     }
     if (is_known) {
         __builtin_prefetch(next_block + next->row * kvb_dtype_bytes(code->scale_dtype));
     }
-    return rows;
 }
 
 /* The rows of one code as kernels read them. */
-static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_attend_code *code, const kvb_token_run *run,
-                                 int n, const kvb_token_run *next, const kvb_attend_work *work) {
-    kvb_packed_run rows = stored_run(side, code->stored, code->first_plane, run, n, next);
-    return code->read == code->stored ? rows : kvb_straighten(&rows, work->straight);
+static void find_packed(const kvb_attend_side *side, const kvb_attend_code *code, const kvb_token_run *run, int n,
+                        const kvb_token_run *next, const kvb_attend_work *work, kvb_packed_run *rows) {
+    find_stored(side, code->stored, code->first_plane, run, n, next, rows);
+    if (code->read != code->stored) {
+        *rows = kvb_straighten(rows, work->straight);
+    }
 }
 
 /* Where row `row` of a source lies that holds rows as they came. */
@@ -72,7 +77,8 @@ static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int
                       const kvb_cpu_ops *ops) {
     size_t dim = (size_t)side->dim;
     if (run->source == KVB_SOURCE_PAGE && side->tables) {
-        kvb_packed_run rows = stored_run(side, side->tables, 0, run, n, NULL);
+        kvb_packed_run rows;
+        find_stored(side, side->tables, 0, run, n, NULL, &rows);
         kvb_decode_job job = {.tables = rows.tables,
                               .packed = rows.packed,
                               .first_row = rows.first_row,
@@ -116,7 +122,8 @@ static void dot_packed(const kvb_attend_tile *tile, const kvb_token_run *run, in
                        const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     size_t n_dots = KVB_TILE_TOKENS * (size_t)(tile->n_q * tile->group);
     for (int i = 0; i < tile->k.n_codes; i++) {
-        kvb_packed_run keys = packed_run(&tile->k, &tile->k.codes[i], run, n, next, work);
+        kvb_packed_run keys;
+        find_packed(&tile->k, &tile->k.codes[i], run, n, next, work, &keys);
         dot_code(tile, i, &keys, work, i == 0 ? work->weights : work->dots, ops);
         for (size_t d = 0; i > 0 && d < n_dots; d++) {
             work->weights[d] += work->dots[d];
@@ -183,10 +190,20 @@ static size_t ordered_dim(const kvb_attend_tile *tile) {
     return tile->v_is_ordered ? KVB_ORDERED_DIM(side->dim / side->n_codes) : 0;
 }
 
+/* The same of row r, in that order. */
+static void shrink_ordered(const kvb_attend_tile *tile, int r, float *ordered, float factor) {
+    const kvb_attend_side *side = kvb_attend_values(tile);
+    int n_rows = tile->n_q * tile->group;
+    for (int i = 0; tile->v_is_ordered && i < side->n_codes; i++) {
+        float *sums = ordered + (size_t)(i * n_rows + r) * ordered_dim(tile);
+        shrink(sums, kvb_ordered_sums(side->codes[i].read), factor);
+    }
+}
+
 /* Dots become weights; a row's sums so far shrink when its maximum rises. */
 static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     const kvb_attend_tile *tile = part->tile;
-    size_t dim = (size_t)tile->accumulator_dim, ordered = ordered_dim(tile);
+    size_t dim = (size_t)tile->accumulator_dim;
     int n_rows = tile->n_q * tile->group;
     for (int first = 0; first < n_rows; first += KVB_WEIGH_ROWS) {
         float factors[KVB_WEIGH_ROWS];
@@ -195,9 +212,7 @@ static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, cons
         for (int r = 0; r < n; r++) {
             if (factors[r] != 1.0f) {
                 shrink(part->states.accumulators + (size_t)(first + r) * dim, dim, factors[r]);
-                for (int i = 0; i < kvb_attend_values(tile)->n_codes; i++) {
-                    shrink(work->ordered + (size_t)(i * n_rows + first + r) * ordered, ordered, factors[r]);
-                }
+                shrink_ordered(tile, first + r, work->ordered, factors[r]);
             }
         }
     }
@@ -228,7 +243,8 @@ static void add_packed(const kvb_attend_tile *tile, const kvb_token_run *run, in
     size_t stride = (size_t)tile->accumulator_dim;
     for (int i = 0, at = 0; at < tile->v.dim; i++, at += of_code, sums += of_code) {
         int dim = tile->v.dim - at < of_code ? tile->v.dim - at : of_code;
-        kvb_packed_run values = packed_run(side, &side->codes[i], run, n, next, work);
+        kvb_packed_run values;
+        find_packed(side, &side->codes[i], run, n, next, work, &values);
         if (tile->v_is_ordered) {
             ops->add_ordered(&values, work->weights, n_rows, work->fixed,
                              work->ordered + (size_t)(i * n_rows) * ordered_dim(tile));
