@@ -46,13 +46,22 @@ static void release_cache(void *cache) {
     kvb_cache_destroy(cache);
 }
 
-static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_bench_shape *shape, kvb_pair bits,
-                       filling **out, kvb_error *error) {
+/* Scalar codes, whatever the config's trellis. */
+static kvb_layer_spec layer_of(const kvb_bench_shape *shape, kvb_bench_pair bits) {
+    kvb_layer_spec layer =
+        kvb_layer_spec_default(shape->n_kv_heads, shape->head_dim, (int)bits.k_bits, (int)bits.v_bits);
+    layer.k.half_bit = bits.k_bits > layer.k.bits;
+    layer.v.half_bit = bits.v_bits > layer.v.bits;
+    return layer;
+}
+
+static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_bench_shape *shape,
+                       kvb_bench_pair bits, filling **out, kvb_error *error) {
     kvb_layer_spec layers[LAYERS];
     kvb_layer_cost cost;
     filling *f = NULL;
     for (int i = 0; i < LAYERS; i++)
-        layers[i] = kvb_layer_spec_default(shape->n_kv_heads, shape->head_dim, bits.k_bits, bits.v_bits);
+        layers[i] = layer_of(shape, bits);
     kvb_status status = kvb_layer_cost_of(layers, KVB_BENCH_PAGE_TOKENS, CAPACITY, &cost, error);
     if (status == KVB_OK)
         status = kvb_bench_allocate(suite, sizeof *f, (void **)&f, error);
@@ -85,16 +94,16 @@ static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, const
 }
 
 /* Halves are only rounded: an operation per value. */
-static double side_slots(int dim, int bits) {
+static double side_slots(int dim, double bits) {
     return bits == KVB_BENCH_DENSE ? (double)dim : kvb_bench_encode_slots((double)dim, bits);
 }
 
-static double side_bytes(int dim, int bits) {
+static double side_bytes(int dim, double bits) {
     return dim * bits / 8.0 + (bits == KVB_BENCH_DENSE ? 0.0 : 2.0);
 }
 
-static kvb_status add(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_bench_shape *shape, kvb_pair bits,
-                      int n_tokens, filling **shared, kvb_error *error) {
+static kvb_status add(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_bench_shape *shape,
+                      kvb_bench_pair bits, int n_tokens, filling **shared, kvb_error *error) {
     const int dim = shape->head_dim, n_heads = shape->n_kv_heads;
     const double stored = side_bytes(dim, bits.k_bits) + side_bytes(dim, bits.v_bits);
     appending *a = NULL;
@@ -113,8 +122,8 @@ static kvb_status add(kvb_bench_suite *suite, const kvb_backend *backend, const 
                                  .copies = 1,
                                  .slots = side_slots(dim, bits.k_bits) + side_slots(dim, bits.v_bits)};
     kernel.row.level = kvb_bench_level_of(suite->machine, (size_t)(CAPACITY * n_heads * (8.0 * dim + LAYERS * stored)));
-    snprintf(kernel.row.k, sizeof kernel.row.k, "%d", bits.k_bits);
-    snprintf(kernel.row.v, sizeof kernel.row.v, "%d", bits.v_bits);
+    kvb_bench_width_name(bits.k_bits, kernel.row.k, sizeof kernel.row.k);
+    kvb_bench_width_name(bits.v_bits, kernel.row.v, sizeof kernel.row.v);
     if (!kvb_bench_wanted(suite, &kernel.row))
         return KVB_OK;
     kvb_status status = *shared ? KVB_OK : make(suite, backend, shape, bits, shared, error);

@@ -14,26 +14,30 @@ void kvb_bench_normals(uint64_t seed, float factor, float *out, size_t n) {
         out[i] *= factor;
 }
 
-kvb_codec_spec kvb_bench_codec_spec(const kvb_bench_config *config, int head_dim, int bits) {
-    kvb_codec_spec spec = kvb_codec_spec_default(head_dim, bits);
+kvb_codec_spec kvb_bench_codec_spec(const kvb_bench_config *config, int head_dim, double bits) {
+    kvb_codec_spec spec = kvb_codec_spec_default(head_dim, (int)bits);
+    spec.half_bit = bits > spec.bits;
     if (bits >= KVB_MIN_TRELLIS_BITS && bits <= KVB_MAX_TRELLIS_BITS)
         spec.trellis_states = config->trellis_states;
     return spec;
 }
 
-void kvb_bench_codec_name(const kvb_bench_config *config, int bits, char *out, size_t bytes) {
+void kvb_bench_width_name(double bits, char *out, size_t bytes) {
+    snprintf(out, bytes, "%g", bits);
+}
+
+void kvb_bench_codec_name(const kvb_bench_config *config, double bits, char *out, size_t bytes) {
     int states = kvb_bench_codec_spec(config, 8, bits).trellis_states;
+    kvb_bench_width_name(bits, out, bytes);
     if (states)
-        snprintf(out, bytes, "%dt%d", bits, states);
-    else
-        snprintf(out, bytes, "%d", bits);
+        snprintf(out + strlen(out), bytes - strlen(out), "t%d", states);
 }
 
 static void release_codec(void *codec) {
     kvb_codec_destroy(codec);
 }
 
-static kvb_status make_codec(kvb_bench_suite *suite, const kvb_backend *backend, int head_dim, int bits,
+static kvb_status make_codec(kvb_bench_suite *suite, const kvb_backend *backend, int head_dim, double bits,
                              const kvb_codec **out, kvb_error *error) {
     kvb_codec *codec = NULL;
     *out = NULL;
@@ -88,7 +92,7 @@ static kvb_status fill(kvb_bench_arena *arena, uint8_t *memory, kvb_error *error
 }
 
 kvb_status kvb_bench_arena_create(kvb_bench_suite *suite, const kvb_backend *backend, const kvb_bench_shape *shape,
-                                  kvb_pair bits, size_t tokens, kvb_bench_arena **out, kvb_error *error) {
+                                  kvb_bench_pair bits, size_t tokens, kvb_bench_arena **out, kvb_error *error) {
     kvb_bench_arena *arena = NULL;
     uint8_t *memory = NULL;
     kvb_status status = kvb_bench_allocate(suite, sizeof *arena, (void **)&arena, error);

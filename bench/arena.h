@@ -17,7 +17,7 @@ typedef struct kvb_bench_arena {
 /* Gaussian rows, encoded once for a few pages and copied to all others. bits KVB_BENCH_DENSE: halves. The suite
  * releases it. */
 KVB_CHECKED kvb_status kvb_bench_arena_create(kvb_bench_suite *suite, const kvb_backend *backend,
-                                              const kvb_bench_shape *shape, kvb_pair bits, size_t tokens,
+                                              const kvb_bench_shape *shape, kvb_bench_pair bits, size_t tokens,
                                               kvb_bench_arena **out, kvb_error *error);
 /* 64 rows into the block of a page, halves where codec is NULL. */
 KVB_CHECKED kvb_status kvb_bench_fill_block(const kvb_codec *codec, const float *rows, int dim, void *block,
@@ -26,8 +26,10 @@ KVB_CHECKED kvb_status kvb_bench_fill_block(const kvb_codec *codec, const float 
 void kvb_bench_arena_account(kvb_bench_arena *arena, size_t first, size_t n, double *touched, double *reuse);
 
 /* The default codec of so many bits, of the config's trellis where that takes them; and its name. */
-kvb_codec_spec kvb_bench_codec_spec(const kvb_bench_config *config, int head_dim, int bits);
-void kvb_bench_codec_name(const kvb_bench_config *config, int bits, char *out, size_t bytes);
+kvb_codec_spec kvb_bench_codec_spec(const kvb_bench_config *config, int head_dim, double bits);
+void kvb_bench_codec_name(const kvb_bench_config *config, double bits, char *out, size_t bytes);
+/* The same of a scalar code. */
+void kvb_bench_width_name(double bits, char *out, size_t bytes);
 
 /* Bytes of one token of one KV head, keys and values, scales included. */
 double kvb_bench_token_bytes(const kvb_layer_format *format);

@@ -154,7 +154,7 @@ size_t kvb_bench_arena_tokens(const kvb_bench_config *config, double bytes_per_t
 /* One shape at one pair of widths. */
 typedef struct layer {
     const kvb_bench_shape *shape;
-    kvb_pair bits;
+    kvb_bench_pair bits;
     kvb_bench_arena *arena; /* NULL until a row wants it */
 } layer;
 

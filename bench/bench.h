@@ -28,6 +28,11 @@ typedef struct kvb_bench_shape {
 /* The i-th shape by name (A, B, C), NULL past the last. */
 const kvb_bench_shape *kvb_bench_shape_at(int i);
 
+/* Widths of keys and values: 1-8, or half a bit more up to 7.5; or KVB_BENCH_DENSE, half precision. */
+typedef struct kvb_bench_pair {
+    double k_bits, v_bits;
+} kvb_bench_pair;
+
 typedef struct kvb_bench_goals kvb_bench_goals;
 
 typedef struct kvb_bench_config {
@@ -37,7 +42,7 @@ typedef struct kvb_bench_config {
     kvb_bench_shape shapes[KVB_BENCH_LIST];
     int n_shapes;
     int kv_lens[KVB_BENCH_LIST], n_kv_lens;
-    kvb_pair pairs[KVB_BENCH_LIST]; /* 1-8, or KVB_BENCH_DENSE: half precision */
+    kvb_bench_pair pairs[KVB_BENCH_LIST];
     int n_pairs;
     int trellis_states; /* 0: scalar codes; else trellis codes where the bits are 2-6, named "4t16" */
     kvb_precision precisions[2];

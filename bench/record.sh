@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1 name=$2
 shift 2
-parts=("$@") # trellis is made when it is named
+parts=("$@") # trellis and halves are made when they are named
 [ ${#parts[@]} -gt 0 ] || parts=(decode-a decode-b decode-c prefill rows goals accuracy)
 read -ra run <<<"${RUN:-}"
 
@@ -42,6 +42,15 @@ for part in "${parts[@]}"; do
             done
         done
         bench/trellis_ratio.py "bench/results/trellis-0-$name.json" "bench/results/trellis-16-$name.json" >"bench/results/trellis-$name.txt" ;;
+    halves) # half bits and the widths around them, scalar codes and trellis codes in turn, five times; bench/half_ratio.py compares
+        for states in 0 16; do : >"bench/results/halves-$states-$name.json"; done
+        for _ in 1 2 3 4 5; do
+            for states in 0 16; do
+                "${run[@]}" "$build/kvbits" bench "${short[@]}" --only attend --shapes A,B --kv-len 8192 --bits 3,3.5,4,4.5,5,6/4,6/4.5,6/5 \
+                    --threads 1 --no-peers --memory 300 --trellis $states --json - >>"bench/results/halves-$states-$name.json"
+            done
+        done
+        bench/half_ratio.py "bench/results/halves-0-$name.json" "bench/results/halves-16-$name.json" >"bench/results/halves-$name.txt" ;;
     accuracy) "${run[@]}" "$build/bench/bench-accuracy" >"bench/results/accuracy-$name.json" ;;
     *)
         echo "record.sh: '$part' is no part" >&2

@@ -63,7 +63,7 @@ static double rotate_slots(double dim) {
     return dim * (log2(dim) + 1.0);
 }
 /* To encode also: the norm, a comparison per bit, and <x,c> and <c,c> of the scale. */
-double kvb_bench_encode_slots(double dim, int bits) {
+double kvb_bench_encode_slots(double dim, double bits) {
     return rotate_slots(dim) + dim * (3.0 + bits);
 }
 
@@ -82,7 +82,7 @@ static void release_codec(void *codec) {
     kvb_codec_destroy(codec);
 }
 
-static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, int dim, int bits, rows **out,
+static kvb_status make(kvb_bench_suite *suite, const kvb_backend *backend, int dim, double bits, rows **out,
                        kvb_error *error) {
     rows *r = NULL;
     kvb_codec *codec = NULL;
@@ -137,7 +137,7 @@ static kvb_status add_rotate(kvb_bench_suite *suite, const kvb_backend *backend,
 }
 
 /* Encoding and decoding do not share their floats: decoded rows would be encoded the second time. */
-static kvb_status add_step(kvb_bench_suite *suite, const kvb_backend *backend, int dim, int bits, const step *step,
+static kvb_status add_step(kvb_bench_suite *suite, const kvb_backend *backend, int dim, double bits, const step *step,
                            kvb_error *error) {
     rows *r = NULL;
     kvb_bench_kernel kernel = kernel_of(suite, backend, step->work, dim);
@@ -162,7 +162,7 @@ static kvb_status add_backend(kvb_bench_suite *suite, const kvb_backend *backend
     for (int dim = 64; dim <= 512 && status == KVB_OK && config->work & KVB_BENCH_FWHT; dim *= 2)
         status = add_rotate(suite, backend, dim, error);
     for (int s = 0; s < config->n_shapes && status == KVB_OK; s++)
-        for (int bits = 1; bits <= KVB_MAX_BITS && status == KVB_OK; bits++) {
+        for (double bits = 1.0; bits <= KVB_MAX_BITS && status == KVB_OK; bits += 0.5) {
             int wanted = 0;
             for (int p = 0; p < config->n_pairs; p++)
                 wanted |= config->pairs[p].k_bits == bits || config->pairs[p].v_bits == bits;

@@ -26,10 +26,10 @@ kvb_bench_config kvb_bench_config_default(void) {
                                .peers = 1};
     memcpy(config.shapes, shapes, sizeof shapes);
     for (int bits = 1; bits <= KVB_MAX_BITS; bits++)
-        config.pairs[config.n_pairs++] = (kvb_pair){bits, bits};
-    config.pairs[config.n_pairs++] = (kvb_pair){KVB_BENCH_DENSE, KVB_BENCH_DENSE};
-    config.pairs[config.n_pairs++] = (kvb_pair){6, 4};
-    config.pairs[config.n_pairs++] = (kvb_pair){8, 4};
+        config.pairs[config.n_pairs++] = (kvb_bench_pair){bits, bits};
+    config.pairs[config.n_pairs++] = (kvb_bench_pair){KVB_BENCH_DENSE, KVB_BENCH_DENSE};
+    config.pairs[config.n_pairs++] = (kvb_bench_pair){6, 4};
+    config.pairs[config.n_pairs++] = (kvb_bench_pair){8, 4};
     return config;
 }
 

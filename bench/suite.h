@@ -58,7 +58,7 @@ extern const char kvb_bench_commit[];
 void kvb_bench_machine_read(kvb_bench_machine *machine);
 void kvb_bench_floors(kvb_bench_suite *suite);
 /* Operations of encoding a row, rotation included. */
-double kvb_bench_encode_slots(double dim, int bits);
+double kvb_bench_encode_slots(double dim, double bits);
 double kvb_bench_now(void); /* ns of a clock that never goes back */
 /* The cache level that holds `bytes`, with room to spare. */
 int kvb_bench_level_of(const kvb_bench_machine *machine, size_t bytes);

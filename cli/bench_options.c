@@ -1,5 +1,6 @@
 #include "bench_options.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "option_loop.h"
@@ -119,30 +120,32 @@ static kvb_status parse_kv_lens(const char *text, kvb_bench_config *config, kvb_
     return status;
 }
 
-static int legal_width(int bits) {
-    return (bits >= 1 && bits <= KVB_MAX_BITS) || bits == KVB_BENCH_DENSE;
+/* "4", "4.5" or "16"; 1 when it is one of those. */
+static int parse_width(const char *text, double *bits) {
+    const int is_number = kvb_parse_real("bits", text, bits, NULL) == KVB_OK;
+    return is_number &&
+           ((*bits >= 1.0 && *bits <= KVB_MAX_BITS && floor(2.0 * *bits) == 2.0 * *bits) || *bits == KVB_BENCH_DENSE);
 }
 
-/* "4,6/4,16": K and V alike, or K/V. */
+/* "4,6/4.5,16": K and V alike, or K/V. */
 static kvb_status parse_bits(const char *text, kvb_bench_config *config, kvb_error *error) {
-    static const char legal[] = "widths N or pairs K/V of 1 to 8 or 16 bits, separated by commas, such as 4,6/4,16";
+    static const char legal[] = "widths N or pairs K/V of 1 to 8 or 16 bits, halves such as 4.5 included, separated by "
+                                "commas, such as 4,6/4.5,16";
     const char *rest = text;
     char word[32];
     config->n_pairs = 0;
     while (rest) {
-        kvb_pair pair = {0, 0};
+        kvb_bench_pair pair = {0.0, 0.0};
         if (config->n_pairs == KVB_BENCH_LIST || !next_word(&rest, word, sizeof word))
             return bad_list("bits", text, legal, error);
         char *slash = strchr(word, '/');
         if (slash)
             *slash = '\0';
-        if (kvb_parse_int("bits", word, &pair.k_bits, NULL) != KVB_OK ||
-            kvb_parse_int("bits", slash ? slash + 1 : word, &pair.v_bits, NULL) != KVB_OK ||
-            !legal_width(pair.k_bits) || !legal_width(pair.v_bits))
+        if (!parse_width(word, &pair.k_bits) || !parse_width(slash ? slash + 1 : word, &pair.v_bits))
             return bad_list("bits", text, legal, error);
         for (int i = 0; i < config->n_pairs; i++)
             if (config->pairs[i].k_bits == pair.k_bits && config->pairs[i].v_bits == pair.v_bits)
-                return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--bits lists %d/%d twice; legal: each pair once",
+                return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--bits lists %g/%g twice; legal: each pair once",
                                      pair.k_bits, pair.v_bits);
         config->pairs[config->n_pairs++] = pair;
     }
@@ -296,9 +299,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
 static void set_quick(kvb_bench_options *options) {
     kvb_bench_config *config = &options->config;
     config->n_kv_lens = 2;
-    config->pairs[0] = (kvb_pair){4, 4};
-    config->pairs[1] = (kvb_pair){8, 8};
-    config->pairs[2] = (kvb_pair){KVB_BENCH_DENSE, KVB_BENCH_DENSE};
+    config->pairs[0] = (kvb_bench_pair){4, 4};
+    config->pairs[1] = (kvb_bench_pair){8, 8};
+    config->pairs[2] = (kvb_bench_pair){KVB_BENCH_DENSE, KVB_BENCH_DENSE};
     config->n_pairs = 3;
     config->prefill_queries = 128;
     config->prefill_tokens = 1024;
@@ -345,7 +348,7 @@ void kvb_bench_options_help(FILE *stream) {
           "  --only LIST        of ceilings,fwht,encode,decode,attend,prefill,append (default: all; ceilings always)\n"
           "  --shapes LIST      A: 16 query and 8 KV heads of 256 values; B: 32, 8, 128; C: 9, 3, 64 (default A,B,C)\n"
           "  --kv-len LIST      cached tokens (default 1024,8192,32768,131072)\n"
-          "  --bits LIST        widths 1-8, 16 for halves, or pairs K/V (default 1 to 8, 16, 6/4, 8/4)\n"
+          "  --bits LIST        widths 1-8, halves (4.5), 16: dense, or pairs K/V (default 1 to 8, 16, 6/4, 8/4)\n"
           "  --threads LIST     numbers, or all (default 1,all)\n"
           "  --backend LIST     names of backends (default: the fastest)\n"
           "  --precision LIST   of fast,precise (default fast)\n"

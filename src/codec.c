@@ -164,8 +164,16 @@ kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error) {
 }
 
 size_t kvb_codec_object_bytes(const kvb_codec_spec *spec) {
-    size_t n = spec->half_bit ? 2 : spec->trellis_states ? 1 : 0;
-    return sizeof(kvb_codec) + n * sizeof(kvb_codec_tables);
+    size_t parts = spec->half_bit ? 2 : 0, straight = !spec->trellis_states ? 0 : spec->half_bit ? 2 : 1;
+    return sizeof(kvb_codec) + (parts + straight) * sizeof(kvb_codec_tables);
+}
+
+/* Of a code of its own, of the whole row or of a part. */
+static void fill_tables(kvb_codec_tables *tables, const kvb_codec_spec *spec, kvb_codec_tables *straight) {
+    kvb_codec_tables_fill(tables, spec);
+    if (spec->trellis_states) {
+        kvb_codec_tables_straighten(tables, straight);
+    }
 }
 
 kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
@@ -188,14 +196,11 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
     if (spec->half_bit) {
         for (int part = 0; part < 2; part++) {
             kvb_codec_spec of_part = kvb_codec_spec_part(spec, part);
-            kvb_codec_tables_fill(&codec->more[part], &of_part);
+            fill_tables(&codec->more[part], &of_part, &codec->more[2 + part]);
         }
         kvb_codec_tables_join(&codec->tables, spec, codec->more);
     } else {
-        kvb_codec_tables_fill(&codec->tables, spec);
-        if (spec->trellis_states) {
-            kvb_codec_tables_straighten(&codec->tables, codec->more);
-        }
+        fill_tables(&codec->tables, spec, codec->more);
     }
     codec->spec = *spec;
     codec->spec.centroids = codec->tables.centroids;

@@ -10,7 +10,8 @@ struct kvb_codec {
     kvb_codec_spec spec;
     const kvb_backend *backend;
     kvb_allocator allocator;
-    kvb_codec_tables more[]; /* straightened, of a trellis code; of half a bit the two parts instead */
+    /* Of half a bit the parts; then, of a trellis code, each of them or else the whole straightened. */
+    kvb_codec_tables more[];
 };
 
 /* Bytes of the object. */

@@ -21,6 +21,12 @@ void kvb_codec_tables_join(kvb_codec_tables *tables, const kvb_codec_spec *spec,
 /* `straight` becomes what the tables' own member then points to, where rows are long enough for it. */
 void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables *straight);
 
+/* The codes that a row is made of: one, or with half a bit two, one after the other from coordinate 0 on. */
+static inline int kvb_codec_parts(const kvb_codec_tables *tables, const kvb_codec_tables **parts) {
+    *parts = tables->parts ? tables->parts : tables;
+    return tables->parts ? 2 : 1;
+}
+
 /* The bucket of a scaled value: rises with the value, so that a lower bucket means a lower value. Every operation
  * rounds monotonically, and the clamps keep +-Inf inside. */
 static inline int32_t kvb_bucket_of(const kvb_codec_tables *tables, float value) {

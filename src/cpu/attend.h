@@ -8,10 +8,23 @@
     64 /* query rows that share the decoded keys and values, or one query's group when it is larger                    \
         */
 
+/* A code that kernels read: of whole rows, or with half a bit of one half of them. */
+typedef struct kvb_attend_code {
+    const kvb_codec_tables *stored;
+    const kvb_codec_tables *read; /* what kvb_straighten makes of a trellis code; else `stored` */
+    int first_plane;              /* of the row's */
+} kvb_attend_code;
+
+#define KVB_MAX_CODES 2
+
 /* One side, K or V, of one KV head: where its rows lie. */
 typedef struct kvb_attend_side {
     const kvb_codec_tables *tables; /* NULL: pages hold rows of `dense` values */
-    const kvb_codec_tables *codes;  /* of packed rows as kernels read them (kvb_straighten); NULL where they cannot */
+    /* Of packed rows, the codes that share their coordinates, in equal parts from coordinate 0 on; n_codes 0 where
+     * kernels do not read one of them: a trellis code of fewer than KVB_MIN_STRAIGHT_DIM coordinates. Then rows become
+     * floats first. */
+    kvb_attend_code codes[KVB_MAX_CODES];
+    int n_codes;
     kvb_dtype dense;
     int dim;
     size_t block;                            /* from the start of a page to the scales, or to the dense rows */
@@ -31,23 +44,31 @@ typedef struct kvb_attend_tile {
     int kv_head, group, first_q, n_q;
     kvb_attend_side k, v;
     int k_is_rotated;
-    int k_is_fast, v_is_fast; /* packed rows are read in fixed point */
-    int v_is_ordered;         /* and summed in an order of their own */
-    int v_is_k;               /* values are prefixes of keys: of v only dim counts */
+    int k_is_packed, v_is_packed; /* packed rows are multiplied code by code, else decoded to floats first */
+    int k_is_fast, v_is_fast;     /* in fixed point, else in floats */
+    int v_is_ordered;             /* and summed in an order of their own */
+    int v_is_k;                   /* values are prefixes of keys: of v only dim counts */
     /* Values from pages are summed as they are stored, rotated; exact ones beside them, as they came. So both halves of
      * an accumulator exist where both happen, else accumulator_dim is v.dim. Rotating every exact value instead would
      * cost a transform per token; this costs one more addition per output. */
     int accumulator_dim;
-    int64_t begin, end;   /* no query sees a token outside */
-    float *q, *rotated_q; /* rows of k.dim, as given, and in the domain of packed keys where k_is_rotated */
-    float *mean_dots;     /* where kv->k_mean is given: of each row with its head's mean key */
-    int16_t *fixed_q;     /* where k_is_fast: the latter in fixed point */
+    int64_t begin, end; /* no query sees a token outside */
+    float *q;           /* rows of k.dim, as given */
+    /* In the domain of packed keys; where k_is_packed, the rows of each code's coordinates, code by code. */
+    float *packed_q;
+    float *mean_dots; /* where kv->k_mean is given: of each row with its head's mean key */
+    int16_t *fixed_q; /* where k_is_fast: packed_q in fixed point, kvb_fixed_query words a row */
     float *fixed_factors;
     kvb_visible *visible; /* of each query */
     kvb_attend_states states;
     size_t first_part, n_parts;
     int is_begun, is_complete;
 } kvb_attend_tile;
+
+/* Whose rows the values are. */
+static inline const kvb_attend_side *kvb_attend_values(const kvb_attend_tile *tile) {
+    return tile->v_is_k ? &tile->k : &tile->v;
+}
 
 /* Tokens [begin, end), all of one chunk. */
 typedef struct kvb_attend_part {
@@ -63,11 +84,18 @@ typedef struct kvb_attend_part {
 typedef struct kvb_attend_work {
     float *k, *v;      /* KVB_TILE_TOKENS rows */
     float *weights;    /* KVB_TILE_TOKENS of each row, dots at first */
+    float *dots;       /* the same, of one code of several */
     uint32_t *bits;    /* kvb_visible_bits of each query */
     void *fixed;       /* KVB_FIXED_SCRATCH */
     uint8_t *straight; /* KVB_STRAIGHT_SCRATCH */
-    float *ordered;    /* KVB_ORDERED_DIM of each row, up to KVB_FEW_ROWS, where v_is_ordered */
+    float *ordered;    /* where v_is_ordered: code by code, KVB_ORDERED_DIM of each row, up to KVB_FEW_ROWS */
 } kvb_attend_work;
+
+/* Words of a query in fixed point of a code of `dim` coordinates, whole vectors. */
+static inline size_t kvb_fixed_query(int dim) {
+    size_t few = KVB_ORDERED_DIM(dim), many = (KVB_FIXED_QUERY(dim) + 31) / 32 * 32;
+    return few > many ? few : many;
+}
 
 /* attend_tile.c */
 int kvb_attend_tile_queries(const kvb_attend_item *item);

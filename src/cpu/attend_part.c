@@ -13,29 +13,36 @@ void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int di
     }
 }
 
-/* Packed rows of a page, and where those of the next run lie. */
-static kvb_packed_run stored_run(const kvb_attend_side *side, const kvb_token_run *run, int n,
-                                 const kvb_token_run *next) {
+/* Packed rows of a page, and where those of the next run lie: of all their planes, or of those of one code. Written in
+ * place, for each tile does it: a copy of a large structure waits for its small stores. */
+static void find_stored(const kvb_attend_side *side, const kvb_codec_tables *code, int first_plane,
+                        const kvb_token_run *run, int n, const kvb_token_run *next, kvb_packed_run *rows) {
     uint8_t *block = (uint8_t *)run->page + side->block; /* read only, but kvb_packed serves writers too */
-    kvb_packed_run rows = {.tables = side->tables, .packed = {.scales = block}, .first_row = run->row, .n_rows = n};
     int is_known = next && next->source == KVB_SOURCE_PAGE && next->page;
     const uint8_t *next_block = is_known ? (const uint8_t *)next->page + side->block : NULL;
-    for (int p = 0; p < side->tables->n_planes; p++) {
-        rows.packed.planes[p] = block + side->planes[p];
-        size_t bytes = (size_t)side->tables->plane_bytes[p];
-        rows.next[p] = is_known ? next_block + side->planes[p] + next->row * bytes : NULL;
+    rows->tables = code;
+    rows->packed.scales = block;
+    rows->first_row = run->row;
+    rows->n_rows = n;
+    rows->next_width = 0;
+    for (int p = 0; p < code->n_planes; p++) {
+        size_t plane = side->planes[first_plane + p], bytes = (size_t)code->plane_bytes[p];
+        rows->packed.planes[p] = block + plane;
+        rows->next[p] = is_known ? next_block + plane + next->row * bytes : NULL;
     }
     if (is_known) {
-        __builtin_prefetch(next_block + next->row * kvb_dtype_bytes(side->tables->scale_dtype));
+        __builtin_prefetch(next_block + next->row * kvb_dtype_bytes(code->scale_dtype));
     }
-    return rows;
 }
 
-/* The same as kernels read them. */
-static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_run *run, int n,
-                                 const kvb_token_run *next, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
-    kvb_packed_run rows = stored_run(side, run, n, next);
-    return side->tables->trellis_states ? kvb_straighten(&rows, work->straight, ops) : rows;
+/* The rows of one code as kernels read them. */
+static void find_packed(const kvb_attend_side *side, const kvb_attend_code *code, const kvb_token_run *run, int n,
+                        const kvb_token_run *next, const kvb_attend_work *work, const kvb_cpu_ops *ops,
+                        kvb_packed_run *rows) {
+    find_stored(side, code->stored, code->first_plane, run, n, next, rows);
+    if (code->read != code->stored) {
+        *rows = kvb_straighten(rows, work->straight, ops);
+    }
 }
 
 /* Where row `row` of a source lies that holds rows as they came. */
@@ -67,20 +74,13 @@ static int takes_halves(const kvb_attend_tile *tile, const kvb_attend_side *side
     return !is_packed && ops->dot_halves && tile->n_q * tile->group <= KVB_FEW_ROWS;
 }
 
-/* 1 when packed rows become floats as they are multiplied. */
-static int takes_packed(const kvb_attend_tile *tile, const kvb_attend_side *side, const kvb_token_run *run,
-                        const kvb_cpu_ops *ops) {
-    int is_packed = run->source == KVB_SOURCE_PAGE && side->tables;
-    return is_packed && side->codes && side->codes->bits <= ops->packed_floats_bits && side->codes->fixed_is_exact &&
-           tile->n_q * tile->group <= KVB_FEW_ROWS;
-}
-
 /* The run's rows of one side as floats, side->dim apart: rotated when they lie packed in a page, else as they came. */
 static void read_rows(const kvb_attend_side *side, const kvb_token_run *run, int n, float *out,
                       const kvb_cpu_ops *ops) {
     size_t dim = (size_t)side->dim;
     if (run->source == KVB_SOURCE_PAGE && side->tables) {
-        kvb_packed_run rows = stored_run(side, run, n, NULL);
+        kvb_packed_run rows;
+        find_stored(side, side->tables, 0, run, n, NULL, &rows);
         kvb_decode_job job = {.tables = rows.tables,
                               .packed = rows.packed,
                               .first_row = rows.first_row,
@@ -107,22 +107,43 @@ static int find_visible(const kvb_attend_tile *tile, int64_t first, int n, uint3
     return any != 0;
 }
 
+/* Dots of the coordinates of code i. */
+static void dot_code(const kvb_attend_tile *tile, int i, const kvb_packed_run *keys, const kvb_attend_work *work,
+                     float *dots, const kvb_cpu_ops *ops) {
+    int n_rows = tile->n_q * tile->group, dim = tile->k.dim / tile->k.n_codes;
+    size_t first = (size_t)i * (size_t)n_rows; /* of the queries' rows, code by code */
+    if (tile->k_is_fast) {
+        ops->dot_packed(keys, tile->fixed_q + first * kvb_fixed_query(dim), tile->fixed_factors + first, n_rows,
+                        work->fixed, dots);
+    } else {
+        ops->dot_packed_floats(keys, tile->packed_q + first * (size_t)dim, n_rows, work->fixed, dots);
+    }
+}
+
+static void dot_packed(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_token_run *next,
+                       const kvb_attend_work *work, const kvb_cpu_ops *ops) {
+    size_t n_dots = KVB_TILE_TOKENS * (size_t)(tile->n_q * tile->group);
+    for (int i = 0; i < tile->k.n_codes; i++) {
+        kvb_packed_run keys;
+        find_packed(&tile->k, &tile->k.codes[i], run, n, next, work, ops, &keys);
+        dot_code(tile, i, &keys, work, i == 0 ? work->weights : work->dots, ops);
+        for (size_t d = 0; i > 0 && d < n_dots; d++) {
+            work->weights[d] += work->dots[d];
+        }
+    }
+}
+
 static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_token_run *next,
                 const kvb_attend_work *work, const kvb_cpu_ops *ops) {
-    int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
-    const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
-    if (is_page && tile->k_is_fast) {
-        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work, ops);
-        ops->dot_packed(&keys, tile->fixed_q, tile->fixed_factors, n_rows, work->fixed, work->weights);
+    int n_rows = tile->n_q * tile->group, is_packed = run->source == KVB_SOURCE_PAGE && tile->k.tables;
+    if (is_packed && tile->k_is_packed) {
+        dot_packed(tile, run, n, next, work, ops);
     } else if (takes_halves(tile, &tile->k, run, ops)) {
         kvb_half_run keys = half_run(&tile->k, run, n, next);
         ops->dot_halves(tile->q, n_rows, &keys, work->weights);
-    } else if (takes_packed(tile, &tile->k, run, ops)) {
-        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work, ops);
-        ops->dot_packed_floats(&keys, q, n_rows, work->fixed, work->weights);
     } else {
         read_rows(&tile->k, run, n, work->k, ops);
-        ops->dot_rows(q, n_rows, work->k, n, tile->k.dim, work->weights);
+        ops->dot_rows(is_packed ? tile->packed_q : tile->q, n_rows, work->k, n, tile->k.dim, work->weights);
     }
 }
 
@@ -165,15 +186,26 @@ static void shrink(float *sums, size_t n, float factor) {
     }
 }
 
-/* Sums in an order of their own, per row; 0 where values have none. */
+/* Sums in an order of their own, per row and code; 0 where values have none. */
 static size_t ordered_dim(const kvb_attend_tile *tile) {
-    return tile->v_is_ordered ? KVB_ORDERED_DIM((tile->v_is_k ? tile->k : tile->v).dim) : 0;
+    const kvb_attend_side *side = kvb_attend_values(tile);
+    return tile->v_is_ordered ? KVB_ORDERED_DIM(side->dim / side->n_codes) : 0;
+}
+
+/* The same of row r, in that order. */
+static void shrink_ordered(const kvb_attend_tile *tile, int r, float *ordered, float factor) {
+    const kvb_attend_side *side = kvb_attend_values(tile);
+    int n_rows = tile->n_q * tile->group;
+    for (int i = 0; tile->v_is_ordered && i < side->n_codes; i++) {
+        float *sums = ordered + (size_t)(i * n_rows + r) * ordered_dim(tile);
+        shrink(sums, kvb_ordered_sums(side->codes[i].read), factor);
+    }
 }
 
 /* Dots become weights; a row's sums so far shrink when its maximum rises. */
 static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     const kvb_attend_tile *tile = part->tile;
-    size_t dim = (size_t)tile->accumulator_dim, ordered = ordered_dim(tile);
+    size_t dim = (size_t)tile->accumulator_dim;
     int n_rows = tile->n_q * tile->group;
     for (int first = 0; first < n_rows; first += KVB_WEIGH_ROWS) {
         float factors[KVB_WEIGH_ROWS];
@@ -182,7 +214,7 @@ static void weigh(const kvb_attend_part *part, const kvb_attend_work *work, cons
         for (int r = 0; r < n; r++) {
             if (factors[r] != 1.0f) {
                 shrink(part->states.accumulators + (size_t)(first + r) * dim, dim, factors[r]);
-                shrink(work->ordered + (size_t)(first + r) * ordered, ordered, factors[r]);
+                shrink_ordered(tile, first + r, work->ordered, factors[r]);
             }
         }
     }
@@ -205,26 +237,47 @@ static int hides_illegal(const kvb_attend_tile *tile, int n, const kvb_attend_wo
     return 0;
 }
 
+/* Values from packed rows, code by code as far as values reach. */
+static void add_packed(const kvb_attend_tile *tile, const kvb_token_run *run, int n, const kvb_token_run *next,
+                       const kvb_attend_work *work, float *sums, const kvb_cpu_ops *ops) {
+    const kvb_attend_side *side = kvb_attend_values(tile);
+    int n_rows = tile->n_q * tile->group, of_code = side->dim / side->n_codes;
+    size_t stride = (size_t)tile->accumulator_dim;
+    for (int i = 0, at = 0; at < tile->v.dim; i++, at += of_code, sums += of_code) {
+        int dim = tile->v.dim - at < of_code ? tile->v.dim - at : of_code;
+        kvb_packed_run values;
+        find_packed(side, &side->codes[i], run, n, next, work, ops, &values);
+        if (tile->v_is_ordered) {
+            ops->add_ordered(&values, work->weights, n_rows, work->fixed,
+                             work->ordered + (size_t)(i * n_rows) * ordered_dim(tile));
+        } else if (tile->v_is_fast) {
+            ops->add_packed(&values, dim, work->weights, n_rows, work->fixed, sums, stride);
+        } else {
+            ops->add_packed_floats(&values, dim, work->weights, n_rows, work->fixed, sums, stride);
+        }
+    }
+}
+
+static void finish_ordered(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
+    const kvb_attend_tile *tile = part->tile;
+    const kvb_attend_side *side = kvb_attend_values(tile);
+    int n_rows = tile->n_q * tile->group, of_code = side->dim / side->n_codes;
+    for (int i = 0, at = 0; at < tile->v.dim; i++, at += of_code) {
+        int dim = tile->v.dim - at < of_code ? tile->v.dim - at : of_code;
+        ops->finish_ordered(side->codes[i].read, dim, work->ordered + (size_t)(i * n_rows) * ordered_dim(tile), n_rows,
+                            part->states.accumulators + at, (size_t)tile->accumulator_dim);
+    }
+}
+
 static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, const kvb_token_run *next,
                 const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     const kvb_attend_tile *tile = part->tile;
-    const kvb_attend_side *side = tile->v_is_k ? &tile->k : &tile->v;
+    const kvb_attend_side *side = kvb_attend_values(tile);
     int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
     size_t half = is_page ? 0 : (size_t)(tile->accumulator_dim - tile->v.dim);
     float *sums = part->states.accumulators + half;
-    if (is_page && tile->v_is_fast) {
-        kvb_packed_run values = packed_run(side, run, n, next, work, ops);
-        if (tile->v_is_ordered) {
-            ops->add_ordered(&values, work->weights, n_rows, work->fixed, work->ordered);
-            return;
-        }
-        ops->add_packed(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums, (size_t)tile->accumulator_dim);
-        return;
-    }
-    if (takes_packed(tile, side, run, ops)) {
-        kvb_packed_run values = packed_run(side, run, n, next, work, ops);
-        ops->add_packed_floats(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums,
-                               (size_t)tile->accumulator_dim);
+    if (is_page && tile->v_is_packed) {
+        add_packed(tile, run, n, next, work, sums, ops);
         return;
     }
     float *values = tile->v_is_k ? work->k : work->v;
@@ -252,7 +305,8 @@ void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *wor
     const kvb_attend_tile *tile = part->tile;
     int n_rows = tile->n_q * tile->group;
     kvb_attend_states_clear(&part->states, n_rows, tile->accumulator_dim);
-    memset(work->ordered, 0, (size_t)n_rows * ordered_dim(tile) * sizeof *work->ordered);
+    size_t n_ordered = (size_t)(n_rows * kvb_attend_values(tile)->n_codes) * ordered_dim(tile);
+    memset(work->ordered, 0, n_ordered * sizeof *work->ordered);
     for (int64_t token = part->begin; token < part->end;) {
         kvb_token_run run = kvb_token_run_at(tile->item->kv, token, part->end);
         int n = run.n_tokens < KVB_TILE_TOKENS ? (int)run.n_tokens : KVB_TILE_TOKENS;
@@ -269,7 +323,6 @@ void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *wor
         }
     }
     if (tile->v_is_ordered) {
-        ops->finish_ordered((tile->v_is_k ? tile->k : tile->v).codes, tile->v.dim, work->ordered, n_rows,
-                            part->states.accumulators, (size_t)tile->accumulator_dim);
+        finish_ordered(part, work, ops);
     }
 }

@@ -1,6 +1,7 @@
 /* Runs a call in waves: so many parts of tiles, in order of item, KV head, query and chunk, side by side; then each
  * tile merges its parts in order. So the scratch does not grow with lengths, every worker finds work when there is one
  * sequence with few heads, and no bit depends on the number of workers or on where a wave ends. */
+#include "codec.h"
 #include "cpu/attend.h"
 #include "memory.h"
 
@@ -11,10 +12,16 @@ enum { parts_per_worker = 16, buffer_alignment = 64 };
 /* The largest of a call. */
 typedef struct shape {
     size_t rows, queries, k_dim, v_dim, accumulator_dim;
+    size_t codes, fixed_q, ordered; /* those of keys; per row, words of a query and sums, of all codes together */
 } shape;
 
 static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
+}
+
+static size_t codes_of(const kvb_codec *codec) {
+    const kvb_codec_tables *parts;
+    return codec ? (size_t)kvb_codec_parts(&codec->tables, &parts) : 1;
 }
 
 static shape shape_of(const kvb_attend_job *job) {
@@ -28,6 +35,11 @@ static shape shape_of(const kvb_attend_job *job) {
         s.k_dim = larger(s.k_dim, (size_t)format->k_dim);
         s.v_dim = larger(s.v_dim, (size_t)format->v_dim);
         s.accumulator_dim = larger(s.accumulator_dim, (size_t)kvb_attend_accumulator_dim(item->kv));
+        size_t k_codes = codes_of(format->k_codec), k_dim = (size_t)format->k_dim / k_codes;
+        size_t v_codes = codes_of(format->v_codec), v_dim = (size_t)format->v_dim / v_codes;
+        s.codes = larger(s.codes, k_codes);
+        s.fixed_q = larger(s.fixed_q, k_codes * kvb_fixed_query((int)k_dim));
+        s.ordered = larger(s.ordered, larger(k_codes * KVB_ORDERED_DIM(k_dim), v_codes * KVB_ORDERED_DIM(v_dim)));
     }
     return s;
 }
@@ -82,16 +94,15 @@ static void lay_out(schedule *s, arena *a) {
     s->works = take(a, workers, sizeof *s->works);
     for (size_t i = 0; i < s->capacity && !a->is_overflown; i++) {
         float *q = take(a, most.rows * most.k_dim, sizeof *q);
-        float *rotated_q = take(a, most.rows * most.k_dim, sizeof *q);
-        int16_t *fixed_q =
-            take(a, most.rows * larger(KVB_FIXED_QUERY(most.k_dim), KVB_ORDERED_DIM(most.k_dim)), sizeof *fixed_q);
+        float *packed_q = take(a, most.rows * most.k_dim, sizeof *q);
+        int16_t *fixed_q = take(a, most.rows * most.fixed_q, sizeof *fixed_q);
         float *mean_dots = take(a, most.rows, sizeof *mean_dots);
-        float *fixed_factors = take(a, most.rows, sizeof *fixed_factors);
+        float *fixed_factors = take(a, most.rows * most.codes, sizeof *fixed_factors);
         kvb_visible *visible = take(a, most.queries, sizeof *visible);
         kvb_attend_states states = take_states(a, &most), of_part = take_states(a, &most);
         if (a->base) {
             s->tiles[i] = (kvb_attend_tile){.q = q,
-                                            .rotated_q = rotated_q,
+                                            .packed_q = packed_q,
                                             .mean_dots = mean_dots,
                                             .fixed_q = fixed_q,
                                             .fixed_factors = fixed_factors,
@@ -105,10 +116,11 @@ static void lay_out(schedule *s, arena *a) {
         work.k = take(a, KVB_TILE_TOKENS * most.k_dim, sizeof *work.k);
         work.v = take(a, KVB_TILE_TOKENS * most.v_dim, sizeof *work.v);
         work.weights = take(a, KVB_TILE_TOKENS * most.rows, sizeof *work.weights);
+        work.dots = take(a, most.codes > 1 ? KVB_TILE_TOKENS * most.rows : 0, sizeof *work.dots);
         work.bits = take(a, most.queries, sizeof *work.bits);
         work.fixed = take(a, 1, KVB_FIXED_SCRATCH(larger(most.k_dim, most.v_dim)));
         work.straight = take(a, 1, KVB_STRAIGHT_SCRATCH(larger(most.k_dim, most.v_dim)));
-        work.ordered = take(a, KVB_FEW_ROWS * KVB_ORDERED_DIM(larger(most.k_dim, most.v_dim)), sizeof *work.ordered);
+        work.ordered = take(a, KVB_FEW_ROWS * most.ordered, sizeof *work.ordered);
         if (a->base) {
             s->works[w] = work;
         }

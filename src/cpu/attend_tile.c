@@ -21,6 +21,18 @@ int kvb_attend_accumulator_dim(const kvb_kv_view *kv) {
     return is_apart ? 2 * kv->format->v_dim : kv->format->v_dim;
 }
 
+/* The codes of packed rows as kernels read them. */
+static void find_codes(kvb_attend_side *side) {
+    const kvb_codec_tables *parts;
+    int n = kvb_codec_parts(side->tables, &parts);
+    side->n_codes = n;
+    for (int i = 0, plane = 0; i < n; plane += parts[i++].n_planes) {
+        const kvb_codec_tables *read = parts[i].trellis_states ? parts[i].straight : &parts[i];
+        side->codes[i] = (kvb_attend_code){&parts[i], read, plane};
+        side->n_codes = read ? side->n_codes : 0;
+    }
+}
+
 static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v) {
     const kvb_layer_format *format = kv->format;
     const kvb_codec *codec = is_v ? format->v_codec : format->k_codec;
@@ -29,7 +41,7 @@ static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v) {
                             .block = kvb_page_block_offset(format, head, is_v)};
     if (codec) {
         side.tables = &codec->tables;
-        side.codes = side.tables->parts ? NULL : side.tables->trellis_states ? side.tables->straight : side.tables;
+        find_codes(&side);
         /* Offsets, as a view of a block at address 0 would be undefined. */
         size_t offset = (size_t)format->page_tokens * kvb_dtype_bytes(side.tables->scale_dtype);
         for (int p = 0; p < side.tables->n_planes; p++) {
@@ -65,6 +77,27 @@ static void find_range(kvb_attend_tile *tile) {
     tile->begin = tile->begin < tile->end ? tile->begin : tile->end;
 }
 
+/* 1 when packed rows can become floats as they are multiplied. */
+static int takes_floats(const kvb_attend_side *side, const kvb_cpu_ops *ops) {
+    int takes = side->n_codes > 0;
+    for (int i = 0; i < side->n_codes; i++) {
+        const kvb_codec_tables *code = side->codes[i].read;
+        takes &= code->bits <= ops->packed_floats_bits && code->fixed_is_exact;
+    }
+    return takes;
+}
+
+/* How packed rows are multiplied. */
+static void choose_steps(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
+    const kvb_attend_side *v = kvb_attend_values(tile);
+    int is_fast = tile->item->precision == KVB_PRECISION_FAST, is_few = tile->n_q * tile->group <= KVB_FEW_ROWS;
+    tile->k_is_fast = is_fast && ops->dot_packed && tile->k.n_codes > 0;
+    tile->v_is_fast = is_fast && ops->add_packed && v->n_codes > 0;
+    tile->k_is_packed = tile->k_is_fast || (is_few && takes_floats(&tile->k, ops));
+    tile->v_is_packed = tile->v_is_fast || (is_few && takes_floats(v, ops));
+    tile->v_is_ordered = tile->v_is_fast && ops->add_ordered && is_few;
+}
+
 void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, int kv_head, int first_q,
                           const kvb_cpu_ops *ops) {
     int queries = kvb_attend_tile_queries(item);
@@ -76,11 +109,8 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
     tile->k = side_of(item->kv, kv_head, 0);
     tile->v = side_of(item->kv, kv_head, 1);
     tile->k_is_rotated = is_rotated(item->kv->format->k_codec);
-    int is_fast = item->precision == KVB_PRECISION_FAST;
-    tile->k_is_fast = is_fast && ops->dot_packed && tile->k.codes;
-    tile->v_is_fast = is_fast && ops->add_packed && (item->kv->format->v_prefix_of_k ? tile->k : tile->v).codes;
-    tile->v_is_ordered = tile->v_is_fast && ops->add_ordered && tile->n_q * tile->group <= KVB_FEW_ROWS;
     tile->v_is_k = item->kv->format->v_prefix_of_k;
+    choose_steps(tile, ops);
     tile->accumulator_dim = kvb_attend_accumulator_dim(item->kv);
     tile->first_part = tile->n_parts = 0;
     tile->is_begun = tile->is_complete = 0;
@@ -100,6 +130,27 @@ static void find_mean_dots(kvb_attend_tile *tile) {
     }
 }
 
+/* Queries as packed keys are multiplied with. */
+static void turn_queries(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
+    size_t n = tile->k_is_packed ? (size_t)tile->k.n_codes : 1, n_rows = (size_t)(tile->n_q * tile->group);
+    size_t dim = (size_t)tile->k.dim, of_code = dim / n;
+    for (size_t r = 0; r < n_rows; r++) {
+        _Alignas(64) float row[KVB_MAX_HEAD_DIM];
+        memcpy(row, tile->q + r * dim, dim * sizeof *row);
+        if (tile->k_is_rotated) {
+            kvb_rotate_job job = {tile->k.tables, row, dim, 1, 0};
+            kvb_cpu_rotate(&job, ops);
+        }
+        for (size_t i = 0; i < n; i++) {
+            memcpy(tile->packed_q + (i * n_rows + r) * of_code, row + i * of_code, of_code * sizeof *row);
+        }
+    }
+    for (size_t i = 0; tile->k_is_fast && i < n; i++) {
+        ops->fix_queries(tile->k.codes[i].read, tile->packed_q + i * n_rows * of_code, (int)n_rows,
+                         tile->fixed_q + i * n_rows * kvb_fixed_query((int)of_code), tile->fixed_factors + i * n_rows);
+    }
+}
+
 void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
     const kvb_attend_item *item = tile->item;
     size_t dim = (size_t)tile->k.dim, bytes = kvb_dtype_bytes(item->q_dtype);
@@ -110,14 +161,8 @@ void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops) {
         size_t at = query * item->q_token_stride + head * item->q_head_stride;
         ops->load((const uint8_t *)item->q + at * bytes, item->q_dtype, tile->k.dim, tile->q + (size_t)r * dim);
     }
-    if (tile->k_is_rotated) {
-        memcpy(tile->rotated_q, tile->q, (size_t)n_rows * dim * sizeof *tile->q);
-        kvb_rotate_job job = {tile->k.tables, tile->rotated_q, dim, (size_t)n_rows, 0};
-        kvb_cpu_rotate(&job, ops);
-    }
-    if (tile->k_is_fast) {
-        ops->fix_queries(tile->k.codes, tile->k_is_rotated ? tile->rotated_q : tile->q, n_rows, tile->fixed_q,
-                         tile->fixed_factors);
+    if (tile->k.tables) {
+        turn_queries(tile, ops);
     }
     if (item->kv->k_mean) {
         find_mean_dots(tile);

@@ -20,6 +20,13 @@
 #define KVB_ORDERED_DIM(dim) (((size_t)(dim) + 511) / 512 * 512)
 #define KVB_FEW_ROWS 8
 
+/* Of the KVB_ORDERED_DIM sums of a row, those that can differ from 0 come first: a sum for each code that whole vectors
+ * of 64 bytes of the widest plane, the first, have room for. */
+static inline size_t kvb_ordered_sums(const kvb_codec_tables *values) {
+    size_t width = (size_t)values->plane_widths[0], bytes = (size_t)values->head_dim * width / 8;
+    return (bytes + 63) / 64 * 512 / width;
+}
+
 /* Up to KVB_TILE_TOKENS packed rows, one after another in one block. */
 typedef struct kvb_packed_run {
     const kvb_codec_tables *tables;

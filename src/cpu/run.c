@@ -1,5 +1,6 @@
 /* Runs whole jobs row by row: rotate, scale, quantize, pack, and back. The order of work and every rounding of the
  * scale are here, once for all CPU instruction sets. */
+#include "codec_tables.h"
 #include "cpu/ops.h"
 #include "half.h"
 
@@ -88,16 +89,10 @@ typedef struct row_codes {
     _Alignas(buffer_alignment) uint8_t path[KVB_MAX_HEAD_DIM + whole_vector];
 } row_codes;
 
-/* The codes that a row is made of: one, or with half a bit two, one after the other from coordinate 0 on. */
-static int parts_of(const kvb_codec_tables *tables, const kvb_codec_tables **parts) {
-    *parts = tables->parts ? tables->parts : tables;
-    return tables->parts ? 2 : 1;
-}
-
 static void choose_by(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const float *row, float factor,
                       row_codes *c) {
     const kvb_codec_tables *part;
-    int n = parts_of(tables, &part);
+    int n = kvb_codec_parts(tables, &part);
     for (int i = 0, at = 0; i < n; at += part[i++].head_dim) {
         ops->quantize(&part[i], row + at, factor, c->codes + at);
         if (tables->trellis_states) {
@@ -109,7 +104,7 @@ static void choose_by(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, co
 static void expand(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const uint8_t *codes, float scale,
                    float *out) {
     const kvb_codec_tables *part;
-    int n = parts_of(tables, &part);
+    int n = kvb_codec_parts(tables, &part);
     for (int i = 0, at = 0; i < n; at += part[i++].head_dim) {
         ops->expand(&part[i], codes + at, scale, out + at);
     }
@@ -229,7 +224,7 @@ static void pack(const kvb_codec_tables *tables, const kvb_cpu_ops *ops, const r
                  size_t row) {
     uint8_t *all[KVB_MAX_PLANES], **planes = all;
     const kvb_codec_tables *part;
-    int n = parts_of(tables, &part);
+    int n = kvb_codec_parts(tables, &part);
     locate_planes(tables, packed, row, all);
     for (int i = 0, at = 0; i < n; at += part[i].head_dim, planes += part[i++].n_planes) {
         if (tables->trellis_states) {
@@ -275,7 +270,7 @@ static float unpack_row(const kvb_codec_tables *tables, const kvb_packed *packed
                         uint8_t *codes) {
     uint8_t *all[KVB_MAX_PLANES], **planes = all;
     const kvb_codec_tables *part;
-    int n = parts_of(tables, &part);
+    int n = kvb_codec_parts(tables, &part);
     locate_planes(tables, packed, row, all);
     for (int i = 0, at = 0; i < n; at += part[i].head_dim, planes += part[i++].n_planes) {
         ops->unpack(&part[i], (const uint8_t *const *)planes, codes + at);

@@ -9,7 +9,7 @@ import unittest
 
 KVBITS = os.environ["KVBITS"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-TINY = ("--quick", "--shapes", "C", "--kv-len", "40,128", "--bits", "4,6/3,16", "--memory", "2", "--seconds", "0.0005",
+TINY = ("--quick", "--shapes", "C", "--kv-len", "40,128", "--bits", "4,6/3.5,16", "--memory", "2", "--seconds", "0.0005",
         "--rounds", "3", "--prefill", "4,70", "--no-peers")
 
 
@@ -56,18 +56,18 @@ class Rows(unittest.TestCase):
     def test_encoding_and_decoding_stand_for_each_width(self):
         for work in ("encode", "encode-unchecked", "decode", "decode-rotated"):
             self.assertEqual([(row["k"], row["head_dim"]) for row in of_work(self.rows, work)],
-                             [("3", 64), ("4", 64), ("6", 64)], work)
+                             [("3.5", 64), ("4", 64), ("6", 64)], work)
 
     def test_appending_stands_for_one_token_and_for_many(self):
         self.assertEqual([(row["k"], row["v"], row["kv_len"]) for row in of_work(self.rows, "append")],
-                         [(k, v, n) for k, v in (("4", "4"), ("6", "3"), ("16", "16")) for n in (1, 256)])
+                         [(k, v, n) for k, v in (("4", "4"), ("6", "3.5"), ("16", "16")) for n in (1, 256)])
 
     def test_bytes_and_operations_of_an_appended_token(self):
         for row in of_work(self.rows, "append"):
             if row["k"] == "16":
                 self.assertEqual((row["bytes_per_unit"], row["slots_per_unit"]), (64 * (8 + 4), 64 * 2))
             else: # rotation 6 + 1, norm and scale 3, a comparison per bit
-                bits = int(row["k"]) + int(row["v"])
+                bits = float(row["k"]) + float(row["v"])
                 self.assertEqual(row["bytes_per_unit"], 64 * 8 + 64 * bits / 8 + 4)
                 self.assertEqual(row["slots_per_unit"], 64 * (2 * (7 + 3) + bits))
 
@@ -82,7 +82,7 @@ class Rows(unittest.TestCase):
     def test_decode_attention_stands_for_every_combination(self):
         found = [(row["k"], row["v"], row["kv_len"], row["threads"], row["from"], row["precision"])
                  for row in of_work(self.rows, "attend")]
-        wanted = {(k, v, kv_len, threads, place, precision) for k, v in (("4", "4"), ("6", "3"), ("16", "16"))
+        wanted = {(k, v, kv_len, threads, place, precision) for k, v in (("4", "4"), ("6", "3.5"), ("16", "16"))
                   for kv_len in (40, 128) for threads in (1, 2) for place in ("cold", "warm")
                   for precision in ("fast", "precise")}
         self.assertEqual(len(found), len(wanted))
@@ -118,7 +118,7 @@ class Rows(unittest.TestCase):
 
     def test_bytes_and_operations_of_a_token(self):
         for row in of_work(self.rows, "attend"):
-            bits = int(row["k"]) + int(row["v"])
+            bits = float(row["k"]) + float(row["v"])
             scales = 0 if row["k"] == "16" else 4
             self.assertEqual(row["bytes_per_unit"], 64 * bits / 8 + scales)
             self.assertEqual(row["slots_per_unit"], 2 * 64 * 9 / 3)
@@ -263,6 +263,7 @@ class Refusals(unittest.TestCase):
                                      ("--shapes", "A,A", "each once"), ("--kv-len", "0", "1 to"),
                                      ("--kv-len", "x", "whole numbers"), ("--bits", "9", "1 to 8 or 16"),
                                      ("--bits", "4/", "1 to 8 or 16"), ("--bits", "0/4", "1 to 8 or 16"),
+                                     ("--bits", "4.25", "1 to 8 or 16"),
                                      ("--bits", "4,4/4", "each pair once"), ("--threads", "0", "1 to 1024"),
                                      ("--threads", "some", "1 to 1024"), ("--seconds", "0", "0.0001"),
                                      ("--rounds", "2", "3 to"), ("--memory", "0", "1 to"),

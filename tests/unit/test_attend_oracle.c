@@ -28,6 +28,7 @@ enum factor {
     Q_DTYPE,
     DENSE,
     SCALES,
+    HALF_BITS,
     n_factors
 };
 enum { most_levels = 21 };
@@ -35,7 +36,7 @@ enum { most_levels = 21 };
 static const int levels[n_factors] = {
     [K_BITS] = 9,     [V_BITS] = 9,      [DIMS] = 21,    [GROUP] = 8,   [QUERIES] = 4, [TOKENS] = 4, [WINDOW] = 5,
     [EXACT] = 7,      [MASK] = 4,        [RANGE] = 2,    [SOFTCAP] = 2, [SINKS] = 2,   [PEAK] = 3,   [K_ROTATION] = 3,
-    [V_ROTATION] = 3, [PAGE_TOKENS] = 3, [KV_HEADS] = 3, [Q_DTYPE] = 3, [DENSE] = 2,   [SCALES] = 2};
+    [V_ROTATION] = 3, [PAGE_TOKENS] = 3, [KV_HEADS] = 3, [Q_DTYPE] = 3, [DENSE] = 2,   [SCALES] = 2, [HALF_BITS] = 3};
 
 /* ---- All pairs ---- */
 
@@ -116,6 +117,7 @@ static void set_dims(attend_shape *s, const int *choice) {
     s->v_rotation =
         kvb_head_dim_supported(s->v_dim, choice[V_ROTATION]) ? (kvb_rotation)choice[V_ROTATION] : KVB_ROTATION_NONE;
     s->has_float_scales = choice[SCALES];
+    s->has_half_bits = choice[HALF_BITS] == 1;
     s->dense = choice[DENSE] ? KVB_BF16 : KVB_F16;
     s->q_dtype = (kvb_dtype)choice[Q_DTYPE];
 }
@@ -170,7 +172,6 @@ static void set_states(attend_shape *s) {
     s->k_states = states[s->seed % 6];
     s->v_states = states[s->seed / 6 % 6];
     s->has_mean = s->seed / 36 % 3 == 0;
-    s->has_half_bits = s->seed % 5 == 4;
 }
 
 static void check_case(attend_case *c, const kvb_backend *backend, attend_precision precision, void *context) {
