@@ -130,8 +130,8 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     size_t bytes = 0;
     for (int i = 0; i < 2; i++) {
         kvb_cuda_attend_side &d = i ? p.v : p.k;
-        d.bits = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = 2;
-        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.bits, 2), side_bytes = P / 16 * block_bytes;
+        d.code = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = 2;
+        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.code, 2), side_bytes = P / 16 * block_bytes;
         if (o.apart || !i) { // else a page is [KV head][K, V]
             const size_t both =
                 P / 16 * (kvb_fragment_block_bytes(k_dim, k_bits, 2) + kvb_fragment_block_bytes(v_dim, v_bits, 2));
