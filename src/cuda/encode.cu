@@ -119,8 +119,7 @@ __device__ __forceinline__ float least_squares(Sums s) {
 
 // Codes by choose(r); where the scale is searched, by the factor of r whose codes lower the squared error most, the
 // first among equals, which is tried again at the end.
-template <class Choose>
-__device__ __forceinline__ Sums choose_best(const kvb_cuda_format &f, float r, Choose choose) {
+template <class Choose> __device__ __forceinline__ Sums choose_best(const kvb_cuda_format &f, float r, Choose choose) {
     const int tries = f.scale_kind == KVB_SCALE_SEARCH ? KVB_SEARCH_FACTORS : 0;
     float most = 0.0f, best = 1.0f;
     Sums sums = {0.0f, 0.0f};
@@ -299,9 +298,8 @@ __device__ __forceinline__ uint32_t encode_registers(const kvb_cuda_format &f, R
         sum = __fadd_rn(sum, __fmul_rn(row.x[j], row.x[j]));
     }
     const Start start = start_of(f, fold(sum));
-    const Sums sums = choose_best(f, start.r, [&](float r) {
-        return choose_row(f, row, midpoints, centroids, r, start.has_codes);
-    });
+    const Sums sums =
+        choose_best(f, start.r, [&](float r) { return choose_row(f, row, midpoints, centroids, r, start.has_codes); });
     const Stored stored = stored_scale(f, start, sums);
 #pragma unroll
     for (int j = 0; j < N; j++) {
@@ -359,7 +357,8 @@ __device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_val
 
 // Grid: blocks of 16 tokens that the longest append touches, KV heads, 2 x sequences.
 // DIM: head_dim of both sides where rows stay in registers, else 0.
-template <int DIM, Paths PATHS> __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
+template <int DIM, Paths PATHS>
+__global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.z / 2, is_value = blockIdx.z % 2, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
     const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
@@ -508,7 +507,8 @@ static void (*append_for(const kvb_cuda_format f[2]))(kvb_cuda_append_job) {
 
 int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream) {
     const size_t k = kvb::shared_bytes(job->formats[0]), v = kvb::shared_bytes(job->formats[1]), bytes = k > v ? k : v;
-    // The largest rows take 49 KB, with a trellis 68; every call asks, since the attribute belongs to the current device.
+    // The largest rows take 49 KB, with a trellis 68; every call asks, since the attribute belongs to the current
+    // device.
     const auto append = kvb::append_for(job->formats);
     const cudaError_t error = cudaFuncSetAttribute(append, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
     if (error != cudaSuccess) {

@@ -31,8 +31,8 @@ __device__ __forceinline__ int least_state(float cost, int state) {
 
 // codes: the first of each coordinate's four candidates, becomes its level and input. N states to a lane: lane l has
 // l * N and those behind it; of 8 states lanes 8 to 15 have what lanes 0 to 7 have. A lane keeps a bit for each of its
-// states and coordinates, whether the better way came from the upper half of the states: with one to a lane in `ways`, a
-// word of the whole warp's for each coordinate.
+// states and coordinates, whether the better way came from the upper half of the states: with one to a lane in `ways`,
+// a word of the whole warp's for each coordinate.
 template <int N>
 __device__ void find_path(const kvb_cuda_format &f, const float *row, float factor, const float *centroids,
                           uint8_t *codes, uint32_t *ways, int lane) {

@@ -18,11 +18,8 @@ typedef struct tables {
 } tables;
 
 static kvb_cuda_format dense_format(int head_dim, kvb_dtype dense) {
-    return (kvb_cuda_format){.head_dim = head_dim,
-                             .bits = KVB_DENSE_BITS,
-                             .code = KVB_DENSE_BITS,
-                             .dense = (int)dense,
-                             .hadamard_order = 1};
+    return (kvb_cuda_format){
+        .head_dim = head_dim, .bits = KVB_DENSE_BITS, .code = KVB_DENSE_BITS, .dense = (int)dense, .hadamard_order = 1};
 }
 
 /* Of the codec's trellis. */

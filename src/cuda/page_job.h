@@ -15,7 +15,7 @@ typedef struct kvb_cuda_format {
     int levels;
     int trellis_states, trellis_memory; /* 0: a scalar code; bits of a state */
     uint32_t taps[2];                   /* bit k: the input k coordinates before counts in this bit of a subset */
-    int scale_kind;                  /* kvb_scale_kind */
+    int scale_kind;                     /* kvb_scale_kind */
     int rotates, hadamard_order;
     float inverse_sqrt_dim, sqrt_dim;
     const float *centroids, *midpoints; /* `levels`; the last midpoint is Inf, of a trellis code the last four */
