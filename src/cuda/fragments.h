@@ -59,16 +59,19 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_trellis_words(int steps, int bits, int wi
 }
 /* Where bit `bit` of the code of element `of_pair` (0 or 1) of a half's pair lies. Planes of places of one and two bits
  * are in the order in which kernels put subsets beside them: a byte has the pairs of two steps, the second step's in
- * its low bits. In the last plane a pair's bits are nine apart, and pairs eighteen, around a word. */
+ * its low bits. The last plane has the bits of two pairs, four bits, 2k and maybe 16 around the word from bits 7, 16,
+ * 15 and 24, where kernels turn them to. */
 KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_trellis_place(int steps, int bits, int half, int pair, int of_pair,
                                                            int bit) {
     kvb_place p = {0, 0};
     int step = pair / 2, second = pair % 2, even = (steps + 1) / 2 * 2, n = half * 4 * steps + 2 * pair + of_pair;
     int width = kvb_fragment_place_width(bits), words = kvb_fragment_plane_words(steps, 1), at = n;
     if (bit > width) {
-        n = half * 2 * steps + pair;
+        n = half * 2 * steps + pair; /* of a block's pairs, sixteen to a word */
+        step = n % 16 / 2;
+        second = n % 2;
         p.word = kvb_fragment_trellis_words(steps, bits, 0) + n / 16;
-        p.bit = (18 * (n % 16) + 9 * of_pair) % 32;
+        p.bit = (7 + 9 * of_pair + 8 * (step / 2 % 2) + 2 * (step % 2 * 2 + second) + step / 4 * 16) % 32;
         return p;
     }
     if (bit > 0) {
