@@ -308,22 +308,27 @@ __device__ __forceinline__ uint32_t encode_registers(const kvb_cuda_format &f, R
     return stored.bits;
 }
 
-// pack_block for fields that do not straddle words: a thread gathers a word.
-template <int BITS>
-__device__ __forceinline__ void gather_block(int dim, bool is_value, const uint8_t *codes, int begin, int end,
-                                             uint8_t *block) {
-    const int words = dim * BITS / 64; // of a lane
+// Codes lie so far apart in shared memory where rows stay in registers: tokens in different banks.
+__host__ __device__ constexpr int stride_of(int dim) {
+    return dim + 4;
+}
+
+// pack_block for whole steps: a thread gathers a word, and nobody meets.
+template <int BITS, int DIM>
+__device__ __forceinline__ void gather_block(bool is_value, const uint8_t *codes, int begin, int end, uint8_t *block) {
+    constexpr int words = kvb_fragment_words(DIM / 16, BITS); // of a lane
     for (int i = threadIdx.x; i < 32 * words; i += THREADS) {
         const int lane = i % 32, at = i / 32;
         uint32_t word = 0, fresh = 0;
 #pragma unroll
-        for (int k = 0; k < 32 / BITS; k++) {
-            const int v = at * (32 / BITS) + k, reg = v / 2 % 4;
-            const int row = lane / 4 + reg % 2 * 8, column = lane % 4 * 2 + v % 2 + reg / 2 * 8;
-            const int token = is_value ? column : row, d = v / 8 * 16 + (is_value ? row : column);
-            if (token >= begin && token < end) {
-                word |= (uint32_t)codes[token * dim + d] << k * BITS;
-                fresh |= ((1u << BITS) - 1) << k * BITS;
+        for (int k = 0; k < kvb_fragment_parts(BITS); k++) {
+            const kvb_part part = kvb_fragment_part(BITS, at, k);
+            const int token = kvb_fragment_token(lane, part.v, is_value);
+            if (part.n > 0 && token >= begin && token < end) {
+                const uint32_t mask = (1u << part.n) - 1,
+                               code = codes[token * stride_of(DIM) + kvb_fragment_dim(lane, part.v, is_value)];
+                word |= (code >> part.low & mask) << part.bit;
+                fresh |= mask << part.bit;
             }
         }
         uint32_t *to = (uint32_t *)(block + kvb_fragment_word_offset(words, lane, at));
@@ -412,21 +417,26 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
         if (f.rotates) {
             rotate_row<N>(f, mine, lane);
         }
-        const uint32_t bits = encode_registers<N>(f, mine, midpoints, centroids, codes + token * DIM, lane);
+        const uint32_t bits = encode_registers<N>(f, mine, midpoints, centroids, codes + token * stride_of(DIM), lane);
         if (is_new && lane == 0) {
             store_scale(f, block, token, bits);
         }
         __syncthreads();
         switch (f.bits) {
-        case 2:
-            return gather_block<2>(DIM, is_value, codes, begin, end, block);
-        case 4:
-            return gather_block<4>(DIM, is_value, codes, begin, end, block);
-        case 8:
-            return gather_block<8>(DIM, is_value, codes, begin, end, block);
-        default:
-            return pack_block(f, is_value, codes, begin, end, (uint32_t *)rows, block);
+#define GATHER(BITS)                                                                                                   \
+    case BITS:                                                                                                         \
+        return gather_block<BITS, DIM>(is_value, codes, begin, end, block);
+            GATHER(1)
+            GATHER(2)
+            GATHER(3)
+            GATHER(4)
+            GATHER(5)
+            GATHER(6)
+            GATHER(7)
+            GATHER(8)
+#undef GATHER
         }
+        return;
     }
     float *row = rows + token * f.head_dim;
     for (int i = lane; i < f.head_dim; i += LANES) { // a row of another token is zeros, so that all lanes go one way
@@ -439,7 +449,7 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
     if (f.rotates) {
         rotate(f, row, lane);
     }
-    uint32_t *ways = (uint32_t *)(codes + KVB_BLOCK_TOKENS * f.head_dim) + threadIdx.x / 32 * f.head_dim;
+    uint32_t *ways = (uint32_t *)(codes + KVB_BLOCK_TOKENS * stride_of(f.head_dim)) + threadIdx.x / 32 * f.head_dim;
     const Tables tables = {midpoints, centroids, ways};
     const uint32_t scale = encode_row<PATHS>(f, row, tables, codes + token * f.head_dim, lane);
     if (is_new && lane == 0) {
@@ -484,7 +494,7 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
     }
     const size_t ways = f.trellis_states ? (size_t)THREADS / 32 * f.head_dim * sizeof(uint32_t) : 0;
     return 2 * sizeof(float) * f.levels + (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) * sizeof(float) +
-           (size_t)KVB_BLOCK_TOKENS * f.head_dim + ways;
+           (size_t)KVB_BLOCK_TOKENS * stride_of(f.head_dim) + ways;
 }
 
 static void (*append_for(const kvb_cuda_format f[2]))(kvb_cuda_append_job) {

@@ -173,6 +173,57 @@ KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_place(int bits, int v, int bit) {
     return p;
 }
 
+/* The same from a word's side, for scalar codes of 1-8 bits: its k-th run of bits, of so many at most, is bits `low` to
+ * low + n - 1 of the code of value v, from `bit` up; n is 0 where there is none. */
+typedef struct kvb_part {
+    int v, low, n, bit;
+} kvb_part;
+KVB_FRAGMENT_FUNCTION int kvb_fragment_parts(int bits) {
+    return bits == 1 || bits == 5 ? 32 : bits == 3 ? 16 : bits >= 6 && bits <= 7 ? 8 : 32 / bits;
+}
+KVB_FRAGMENT_FUNCTION kvb_part kvb_fragment_part(int bits, int word, int k) {
+    kvb_part p = {0, 0, bits, 0};
+    int values = bits == 6 ? 16 : 32, words = values * bits / 32, in = word % words, spare = 0, bit = 0;
+    switch (bits) {
+    case 3:
+        spare = k - 8;
+        bit = 2 * in + spare % 2; /* of a field of two codes */
+        p.v = word / words * values + (spare < 0 ? 8 * in + k : 24 + spare / 2 * 2 + bit / 3);
+        p.low = spare < 0 ? 0 : bit % 3;
+        p.n = spare < 0 ? 3 : 1;
+        p.bit = spare < 0 ? k / 2 * 8 + k % 2 * 3 : spare / 2 * 8 + 6 + spare % 2;
+        return p;
+    case 6:
+    case 7:
+        spare = k - 4;
+        p.v = word / words * values + (spare < 0 ? 4 * in + k : values - 4 + spare);
+        p.low = spare < 0 ? 0 : in * (8 - bits);
+        p.n = spare < 0 ? bits : 8 - bits;
+        p.bit = spare < 0 ? 8 * k : 8 * spare + bits;
+        return p;
+    case 5:
+        if (in > 0) {
+            p.v = word / words * values + 8 * (in - 1) + k % 8;
+            p.low = 1;
+            p.n = k < 8 ? 4 : 0;
+            p.bit = 4 * (k % 8);
+            return p;
+        }
+        p.v = word / words * values + k;
+        p.n = 1;
+        p.bit = k / 2 + k % 2 * 16;
+        return p;
+    case 1:
+        p.v = word * 32 + k;
+        p.bit = k / 2 + k % 2 * 16;
+        return p;
+    default:
+        p.v = word * (32 / bits) + k;
+        p.bit = k * bits;
+        return p;
+    }
+}
+
 /* Words of all lanes in a block: four of a lane together, lane after lane, then two, then one. Byte offset of one. */
 KVB_FRAGMENT_FUNCTION int kvb_fragment_word_offset(int words, int lane, int word) {
     int fours = words / 4, twos = words % 4 / 2;
@@ -208,6 +259,15 @@ KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_code_place(int head_dim, int code, 
     }
     p.word = kvb_fragment_word_offset(kvb_fragment_words(steps, code), lane, p.word);
     return p;
+}
+
+/* Token (0-15) and coordinate of value v of a lane's stream, of scalar codes. */
+KVB_FRAGMENT_FUNCTION int kvb_fragment_token(int lane, int v, int is_value) {
+    int reg = v / 2 % 4;
+    return is_value ? lane % 4 * 2 + v % 2 + reg / 2 * 8 : lane / 4 + reg % 2 * 8;
+}
+KVB_FRAGMENT_FUNCTION int kvb_fragment_dim(int lane, int v, int is_value) {
+    return v / 8 * 16 + kvb_fragment_token(lane, v, !is_value);
 }
 
 /* Byte offset in a block of token's scale. */

@@ -101,6 +101,34 @@ static void places_are_those_of_the_operand(void **state) {
     }
 }
 
+/* What a word's side says of it is what its bits' side does, and no bit is left out. */
+static void parts_are_the_places_inverted(void **state) {
+    (void)state;
+    enum { d = 128 };
+    for (int bits = 1; bits <= 8; bits++) {
+        for (int is_value = 0; is_value < 2; is_value++) {
+            for (int lane = 0; lane < 32; lane++) {
+                const int words = kvb_fragment_words(d / 16, bits);
+                for (int word = 0; word < words; word++) {
+                    int n = 0;
+                    for (int k = 0; k < kvb_fragment_parts(bits); k++) {
+                        const kvb_part part = kvb_fragment_part(bits, word, k);
+                        for (int i = 0; i < part.n; i++) {
+                            const kvb_place at = kvb_fragment_code_place(
+                                d, bits, kvb_fragment_token(lane, part.v, is_value),
+                                kvb_fragment_dim(lane, part.v, is_value), part.low + i, is_value);
+                            assert_int_equal(at.word, kvb_fragment_word_offset(words, lane, word));
+                            assert_int_equal(at.bit, part.bit + i);
+                        }
+                        n += part.n;
+                    }
+                    assert_int_equal(n, 32);
+                }
+            }
+        }
+    }
+}
+
 /* Of a trellis code a lane has coordinates that follow each other, and their inputs do so in its words: of keys bit by
  * bit, of values two tokens side by side. The lane before has the coordinates before. */
 static void inputs_follow_each_other(void **state) {
@@ -132,6 +160,7 @@ int main(void) {
         cmocka_unit_test(blocks_are_aligned),
         cmocka_unit_test(every_scale_has_a_place_of_its_own),
         cmocka_unit_test(places_are_those_of_the_operand),
+        cmocka_unit_test(parts_are_the_places_inverted),
         cmocka_unit_test(inputs_follow_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
