@@ -12,6 +12,7 @@ typedef struct rows_case {
     kvb_rotation rotation;
     kvb_scale_kind scale;
     kvb_dtype scale_dtype, dtype;
+    int has_ties; /* levels and rows such that ways through a trellis cost the same */
 } rows_case;
 
 static kvb_codec *codec_of(const rows_case *c, int is_value) {
@@ -22,6 +23,11 @@ static kvb_codec *codec_of(const rows_case *c, int is_value) {
     spec.scale = c->scale;
     spec.scale_dtype = c->scale_dtype;
     spec.trellis_states = is_value ? c->v_states : c->states;
+    float levels[KVB_MAX_LEVELS];
+    if (c->has_ties) {
+        oracle_uniform_levels(spec.bits + 1, 0.25, levels);
+        spec.centroids = levels;
+    }
     assert_int_equal(kvb_codec_create(&spec, NULL, NULL, &codec, &error), KVB_OK);
     return codec;
 }
@@ -33,6 +39,9 @@ static void *random_rows(const rows_case *c, int n, oracle_random *random) {
     float row[KVB_MAX_HEAD_DIM];
     for (size_t r = 0; r < (size_t)n * n_heads; r++) {
         fill_row((int)(r % n_kinds), c->head_dim, random, row);
+        for (size_t i = 0; c->has_ties && i < d; i++) { /* halfway between levels, the scale is 1 */
+            row[i] = oracle_next(random) >> 40 & 1 ? 1.0f : -1.0f;
+        }
         if (r % 31 == 30) {
             row[r % d] = r % 2 ? NAN : -INFINITY;
         }
@@ -205,6 +214,18 @@ static void paths_are_those_of_the_cpu(void **state) {
                            .dtype = (kvb_dtype)(n % 3)};
             run_case(&c, &random);
         }
+    }
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        rows_case ties = {.head_dim = 128,
+                          .bits = 4,
+                          .v_bits = 2,
+                          .states = states[i],
+                          .v_states = states[i],
+                          .rotation = KVB_ROTATION_NONE,
+                          .scale = KVB_SCALE_NORM,
+                          .scale_dtype = KVB_F32,
+                          .has_ties = 1};
+        run_case(&ties, &random);
     }
     rows_case narrow = {.head_dim = 8,
                         .bits = 3,
