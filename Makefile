@@ -63,7 +63,7 @@ bench: build/configured ## measure every kernel beside this machine's ceilings (
 
 bench-goals: build/configured ## measure what bench/goals.json has limits for, and compare
 	@$(CMAKE_BUILD) --target kvbits-cli
-	build/kvbits bench --goals bench/goals.json --goals-only --backend avx512vbmi,avx2 --precision fast,precise $(ARGS)
+	build/kvbits bench --goals bench/goals.json --goals-only $(ARGS)
 
 # Compiler and emulator for AArch64 (docs/add-a-kernel.md).
 packages-cross:

@@ -85,7 +85,8 @@ typedef struct kvb_bench_row {
 
 typedef struct kvb_bench_machine {
     char processor[128], compiler[64], system[128];
-    char *flags; /* instruction sets, NULL when unknown */
+    const char *build_flags, *commit; /* what the compiler was given; "unknown" where there was no checkout */
+    char *flags;                      /* instruction sets, NULL when unknown */
     int family, model, stepping;
     int processors; /* that this process may use */
     size_t caches[3];
@@ -99,6 +100,7 @@ typedef struct kvb_bench_result {
     kvb_bench_row *rows;
     size_t n_rows;
     double memory;             /* of the config */
+    int prefill_queries;       /* the same; 0 where no prefill was measured */
     const char *backend;       /* the default one of goals */
     double others;             /* share of the processors that other processes took, as the multiply-adds felt it */
     const char *peers_missing; /* why the table lacks the peers, NULL when it has them */
@@ -122,6 +124,9 @@ KVB_CHECKED kvb_status kvb_bench_chart(const kvb_bench_result *result, char **sv
 /* Goals from a JSON file: docs/benchmarking.md. */
 KVB_CHECKED kvb_status kvb_bench_goals_read(const char *path, kvb_bench_goals **out, kvb_error *error);
 void kvb_bench_goals_free(kvb_bench_goals *goals); /* NULL is legal */
+/* Adds to what is measured the backends that goals name and this processor has, and the precisions that they name. */
+void kvb_bench_goals_add_backends(const kvb_bench_goals *goals, kvb_bench_config *config);
+void kvb_bench_goals_add_precisions(const kvb_bench_goals *goals, kvb_bench_config *config);
 /* Does any goal need this row? */
 int kvb_bench_goals_want(const kvb_bench_goals *goals, const kvb_bench_row *row, const char *backend);
 

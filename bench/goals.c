@@ -188,6 +188,41 @@ void kvb_bench_goals_free(kvb_bench_goals *goals) {
     free(goals);
 }
 
+/* Does a goal name this backend or precision? */
+static int names(const kvb_bench_goals *goals, const char *field, const char *text) {
+    for (size_t i = 0; i < goals->n; i++) {
+        const json_t *const selectors[] = {goals->goals[i].row, goals->goals[i].over};
+        for (int k = 0; k < 2; k++) {
+            const char *wanted = json_string_value(json_object_get(selectors[k], field));
+            if (wanted && strcmp(wanted, text) == 0)
+                return 1;
+        }
+    }
+    return 0;
+}
+
+void kvb_bench_goals_add_backends(const kvb_bench_goals *goals, kvb_bench_config *config) {
+    const char *name;
+    kvb_error ignored;
+    for (size_t i = 0; (name = kvb_backend_list(i)) != NULL && config->n_backends < KVB_BENCH_LIST; i++) {
+        const kvb_backend *backend;
+        if (!names(goals, "backend", name) || kvb_backend_open(name, &backend, &ignored) != KVB_OK)
+            continue; /* what this processor lacks stays not measured */
+        int k = 0;
+        while (k < config->n_backends && config->backends[k] != backend)
+            k++;
+        config->backends[k] = backend;
+        config->n_backends += k == config->n_backends;
+    }
+}
+
+void kvb_bench_goals_add_precisions(const kvb_bench_goals *goals, kvb_bench_config *config) {
+    config->n_precisions = 0;
+    config->precisions[config->n_precisions++] = KVB_PRECISION_FAST;
+    if (names(goals, "precision", "precise"))
+        config->precisions[config->n_precisions++] = KVB_PRECISION_PRECISE;
+}
+
 int kvb_bench_goals_want(const kvb_bench_goals *goals, const kvb_bench_row *row, const char *backend) {
     for (size_t i = 0; i < goals->n; i++)
         if (kvb_bench_selects(goals->goals[i].row, row, backend) ||

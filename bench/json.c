@@ -40,7 +40,10 @@ static json_t *machine_json(const kvb_bench_result *result) {
     set_real(object, "taken_by_others", result->others);
     set_text(object, "system", m->system);
     set_text(object, "compiler", m->compiler);
+    set_text(object, "compiler_flags", m->build_flags);
+    set_text(object, "commit", m->commit);
     set_text(object, "ceiling_loops", m->loops);
+    set_count(object, "prefill_queries", result->prefill_queries);
     set_text(object, "peers", result->peers);
     set_text(object, "peers_missing", result->peers_missing);
     json_object_set_new(object, "complete", json_boolean(!result->peers_missing));

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "commit.h" /* bench/commit.cmake */
 #include "loops.h"
 #include "suite.h"
 
@@ -110,6 +111,8 @@ void kvb_bench_machine_read(kvb_bench_machine *machine) {
 #else
     snprintf(machine->compiler, sizeof machine->compiler, "gcc %s", __VERSION__);
 #endif
+    machine->build_flags = KVB_BENCH_FLAGS;
+    machine->commit = KVB_BENCH_COMMIT;
     machine->loops = kvb_bench_loops_best()->name;
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Records the raw files of docs/benchmarking.md on this machine, each run under three minutes on one that does nothing else:
+# Records the raw files of docs/benchmarks/ on this machine, each run under three minutes on one that does nothing else:
 #   record.sh BUILD NAME [PART...]     BUILD/kvbits; bench/results/PART-NAME.json and .txt; all parts when none is named
 #   RUN="nice -n -5" record.sh ...     puts something before each run
 # Compilers: record.sh BUILD-GCC gcc-NAME compare, the same with clang, then bench/compare_runs.py.
@@ -10,9 +10,6 @@ shift 2
 parts=("$@") # trellis is made when it is named
 [ ${#parts[@]} -gt 0 ] || parts=(decode-a decode-b decode-c prefill rows goals accuracy)
 read -ra run <<<"${RUN:-}"
-
-backends=() # the widest; for the goals beside AVX2
-! grep -qw avx512vbmi /proc/cpuinfo || backends=(--backend avx512vbmi,avx2)
 
 measure() { # PART OPTION...
     local file=bench/results/$1-$name.json
@@ -32,7 +29,7 @@ for part in "${parts[@]}"; do
     rows) measure rows "${short[@]}" --only fwht,encode,decode,append --bits 1,2,3,4,5,6,7,8 ;;
     goals) # ends with 1 when a goal is missed
         code=0
-        "${run[@]}" "$build/kvbits" bench --goals bench/goals.json --goals-only "${backends[@]}" --precision fast,precise --json "bench/results/goals-$name.json" --quiet \
+        "${run[@]}" "$build/kvbits" bench --goals bench/goals.json --goals-only --json "bench/results/goals-$name.json" --quiet \
             >"bench/results/goals-$name.txt" || code=$?
         [ $code -le 1 ] ;;
     compare) measure compare "${short[@]}" --shapes A,B --kv-len 8192 --threads 1 --no-peers --bits 4,6,8,16 --prefill 256,2048 ;;

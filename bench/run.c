@@ -41,6 +41,8 @@ static kvb_status take_rows(const kvb_bench_suite *suite, kvb_bench_result *resu
     for (size_t i = 0; i < suite->n; i++) {
         const kvb_bench_row *row = &suite->kernels[i].row;
         result->rows[result->n_rows++] = *row;
+        if (strcmp(row->work, "prefill") == 0)
+            result->prefill_queries = suite->config->prefill_queries;
         if (strcmp(row->work, "fma") == 0 && 1.0 - row->cpu_share > result->others)
             result->others = 1.0 - row->cpu_share;
     }

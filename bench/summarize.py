@@ -5,16 +5,20 @@ is typed by hand.
     summarize.py RUN.json                 prints them
     summarize.py --into DOCUMENT.md       writes them between <!-- figures: RUN.json --> and <!-- end of figures -->,
                                           RUN.json being beside this project's root; --check only compares.
-                                          A RUN.txt, such as what goals printed, is shown as it is.
+                                          A RUN.txt, such as what goals printed, is shown as it is; several
+                                          goals-NAME.txt make one table, a column for each, and several
+                                          decode-SHAPE-NAME.json one of decode attention, a row for each.
 """
 import argparse
 import json
+import os
 import pathlib
 import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MARKS = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)", re.S)
+MARKS = re.compile(r"(<!-- figures: (\S+(?: \S+)*) -->\n).*?(<!-- end of figures -->)", re.S)
+GOAL = re.compile(r"(met|MISSED|NOT MEASURED) +(.+?) {2,}(\S+)  (at (?:most|least) .+)")
 PLACES = ("L1", "L2", "L3", "DRAM")
 KINDS = {"run": "row", "accuracy": "error"}  # of the first line, and of the others
 
@@ -148,6 +152,35 @@ def accuracy(run, rows):
         yield from table(["cache, kernel", *(f"deviation {value:g}" for value in columns)], lines)
 
 
+def goals(paths):
+    """Goals by machine; what was missed is bold."""
+    measured, limits = {}, {}
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = GOAL.fullmatch(line)
+            if found:
+                verdict, name, value, limits[name] = found.groups()
+                measured[name, path] = f"**{value}**" if verdict == "MISSED" else value
+    head = ["goal", "limit", *(path.stem.removeprefix("goals-") for path in paths)]
+    return "\n".join(table(head, [[name, limit, *(measured.get((name, path), "-") for path in paths)]
+                                  for name, limit in limits.items()]))
+
+
+def speed(paths):
+    """Cold decode attention on one thread at 8192 tokens, a row for each run; in brackets over the peer's f16."""
+    lines, widths = [], ("16", "8", "6", "4", "6/4")
+    for path in paths:
+        rows = [row for row in read(path)[1] if (row["work"], row.get("kv_len"), row["threads"], row.get("from")) == ("attend", 8192, 1, "cold")]
+        best = {}
+        for row in rows:
+            key = row["k"] if row["k"] == row["v"] else f"{row['k']}/{row['v']}"
+            best[key] = min(best.get(key, row["value"]), row["value"])
+        mine = next(row for row in rows if row["by"] == "kvbits")
+        lines.append([f"{path.stem.split('-')[2]} ({mine['backend']}), {mine['shape']}", *(f"{best[key]:.0f}" for key in ("f16", "q8_0", "q4_0")),
+                      *(f"{best[key]:.0f} ({best['f16'] / best[key]:.1f}x)" for key in widths)])
+    return "\n".join(table(["processor (backend), shape", "ggml f16", "q8_0", "q4_0", *(f"kvbits {width}" for width in widths)], lines))
+
+
 def summary(path):
     if path.suffix == ".txt":
         return f"From [{path.name}]({path.name}):\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```\n"
@@ -161,7 +194,7 @@ def summary(path):
                         ("Rows", single_rows(rows))):
         part = list(part)
         if part:
-            lines += [f"#### {title}", "", *part]
+            lines += [f"### {title}", "", *part]
     return "\n".join(lines)
 
 
@@ -170,9 +203,13 @@ def renew(document):
     text = document.read_text(encoding="utf-8")
 
     def one(match):
-        path = ROOT / match.group(2)
-        link = pathlib.Path(match.group(2))
-        return match.group(1) + summary(path).replace(f"]({link.name})", f"](../{link})", 1) + match.group(3)
+        paths = [ROOT / name for name in match.group(2).split()]
+        link = os.path.relpath(paths[0], document.resolve().parent)
+        if len(paths) > 1:
+            text = speed(paths) if paths[0].suffix == ".json" else goals(paths)
+        else:
+            text = summary(paths[0]).replace(f"]({paths[0].name})", f"]({link})", 1)
+        return match.group(1) + text + match.group(3)
 
     return text, MARKS.sub(one, text)
 

@@ -61,17 +61,22 @@ static void print_row(kvb_bench_text *text, const kvb_bench_row *row) {
 /* A cold row whose pages came back sooner than promised may have found some of them in a cache. */
 static void print_reuse(kvb_bench_text *text, const kvb_bench_result *result) {
     int n = 0;
-    double least = 0.0;
+    const kvb_bench_row *soonest = NULL;
     for (size_t i = 0; i < result->n_rows; i++) {
         const kvb_bench_row *row = &result->rows[i];
-        if (row->reuse > 0.0 && row->reuse < result->memory)
-            least = n++ && least < row->reuse ? least : row->reuse;
+        if (row->reuse > 0.0 && row->reuse < result->memory) {
+            soonest = n++ && soonest->reuse <= row->reuse ? soonest : row;
+        }
     }
-    if (n)
+    if (n) {
+        char subject[64];
+        kvb_bench_row_subject(soonest, subject, sizeof subject);
         kvb_bench_print(text,
-                        "%d cold rows used a page again after less than %.0f MB, the soonest after %.0f MB; a larger "
-                        "--memory helps.\n",
-                        n, result->memory * 1e-6, least * 1e-6);
+                        "%d cold rows used a page again after less than %.0f MB, the soonest (%s %c, %d tokens, %s) "
+                        "after %.0f MB; a larger --memory helps.\n",
+                        n, result->memory * 1e-6, soonest->work, soonest->shape, soonest->kv_len, subject,
+                        soonest->reuse * 1e-6);
+    }
 }
 
 kvb_status kvb_bench_table(const kvb_bench_result *result, char **out, kvb_error *error) {
@@ -83,6 +88,8 @@ kvb_status kvb_bench_table(const kvb_bench_result *result, char **out, kvb_error
     }
     kvb_bench_print(&text,
                     "\n%%: of the floor, which is set by bytes (b) or by operations (o); docs/benchmarking.md.\n");
+    if (result->prefill_queries)
+        kvb_bench_print(&text, "prefill: %d queries at the end of kv_len tokens.\n", result->prefill_queries);
     print_reuse(&text, result);
     return kvb_bench_text_take(&text, out, error);
 }

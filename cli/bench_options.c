@@ -330,6 +330,8 @@ kvb_status kvb_bench_options_parse(int argc, char **argv, kvb_bench_options *opt
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--goals-only needs --goals FILE");
     options->config.warm = given >> WARM & 1;
     options->config.cold = !options->config.warm || given >> COLD & 1;
+    options->has_backends = given >> BACKEND & 1;
+    options->has_precisions = given >> PRECISION & 1;
     return status;
 }
 
@@ -359,7 +361,8 @@ void kvb_bench_options_help(FILE *stream) {
           "  --json FILE        JSON lines; - is standard output, instead of the table\n"
           "  --chart FILE       decode attention as an SVG (needs gnuplot)\n"
           "  --goals FILE       compares with a list of goals, such as bench/goals.json\n"
-          "  --goals-only       measures only what the goals need, and the ceilings\n"
+          "  --goals-only       measures only what the goals need, and the ceilings; the backends and precisions that\n"
+          "                     goals name, unless --backend and --precision are given\n"
           "  --quiet            no table, no progress\n"
           "  --help             this text\n\n"
           "Exit codes: 0 done, 1 a goal was missed or not measured, 2 bad input, 3 input/output error.\n",

@@ -11,6 +11,7 @@ typedef struct kvb_bench_options {
     int threads[KVB_BENCH_LIST], n_threads; /* 0: all processors */
     const char *json, *chart, *goals;       /* files, NULL: none; json "-" is standard output */
     int goals_only;                         /* measure only what the goals need */
+    int has_backends, has_precisions;       /* by an option; goals_only adds none then */
     int quiet, help;
 } kvb_bench_options;
 

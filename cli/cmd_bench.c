@@ -70,6 +70,14 @@ static kvb_status compare(const kvb_bench_options *options, const kvb_bench_goal
     return KVB_OK;
 }
 
+static void keep_to_goals(kvb_bench_options *options, const kvb_bench_goals *goals) {
+    options->config.only_goals = goals;
+    if (!options->has_backends)
+        kvb_bench_goals_add_backends(goals, &options->config);
+    if (!options->has_precisions)
+        kvb_bench_goals_add_precisions(goals, &options->config);
+}
+
 static kvb_status measure(kvb_bench_options *options, kvb_bench_result **result, kvb_error *error) {
     kvb_threads *pools[KVB_BENCH_LIST] = {NULL};
     kvb_progress_line line;
@@ -98,7 +106,8 @@ int kvb_cmd_bench(int argc, char **argv) {
         status = check_outputs(&options, &error);
     if (status == KVB_OK && options.goals)
         status = kvb_bench_goals_read(options.goals, &goals, &error);
-    options.config.only_goals = options.goals_only ? goals : NULL;
+    if (status == KVB_OK && options.goals_only)
+        keep_to_goals(&options, goals);
     if (status == KVB_OK)
         status = measure(&options, &result, &error);
     if (status == KVB_OK)

@@ -70,6 +70,7 @@ static int dispatch(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     kvb_interrupt_prepare();
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* whole lines between those of standard error, where both go to one pipe */
     int code = dispatch(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == KVB_EXIT_OK) {
         fputs("kvbits: standard output could not be written\n", stderr);

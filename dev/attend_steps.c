@@ -1,6 +1,6 @@
 /* The two steps of decode attention that read packed rows, alone, on one tile whose rows, tables and sums lie in L1:
  * what is left of kvb_attend's time when memory, softmax and schedule cost nothing. Prints ns per token and KV head,
- * the least of 20 runs; docs/benchmarking.md, "Xeon 6".
+ * the least of 20 runs; docs/benchmarks/xeon6.md.
  *
  *     cc -std=c11 -O2 -Iinclude -Isrc dev/attend_steps.c build/src/libkvbits.a -lm -lpthread -o attend_steps &&
  * ./attend_steps

@@ -1,6 +1,6 @@
 /* How many cycles a core takes for the instructions of which the AVX-512 kernels are made, alone and in the kernels'
  * proportions, without loads, stores or waiting: vectors of 64 bytes have two ports there, and shuffles and shifts only
- * one of them. A cycle is a third of an imul that waits for the one before. docs/benchmarking.md, "Xeon 6".
+ * one of them. A cycle is a third of an imul that waits for the one before. docs/benchmarks/xeon6.md.
  *
  *     cc -std=gnu11 -O2 -march=native dev/x86_ports.c -o x86_ports && ./x86_ports
  */

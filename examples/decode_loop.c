@@ -1,5 +1,7 @@
 /* A decode loop: a prompt in chunks, then token by token, then a fork that goes on differently.
- *     cc decode_loop.c $(pkg-config --cflags --libs kvbits) -lm */
+ *     cc decode_loop.c $(pkg-config --cflags --libs kvbits) -lm && ./a.out saved.kvb && kvbits inspect saved.kvb
+ * From a clone, where nothing is installed but `make ab` has run:
+ *     cc -Iinclude examples/decode_loop.c build/src/libkvbits.a -lm && ./a.out */
 #include <kvbits/kvbits.h>
 
 #include <math.h>
@@ -58,7 +60,7 @@ static void forward(kvb_cache *cache, int sequence, int n, double pitch) {
     must(kvb_cache_commit(cache, sequence, &error));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     kvb_layer_spec layers[LAYERS];
     for (int i = 0; i < LAYERS; i++) {
         layers[i] = kvb_layer_spec_default(KV_HEADS, HEAD_DIM, 6, 4);
@@ -85,6 +87,8 @@ int main(void) {
     printf("2 sequences of %lld tokens: %zu bytes of pages and %zu of exact tokens; as halves %zu\n",
            (long long)kvb_cache_n_tokens(cache, fork), usage.pages, usage.exact,
            sizeof(short) * 2 * LAYERS * 2 * (PROMPT + STEPS) * KV_HEADS * HEAD_DIM);
+    if (argc > 1) /* both sequences with their formats, in a file that any backend and python/kvb_reader.py read */
+        must(kvb_cache_save(cache, argv[1], &error));
     kvb_cache_free_sequence(cache, fork);
     kvb_cache_destroy(cache);
     free(scratch);

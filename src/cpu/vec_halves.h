@@ -15,14 +15,16 @@ static inline __attribute__((always_inline)) vf load_half(const uint8_t *row, kv
     return dtype == KVB_F16 ? vf_load_halves(from) : vf_load_bfloats(from);
 }
 
-/* Asks for coordinates i to i + n - 1 of row t of those that come next: a line at a time, so that no load waits behind
- * many. */
-static inline __attribute__((always_inline)) void fetch_halves(const kvb_half_run *run, int t, int i, int n) {
-    const char *row = (const char *)(run->next ? run->next : run->rows) + (size_t)t * run->stride;
-    for (int end = i + n; i < end; i += line_halves) {
-        if (i % line_halves == 0) {
-            _mm_prefetch(row + (size_t)i * sizeof(uint16_t), _MM_HINT_T0);
-        }
+/* Asks for n coordinates of the rows that come next, a line at a time, so that no load waits behind many: those from
+ * `at` on where rows lie without gaps. `at` rises by n from one asking to the next, in whatever order this run is read,
+ * since memory serves rising addresses best. With gaps it is coordinates i to i + n - 1 of row t. Lines come to the
+ * second cache: two tiles of long rows are as large as the first. */
+static inline __attribute__((always_inline)) void fetch_halves(const kvb_half_run *run, int at, int t, int i, int n) {
+    const char *from = (const char *)(run->next ? run->next : run->rows);
+    from += run->stride == (size_t)run->dim * sizeof(uint16_t) ? (size_t)at * sizeof(uint16_t)
+                                                               : (size_t)t * run->stride + (size_t)i * sizeof(uint16_t);
+    for (int k = 0; k < n; k += line_halves) {
+        _mm_prefetch(from + (size_t)k * sizeof(uint16_t), _MM_HINT_T1);
     }
 }
 
@@ -39,7 +41,8 @@ static inline __attribute__((always_inline)) void dot_half_block(const float *q,
     for (int first = 0; first < keys->dim; first += line_halves) {
         int end = first + line_halves < keys->dim ? first + line_halves : keys->dim;
         for (int t = 0; is_first && t < n_tokens; t++) {
-            fetch_halves(keys, token + t, first, 1);
+            int at = token * keys->dim + first * n_tokens + t * line_halves;
+            fetch_halves(keys, at, token + t, first, line_halves);
         }
         for (int i = first; i < end; i += VEC_FLOATS) {
             vf query[rows_at_once];
@@ -133,7 +136,8 @@ static inline __attribute__((always_inline)) void add_half_block(const float *we
         const uint8_t *row = values->rows + (size_t)t * values->stride;
         vf value[rows_at_once];
         if (is_first) {
-            fetch_halves(values, t, i, n_vectors * VEC_FLOATS);
+            int n = n_vectors * VEC_FLOATS;
+            fetch_halves(values, i * values->n_rows + t * n, t, i, n);
         }
         for (int v = 0; v < n_vectors; v++) {
             value[v] = load_half(row, dtype, i + v * VEC_FLOATS);

@@ -84,6 +84,11 @@ class Frontier(Case):
 
 
 class Output(Case):
+    def test_both_streams_into_one_pipe_keep_their_lines_whole_and_in_order(self):
+        done = self.ab(*SMALL, "--no-report", stderr=subprocess.STDOUT)
+        text = (self.folder / "kvbits-ab" / "result.md").read_text()
+        self.assertEqual(done.stdout, text + "kvbits ab: every check holds; kvbits-ab/ holds result.json, result.md\n")
+
     def test_the_folder_holds_the_documents_and_stdout_the_tables(self):
         done = self.ab(*SMALL, "--no-report", "--json", "copy.json")
         folder = self.folder / "kvbits-ab"

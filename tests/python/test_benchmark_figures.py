@@ -26,9 +26,12 @@ class Figures(unittest.TestCase):
         self.run = self.folder / "run.json"
         subprocess.run([KVBITS, *TINY, "--json", self.run, "--quiet"], check=True)
 
-    def test_the_document_agrees_with_its_raw_files(self):
-        done = script("summarize.py", "--into", ROOT / "docs" / "benchmarking.md", "--check")
-        self.assertEqual(done.returncode, 0, done.stderr)
+    def test_documents_agree_with_their_raw_files(self):
+        documents = [ROOT / "README.md", ROOT / "docs" / "benchmarking.md", *(ROOT / "docs" / "benchmarks").glob("*.md")]
+        self.assertGreater(len(documents), 4)
+        for document in documents:
+            done = script("summarize.py", "--into", document, "--check")
+            self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_a_document_is_written_and_a_changed_figure_is_seen(self):
         document = self.folder / "document.md"
@@ -46,6 +49,34 @@ class Figures(unittest.TestCase):
         text = self.folder / "goals.txt"
         text.write_text("met  decode A\n1 goals met\n")
         self.assertIn("```\nmet  decode A\n1 goals met\n```", script("summarize.py", text).stdout)
+
+    def test_goals_of_several_machines_become_one_table(self):
+        for name, lines in (("a", "goal  measured  limit\nmet           decode A: f16, x      3.5  at most 4 ns\n"
+                                  "MISSED        FWHT 64  9  at most 6 ns/row\n1 goals met, 1 missed, 0 not measured\n"),
+                            ("b", "NOT MEASURED  FWHT 64      -  at most 6 ns/row\n")):
+            (self.folder / f"goals-{name}.txt").write_text(lines)
+        document = self.folder / "document.md"
+        document.write_text(f"<!-- figures: {self.folder}/goals-a.txt {self.folder}/goals-b.txt -->\n<!-- end of figures -->\n")
+        self.assertEqual(script("summarize.py", "--into", document).returncode, 0)
+        self.assertIn("| goal | limit | a | b |\n|---|---|---|---|\n| decode A: f16, x | at most 4 ns | 3.5 | - |\n"
+                      "| FWHT 64 | at most 6 ns/row | **9** | - |\n", document.read_text())
+
+    def test_decode_of_several_runs_becomes_one_table(self):
+        row = {"kind": "row", "work": "attend", "shape": "A", "kv_len": 8192, "threads": 1, "from": "cold"}
+        rows = [{**row, "by": "kvbits", "backend": "avx2", "k": k, "v": v, "value": value}
+                for k, v, value in (("16", "16", 50), ("8", "8", 40), ("6", "6", 30), ("4", "4", 20), ("6", "4", 25))]
+        rows += [{**row, "by": "ggml", "layout": layout, "k": k, "v": k, "value": value}
+                 for k, layout, value in (("f16", "head-major", 100), ("f16", "token-major", 900), ("q8_0", "head-major", 150),
+                                          ("q4_0", "head-major", 200))]
+        rows += [{**rows[0], "threads": 2, "value": 1}, {**rows[0], "from": "warm", "value": 1}, {**rows[0], "kv_len": 1024, "value": 1}]
+        text = "\n".join(json.dumps(line) for line in ({"kind": "run"}, *rows))
+        for name in ("a-one", "a-two"):
+            (self.folder / f"decode-{name}.json").write_text(text)
+        document = self.folder / "document.md"
+        document.write_text(f"<!-- figures: {self.folder}/decode-a-one.json {self.folder}/decode-a-two.json -->\n<!-- end of figures -->\n")
+        self.assertEqual(script("summarize.py", "--into", document).returncode, 0)
+        self.assertIn("\n| one (avx2), A | 100 | 150 | 200 | 50 (2.0x) | 40 (2.5x) | 30 (3.3x) | 20 (5.0x) | 25 (4.0x) |\n| two (avx2), A |",
+                      document.read_text())
 
     def test_errors_become_a_table_by_deviation(self):
         errors = self.folder / "accuracy.json"

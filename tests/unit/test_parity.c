@@ -151,9 +151,11 @@ static float *fill_rows(size_t d, size_t n_random, oracle_random *random, size_t
 
 /* ---- Codebooks ---- */
 
-enum { n_codebooks = 4 };
+enum { n_codebooks = 5 };
 
-/* The library's (NULL); odd, but not in fixed point; neither; half of them close together, so that buckets fill up. */
+/* The library's (NULL); odd, but not in fixed point; neither; half of them close together, so that buckets fill up;
+ * odd, with midpoints at 1 and -1 from 3 bits on, where all of a row of one magnitude lies whose norm has an exact
+ * root. */
 static const float *fill_levels(int kind, int bits, float *levels) {
     int n = 1 << bits;
     oracle_uniform_levels(bits, 6.0 / n, levels);
@@ -172,6 +174,9 @@ static const float *fill_levels(int kind, int bits, float *levels) {
         for (int i = 0; i < n; i++) {
             levels[i] = i < n / 2 ? 1e-6f * (float)(i - n / 4) : 0.5f + (float)i / (float)n;
         }
+    }
+    if (kind == 4) {
+        oracle_uniform_levels(bits, 8.0 / n, levels);
     }
     return levels;
 }
