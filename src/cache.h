@@ -16,7 +16,6 @@
 #include "codec.h"
 #include "page.h"
 
-#define KVB_MAX_EXACT_TOKENS 65536
 #define KVB_DEFAULT_PAGE_TOKENS 64
 
 /* ---- cache_pool.c: blocks of a few sizes, counted references ---- */

@@ -16,8 +16,8 @@ typedef struct kvb_bucket {
 
 /* Norms that KVB_SCALE_SEARCH tries: factors of 1 / norm (docs/format.md, section 2). */
 #define KVB_SEARCH_FACTORS 9
-static const float kvb_search_factors[KVB_SEARCH_FACTORS] = {1.0f,     0.96875f, 1.03125f, 0.9375f, 1.0625f,
-                                                             0.90625f, 1.09375f, 0.875f,   1.125f};
+#define KVB_EACH_SEARCH_FACTOR 1.0f, 0.96875f, 1.03125f, 0.9375f, 1.0625f, 0.90625f, 1.09375f, 0.875f, 1.125f
+static const float kvb_search_factors[KVB_SEARCH_FACTORS] = {KVB_EACH_SEARCH_FACTOR};
 
 /* Everything that kernels read of a codec: constants computed once at creation (codec_tables.c). */
 typedef struct kvb_codec_tables {

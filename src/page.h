@@ -8,6 +8,7 @@
 #define KVB_MIN_PAGE_TOKENS 16
 #define KVB_MAX_PAGE_TOKENS 1024
 #define KVB_BLOCK_ALIGNMENT 64
+#define KVB_MAX_EXACT_TOKENS 65536 /* first ones, and last ones, of a layer */
 
 /* Bytes of one head's keys or values, the gap to the next block included. The largest is 1024 * (576 + 4) bytes, or
  * 1024 * 576 * 2: no size_t is too small. */

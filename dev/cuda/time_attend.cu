@@ -1,13 +1,14 @@
 // The product's attention kernels timed against a plain read of the same bytes: median and quartiles of 25 launches by
 // events, the L2 filled with foreign lines before each. Links with src/cuda's instances:
-//     time_attend [quick | cold]       quick: what was built; cold: with other kernels' instructions in the caches
+//     time_attend [quick | cold | trellis]    quick: what was built; cold: with other kernels' instructions in the
+//                                             caches; trellis: those codes beside scalar ones
 #include "attend_common.cuh"
 
 #include <cmath>
 
 namespace {
 
-bool quick;
+bool quick, trellis;
 
 __global__ void read_all(const uint4 *data, size_t n, uint32_t *out) {
     uint32_t x = 0;
@@ -94,6 +95,10 @@ struct Timing {
     int window = 0, exact_last = 0;
 };
 
+std::string name_of(int code) {
+    return code > KVB_FRAGMENT_TRELLIS ? "t" + std::to_string(code - KVB_FRAGMENT_TRELLIS) : std::to_string(code);
+}
+
 void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int group, std::vector<int> lengths,
               Timing o) {
     const kvb_cuda_attend_kernel *kernel = kvb_cuda_attend_find(k_bits, v_bits, k_dim, v_dim, o.precise);
@@ -130,8 +135,8 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     size_t bytes = 0;
     for (int i = 0; i < 2; i++) {
         kvb_cuda_attend_side &d = i ? p.v : p.k;
-        d.bits = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = 2;
-        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.bits, 2), side_bytes = P / 16 * block_bytes;
+        d.code = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = 2;
+        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.code, 2), side_bytes = P / 16 * block_bytes;
         if (o.apart || !i) { // else a page is [KV head][K, V]
             const size_t both =
                 P / 16 * (kvb_fragment_block_bytes(k_dim, k_bits, 2) + kvb_fragment_block_bytes(v_dim, v_bits, 2));
@@ -144,9 +149,11 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
             d.head_stride = p.k.head_stride, d.page_stride = p.k.page_stride;
         }
         bytes += tokens * kv_heads * block_bytes / 16;
-        std::vector<uint16_t> centroids(1 << d.bits);
-        for (int j = 0; j < 1 << d.bits; j++) {
-            __half h = __float2half(codebook_tables[d.bits - 1][j]);
+        d.trellis_memory = 4, d.taps[0] = 04, d.taps[1] = 023; // of 16 states, where the code is a trellis's
+        const int bits = d.code > KVB_FRAGMENT_TRELLIS ? d.code - KVB_FRAGMENT_TRELLIS + 1 : d.code;
+        std::vector<uint16_t> centroids(1 << bits);
+        for (int j = 0; j < 1 << bits; j++) {
+            __half h = __float2half(codebook_tables[bits - 1][j]);
             std::memcpy(&centroids[j], &h, 2);
         }
         d.centroids = i && k_bits == v_bits ? p.k.centroids : upload(centroids);
@@ -186,11 +193,11 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     time_it([&] { OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr)); }, &plan, &p_low, &p_high);
     uint8_t *other = allocate<uint8_t>(bytes + 16);
     time_it([&] { read_all<<<1056, 256>>>((const uint4 *)other, bytes / 16, sink); }, &read, &r_low, &r_high);
-    std::printf("time %d/%d%s d %d/%d %d:%d seqs %d kv %d %s%s: %.1f us (%.1f-%.1f), %.0f GB/s, %.1f %% of 3.0 TB/s; "
+    std::printf("time %s/%s%s d %d/%d %d:%d seqs %d kv %d %s%s: %.1f us (%.1f-%.1f), %.0f GB/s, %.1f %% of 3.0 TB/s; "
                 "plain read %.1f us, %.1f %%; plan %.1f us\n",
-                k_bits, v_bits, o.precise ? " precise" : "", k_dim, v_dim, heads, kv_heads, n_seq, lengths[0],
-                o.scattered ? "scattered " : "", o.what, median, low, high, bytes / median / 1e3, bytes / median / 3e4,
-                read, 100 * read / median, plan);
+                name_of(k_bits).c_str(), name_of(v_bits).c_str(), o.precise ? " precise" : "", k_dim, v_dim, heads,
+                kv_heads, n_seq, lengths[0], o.scattered ? "scattered " : "", o.what, median, low, high,
+                bytes / median / 1e3, bytes / median / 3e4, read, 100 * read / median, plan);
     std::fflush(stdout);
     free_all();
 }
@@ -212,6 +219,18 @@ void time_all() {
                 time_one(bits, bits, 128, 128, 8, 4, one, ordered);
             }
         }
+        return;
+    }
+    for (int bits = 2; trellis && bits <= 4; bits++) {
+        for (int code : {bits, KVB_FRAGMENT_TRELLIS + bits}) {
+            for (auto lengths : {large, one_long, one}) {
+                time_one(code, code, 128, 128, 8, 4, lengths, ordered);
+            }
+            time_one(code, code, 128, 128, 8, 4, large, plain);
+            time_one(code, code, 128, 128, 8, 4, large, precise);
+        }
+    }
+    if (trellis) {
         return;
     }
     for (auto pair : {std::pair<int, int>{4, 4},
@@ -280,6 +299,7 @@ int main(int argc, char **argv) {
     OK(cudaGetDeviceProperties(&properties, 0));
     multiprocessors = properties.multiProcessorCount;
     std::printf("# %s, %d multiprocessors\n", properties.name, multiprocessors);
+    trellis = argc > 1 && std::string(argv[1]) == "trellis";
     quick = argc > 1 && std::string(argv[1]) == "quick", cold = argc > 1 && std::string(argv[1]) == "cold";
     OK(cudaMalloc(&foreign, foreign_bytes));
     OK(cudaMemset(foreign, 1, foreign_bytes));

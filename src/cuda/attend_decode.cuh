@@ -8,7 +8,7 @@
 #include "attend_copies.cuh"
 #include "attend_exact.cuh"
 #include "attend_producer.cuh"
-#include "attend_streams.cuh"
+#include "attend_trellis.cuh"
 
 #include <type_traits>
 
@@ -21,13 +21,15 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
                          STAGES = STAGES_;
     static constexpr int TOKENS = KVB_CUDA_PAGE_TOKENS, RINGS = WARPS / SHARE;
     static constexpr bool SPLIT = SPLIT_;
-    using K = Block<KBITS, DK>;
-    using V = Block<VBITS, DV>;
+    using KR = Reader<KBITS, DK, false>;
+    using VR = Reader<VBITS, DV, true>;
+    using K = typename KR::In;
+    using V = typename VR::In;
     static constexpr bool one_table = KBITS == VBITS; // used when both sides have one codebook
-    static constexpr int large_tables = Stream<KBITS>::table_bytes + Stream<VBITS>::table_bytes;
+    static constexpr int large_tables = KR::Out::table_bytes + VR::Out::table_bytes;
     static constexpr bool small_pairs = !one_table && large_tables > 98304;
-    using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, Stream<KBITS>>;
-    using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, Stream<VBITS>>;
+    using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, typename KR::Out>;
+    using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, typename VR::Out>;
     static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = DK / 16,
                          v_steps = DV / 16;
     static constexpr int k_bytes = tile_blocks * K::bytes, v_bytes = tile_blocks * V::bytes,
@@ -270,13 +272,17 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         uint32_t q[D::k_steps][2], q_rest[D::SPLIT ? D::k_steps : 1][2];
         float unit[2], mean[2]; // what the query and the keys' mean add to each logit
         {
-            const float *row = rows + g * DK + 2 * t;
+            // The coordinates of the lane's columns, two and two.
+            constexpr int per_step = D::KR::is_trellis ? 4 : 16, per_pair = D::KR::is_trellis ? 2 : 8;
+            const float *row = rows + g * DK + t * (D::KR::is_trellis ? 4 * D::k_steps : 2);
             float most = 0.0f;
 #pragma unroll
             for (int s = 0; s < D::k_steps; s++) {
-                most = fmaxf(fmaxf(fmaxf(fabsf(row[s * 16]), fabsf(row[s * 16 + 1])),
-                                   fmaxf(fabsf(row[s * 16 + 8]), fabsf(row[s * 16 + 9]))),
-                             most);
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    const float *pair = row + s * per_step + i * per_pair;
+                    most = fmaxf(fmaxf(fabsf(pair[0]), fabsf(pair[1])), most);
+                }
             }
             most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
             most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
@@ -287,7 +293,8 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             for (int s = 0; s < D::k_steps; s++) {
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
-                    const float x = row[s * 16 + 8 * i] * up, y = row[s * 16 + 8 * i + 1] * up;
+                    const float *pair = row + s * per_step + i * per_pair;
+                    const float x = pair[0] * up, y = pair[1] * up;
                     q[s][i] = pack_halves(x, y);
                     if (D::SPLIT) {
                         q_rest[s][i] = pack_rests(x, y, q[s][i]);
@@ -323,8 +330,8 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             float c[BLOCKS][4];
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
-                uint32_t words[K::words];
-                K::load(keys + b * K::bytes, lane, words);
+                uint32_t words[K::held];
+                K::load(keys + b * K::bytes, lane, p.k.trellis_memory, words);
                 c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0.0f;
                 Steps<KS, 0, D::k_steps>::run(words, k_table, k_lane, [&](int s, const uint32_t *a) {
                     multiply(c[b], a, q[s][0], q[s][1]);
@@ -432,8 +439,8 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
-                uint32_t words[V::words];
-                V::load(values + b * V::bytes, lane, words);
+                uint32_t words[V::held];
+                V::load(values + b * V::bytes, lane, p.v.trellis_memory, words);
                 Steps<VS, 0, D::v_steps>::run(words, v_table, v_lane, [&](int s, const uint32_t *a) {
                     multiply(o[s], a, weights[b][0], weights[b][1]);
                     if (D::SPLIT) {
@@ -485,10 +492,12 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
             __syncthreads();
             for (int i = threadIdx.x; i < n_columns * D::pass_dims; i += WARPS * 32) {
-                const int column = i / D::pass_dims, dim = pass * D::pass_dims + i % D::pass_dims;
-                if (dim >= DV) {
+                const int column = i / D::pass_dims, place = pass * D::pass_dims + i % D::pass_dims;
+                if (place >= DV) {
                     continue;
                 }
+                const int dim =
+                    D::VR::is_trellis ? place % 8 * 2 * D::v_steps + place / 16 * 2 + place % 16 / 8 : place;
                 float higher = -1e30f, all = 0.0f, value = 0.0f;
                 for (int w = 0; w < n_states; w++) {
                     higher = fmaxf(higher, tops[w * 8 + column]);

@@ -11,7 +11,10 @@ struct Levels {
     const float *of[2]; // K, V
 };
 __device__ inline void fill_levels(const kvb_cuda_attend_side &side, float *levels) {
-    for (int i = threadIdx.x; side.bits <= 8 && i < 1 << side.bits; i += blockDim.x) {
+    const int n = side.code > KVB_FRAGMENT_TRELLIS ? 2 << (side.code - KVB_FRAGMENT_TRELLIS)
+                  : side.code <= 8                 ? 1 << side.code
+                                                   : 0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
         levels[i] = __half2float(((const __half *)side.centroids)[i]);
     }
 }
@@ -41,15 +44,37 @@ __device__ void load_codes(const uint8_t *block, int dim, bool is_value, const f
     }
 }
 
+// Of a trellis code, whatever its states: the subset from the inputs so far, bit by bit.
+__device__ inline void load_trellis(const kvb_cuda_attend_side &side, const uint8_t *block, bool is_value,
+                                    const float *levels, float *tile, int row) {
+    const int dim = side.head_dim, bits = side.code - KVB_FRAGMENT_TRELLIS;
+    for (int i = threadIdx.x; i < KVB_BLOCK_TOKENS * dim; i += blockDim.x) {
+        const int token = i / dim, x = i % dim;
+        auto bit_at = [&](int of, int bit) {
+            const kvb_place at = kvb_fragment_code_place(dim, side.code, token, of, bit, is_value);
+            return *(const uint32_t *)(block + at.word) >> at.bit & 1;
+        };
+        uint32_t inputs = 0, place = 0;
+        for (int lag = 0; lag <= side.trellis_memory && lag <= x; lag++) {
+            inputs |= bit_at(x - lag, 0) << lag;
+        }
+        for (int bit = 1; bit < bits; bit++) {
+            place |= bit_at(x, bit) << (bit - 1);
+        }
+        tile[token * row + x] =
+            levels[4 * place + (__popc(inputs & side.taps[0]) & 1) + 2 * (__popc(inputs & side.taps[1]) & 1)];
+    }
+}
+
 // A block of 16 tokens into `tile` [16][row], without scales; lane t < 16 gets token t's. All threads; ends at a
 // barrier.
 __device__ inline float load_block(const kvb_cuda_attend_side &side, bool is_value, int page, int kv_head, int index,
                                    const Levels &levels, float *tile, int row, int lane) {
     const int dim = side.head_dim;
     const uint8_t *block = side.pages + page * side.page_stride + kv_head * side.head_stride +
-                           (size_t)index * kvb_fragment_block_bytes(dim, side.bits, side.scale_bytes);
+                           (size_t)index * kvb_fragment_block_bytes(dim, side.code, side.scale_bytes);
     const float *table = levels.of[is_value];
-    switch (side.bits) {
+    switch (side.code) {
     case 1:
         load_codes<1>(block, dim, is_value, table, tile, row);
         break;
@@ -74,10 +99,13 @@ __device__ inline float load_block(const kvb_cuda_attend_side &side, bool is_val
     case 8:
         load_codes<8>(block, dim, is_value, table, tile, row);
         break;
-    default:
+    case 16:
         load_dense(block, dim, is_value, side.dense, tile, row);
+        break;
+    default:
+        load_trellis(side, block, is_value, table, tile, row);
     }
-    const uint8_t *scale = block + kvb_fragment_scale_offset(dim, side.bits, side.scale_bytes, lane % KVB_BLOCK_TOKENS);
+    const uint8_t *scale = block + kvb_fragment_scale_offset(dim, side.code, side.scale_bytes, lane % KVB_BLOCK_TOKENS);
     const float of_lane = side.scale_bytes == 2   ? __half2float(*(const __half *)scale)
                           : side.scale_bytes == 4 ? *(const float *)scale
                                                   : 1.0f;

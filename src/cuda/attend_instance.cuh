@@ -9,7 +9,9 @@ namespace kvb {
 // As many warps to a tile as keep 50 to 100 KB in flight. Measured: more makes multiprocessors unequal, and the slowest
 // is waited for; four warps to a tile cost the middle widths more than they gain.
 template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
-    static constexpr bool many = K + V <= 4 && DK <= 128 && DV <= 128 && !SPLIT; // few bits are slowed by instructions
+    static constexpr int trellis = KVB_FRAGMENT_TRELLIS;
+    static constexpr bool few_bits = K + V <= 4 && !SPLIT, paths = K > trellis &&V > trellis &&K + V <= 2 * trellis + 6;
+    static constexpr bool many = (few_bits || paths) && DK <= 128 && DV <= 128; // instructions are what slows these
     static constexpr int warps = many ? 12 : 8;
     template <int SHARE> using With = Decode<K, V, DK, DV, SHARE, warps, 2, SPLIT>;
     static constexpr int most = 106496;

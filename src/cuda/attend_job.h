@@ -11,13 +11,15 @@
 typedef struct kvb_cuda_attend_side {
     const uint8_t *pages;
     size_t page_stride, head_stride; /* bytes, multiples of 16, below 2^32 */
-    int bits, head_dim, scale_bytes;
-    int dense;                 /* kvb_dtype of 16 bits */
-    const float *mean;         /* [KV head][head_dim], what was taken off packed keys; NULL: nothing */
-    const uint16_t *centroids; /* halves, 2^bits of them */
-    const uint32_t *signs;     /* bit i % 32 of word i / 32: coordinate i is negated; NULL: no rotation */
-    int hadamard_order;        /* m of head_dim = m * 2^k */
-    const uint64_t *hadamard;  /* m rows, bit j: column j is -1; NULL when m is 1 */
+    int code, head_dim, scale_bytes; /* code as fragments.h numbers them */
+    int dense;                       /* kvb_dtype of 16 bits */
+    int trellis_memory;              /* bits of a trellis code's state */
+    uint32_t taps[2];                /* of a trellis code: bit k, the input k coordinates before */
+    const float *mean;               /* [KV head][head_dim], what was taken off packed keys; NULL: nothing */
+    const uint16_t *centroids;       /* halves */
+    const uint32_t *signs;           /* bit i % 32 of word i / 32: coordinate i is negated; NULL: no rotation */
+    int hadamard_order;              /* m of head_dim = m * 2^k */
+    const uint64_t *hadamard;        /* m rows, bit j: column j is -1; NULL when m is 1 */
     /* Exact tokens, before the rotation: value i of `token`'s row in its array at [token * token_stride + head *
      * head_stride + i]. */
     const void *exact_first, *exact_last;

@@ -3,11 +3,15 @@
 #define KVB_CUDA_ATTEND_LAUNCH_H
 
 #include "attend_job.h"
+#include "fragments.h"
+
+/* Trellis codes as attend_instances.def names them. */
+enum { T2 = KVB_FRAGMENT_TRELLIS + 2, T3, T4 };
 
 /* What a launch needs to know of the device. */
 typedef struct kvb_cuda_attend_kernel {
-    int k_bits, v_bits, k_dim, v_dim, precise;
-    int (*prepare)(void); /* once per device: a cudaError_t */
+    int k_code, v_code, k_dim, v_dim, precise; /* codes as fragments.h numbers them */
+    int (*prepare)(void);                      /* once per device: a cudaError_t */
     int (*launch)(const kvb_cuda_attend_job *job, void *stream);
 } kvb_cuda_attend_kernel;
 
@@ -17,8 +21,9 @@ extern "C" {
 
 /* Serves every job, slowly. */
 extern const kvb_cuda_attend_kernel kvb_cuda_attend_general;
-/* NULL when no tuned kernel serves the pair. Tuned kernels want half scales, and of equal widths equal centroids. */
-const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_bits, int v_bits, int k_dim, int v_dim, int precise);
+/* NULL when no tuned kernel serves the pair. Tuned kernels want half scales, of equal codes equal centroids, and of
+ * trellises 8 or 16 states. */
+const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_code, int v_code, int k_dim, int v_dim, int precise);
 /* Workspace in floats of any job. */
 size_t kvb_cuda_attend_partials(int n_blocks, int v_dim);
 /* Items of a job: (sequences) x (KV heads) x (tiles of 8 columns). */

@@ -254,11 +254,11 @@ template <> struct Stream<1> { // no table but two constants
 
 // ---- A side's block in shared memory ----
 
-template <int BITS, int DIM> struct Block {
-    static constexpr int steps = DIM / 16, words = kvb_fragment_words(steps, BITS);
+template <int CODE, int DIM> struct Block {
+    static constexpr int steps = DIM / 16, words = kvb_fragment_words(steps, CODE), held = words;
     static constexpr int scales = words * 128, bytes = scales + 2 * KVB_BLOCK_TOKENS;
     static_assert(DIM % 16 == 0, "whole steps");
-    __device__ static void load(const uint8_t *block, int lane, uint32_t *w) {
+    __device__ static void load(const uint8_t *block, int lane, int, uint32_t *w) {
         constexpr int fours = words / 4, twos = words % 4 / 2;
 #pragma unroll
         for (int i = 0; i < fours; i++) {

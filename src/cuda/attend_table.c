@@ -14,10 +14,10 @@ static const kvb_cuda_attend_kernel *const kernels[] = {
 #undef KVB_ATTEND
 };
 
-const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_bits, int v_bits, int k_dim, int v_dim, int precise) {
+const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_code, int v_code, int k_dim, int v_dim, int precise) {
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         const kvb_cuda_attend_kernel *k = kernels[i];
-        if (k->k_bits == k_bits && k->v_bits == v_bits && k->k_dim == k_dim && k->v_dim == v_dim &&
+        if (k->k_code == k_code && k->v_code == v_code && k->k_dim == k_dim && k->v_dim == v_dim &&
             k->precise == precise) {
             return k;
         }

@@ -11,7 +11,7 @@ __device__ __forceinline__ int code_at(const kvb_cuda_format &f, bool is_value, 
                                        int dim) {
     int code = 0;
     for (int bit = 0; bit < f.bits; bit++) {
-        const kvb_place at = kvb_fragment_code_place(f.head_dim, f.bits, token, dim, bit, is_value);
+        const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit, is_value);
         code |= (*(const uint32_t *)(block + at.word) >> at.bit & 1) << bit;
     }
     return code;
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(THREADS) to_planes(const __grid_constant__ kvb
         }
     }
     for (int token = t.begin + (int)threadIdx.x; token < t.end; token += THREADS) {
-        const uint8_t *scale = block + kvb_fragment_scale_offset(f.head_dim, f.bits, f.scale_bytes, token);
+        const uint8_t *scale = block + kvb_fragment_scale_offset(f.head_dim, f.code, f.scale_bytes, token);
         if (f.scale_bytes == 2) {
             ((uint16_t *)p.scales)[row + token] = *(const uint16_t *)scale;
         } else {
@@ -117,7 +117,7 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
         return 0;
     }
     return (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) +
-           2 * (size_t)kvb_fragment_code_bytes(f.head_dim, f.bits);
+           2 * (size_t)kvb_fragment_code_bytes(f.head_dim, f.code);
 }
 
 static int blocks(const kvb_cuda_convert_job *job) {

@@ -1,16 +1,17 @@
 // Encoding rows into pages: signs, rotation, scale, codes and bits in one kernel, in the order and with the roundings
 // of docs/format.md. A block of threads owns 16 tokens of one side of one KV head, so that nobody else writes the words
 // that tokens share; half a warp has a row, and its lanes are the lanes of the format's summation tree.
-#include "kvbits/kvbits.h"
+#include "encode_trellis.cuh"
+#include "jobs.h"
 #include "pack.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <math_constants.h>
 
 namespace kvb {
 
-constexpr int LANES = 16, THREADS = LANES * KVB_BLOCK_TOKENS;
+constexpr int THREADS = LANES * KVB_BLOCK_TOKENS;
+static __constant__ const float search_factors[KVB_SEARCH_FACTORS] = {KVB_EACH_SEARCH_FACTOR};
 
 __device__ __forceinline__ float load(const void *rows, size_t i, int dtype) {
     switch (dtype) {
@@ -91,81 +92,129 @@ __device__ uint32_t round_scale(float s, int bytes, float *value) {
     return __float_as_uint(s);
 }
 
-// A row's codes when its coordinates are multiplied by r, and the two sums of least squares: <row, c> and <c, c>.
+// What a row's codes are chosen with: its sum of squares, the scale that follows from it, as stored where that is
+// `norm`, and the factor.
+struct Start {
+    float sum, scale, r;
+    uint32_t bits;
+    bool has_codes;
+};
+__device__ __forceinline__ Start start_of(const kvb_cuda_format &f, float sum) {
+    Start s = {sum, __fdiv_rn(__fsqrt_rn(sum), f.sqrt_dim), 0.0f, 0, false};
+    if (f.scale_kind == KVB_SCALE_NORM) {
+        s.bits = round_scale(s.scale, f.scale_bytes, &s.scale);
+    }
+    s.has_codes = isfinite(sum) && s.scale > 0.0f;
+    s.r = __fdiv_rn(1.0f, s.scale);
+    return s;
+}
+
+// The two sums of least squares: <row, c> and <c, c>.
 struct Sums {
     float row_c, c_c;
 };
-__device__ Sums choose(const kvb_cuda_format &f, const float *row, const float *midpoints, const float *centroids,
-                       float r, bool has_codes, uint8_t *codes, int lane) {
-    Sums s = {0.0f, 0.0f};
-    for (int i = lane; i < f.head_dim; i += LANES) {
-        const float value = __fmul_rn(row[i], r);
-        int code = 0;
-        for (int step = 1 << (f.bits - 1); step > 0; step /= 2) {
-            code += value > midpoints[code + step - 1] ? step : 0;
-        }
-        code = has_codes ? code : 0;
-        codes[i] = (uint8_t)code;
-        s.row_c = __fadd_rn(s.row_c, __fmul_rn(row[i], centroids[code]));
-        s.c_c = __fadd_rn(s.c_c, __fmul_rn(centroids[code], centroids[code]));
-    }
-    s.row_c = fold(s.row_c);
-    s.c_c = fold(s.c_c);
-    return s;
-}
 __device__ __forceinline__ float least_squares(Sums s) {
     return s.c_c > 0.0f ? __fdiv_rn(s.row_c, s.c_c) : 0.0f;
 }
 
-// The factor of r whose codes lower the squared error most; the first among equals.
-__device__ float search(const kvb_cuda_format &f, const float *row, const float *midpoints, const float *centroids,
-                        float r, bool has_codes, uint8_t *codes, int lane) {
+// Codes by choose(r); where the scale is searched, by the factor of r whose codes lower the squared error most, the
+// first among equals, which is tried again at the end.
+template <class Choose> __device__ __forceinline__ Sums choose_best(const kvb_cuda_format &f, float r, Choose choose) {
+    const int tries = f.scale_kind == KVB_SCALE_SEARCH ? KVB_SEARCH_FACTORS : 0;
     float most = 0.0f, best = 1.0f;
-    for (int i = 0; i < 9; i++) { // 32, 31, 33, 30, 34, 29, 35, 28, 36 thirty-seconds, exact
-        const float factor = 1.0f + (float)(i % 2 ? -(i + 1) / 2 : i / 2) * 0.03125f;
-        const Sums s = choose(f, row, midpoints, centroids, __fmul_rn(r, factor), has_codes, codes, lane);
-        const float gain = __fmul_rn(least_squares(s), s.row_c);
+    Sums sums = {0.0f, 0.0f};
+#pragma unroll 1
+    for (int i = 0; i <= tries; i++) {
+        const float factor = i < tries ? search_factors[i] : best;
+        sums = choose(__fmul_rn(r, factor));
+        const float gain = __fmul_rn(least_squares(sums), sums.row_c);
         if (i == 0 || gain > most) {
             most = gain;
             best = factor;
         }
     }
-    return best;
+    return sums;
 }
 
-// The rotated row becomes codes; returns the bits of its scale.
-__device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const float *midpoints,
-                               const float *centroids, uint8_t *codes, int lane) {
+// The bits of the scale, and whether the row keeps its codes.
+struct Stored {
+    uint32_t bits;
+    bool has_codes;
+};
+__device__ __forceinline__ Stored stored_scale(const kvb_cuda_format &f, const Start &s, Sums sums) {
+    float scale = s.scale;
+    uint32_t bits = s.bits;
+    if (f.scale_kind != KVB_SCALE_NORM) {
+        bits = round_scale(least_squares(sums), f.scale_bytes, &scale);
+    }
+    const bool is_finite = isfinite(s.sum), is_zero = s.sum == 0.0f || scale == 0.0f;
+    return {!is_finite ? (f.scale_bytes == 2 ? 0x7e00 : 0x7fc00000) : is_zero ? 0 : bits, is_finite && !is_zero};
+}
+
+// What the kernel finds paths through: no trellis, those of 8 and 16 states, any.
+enum Paths { NO_PATHS, SHORT_PATHS, ALL_PATHS };
+
+// Tables in shared memory, and the warp's words for the ways of a path.
+struct Tables {
+    const float *midpoints, *centroids;
+    uint32_t *ways;
+};
+
+// A row's codes when its coordinates are multiplied by r: levels, of a trellis code with inputs.
+template <Paths PATHS>
+__device__ Sums choose(const kvb_cuda_format &f, const float *row, const Tables &tables, float r, bool has_codes,
+                       uint8_t *codes, int lane) {
+    Sums s = {0.0f, 0.0f};
+    int mask = 0xff;
+    for (int i = lane; i < f.head_dim; i += LANES) {
+        const float value = __fmul_rn(row[i], r);
+        int code = 0;
+        for (int step = f.levels / 2; step > 0; step /= 2) {
+            code += value > tables.midpoints[code + step - 1] ? step : 0;
+        }
+        codes[i] = (uint8_t)code;
+    }
+    if (PATHS != NO_PATHS && f.trellis_states) {
+        mask = LEVEL;
+        meet();
+        if (f.trellis_states <= LANES) {
+            find_path<1>(f, row, r, tables.centroids, codes, tables.ways, lane);
+        } else if constexpr (PATHS == ALL_PATHS) {
+            if (f.trellis_states == 4 * LANES) {
+                find_path<4>(f, row, r, tables.centroids, codes, nullptr, lane);
+            } else {
+                find_path<16>(f, row, r, tables.centroids, codes, nullptr, lane);
+            }
+        }
+    }
+    for (int i = lane; i < f.head_dim; i += LANES) {
+        const float c = tables.centroids[has_codes ? codes[i] & mask : 0];
+        s.row_c = __fadd_rn(s.row_c, __fmul_rn(row[i], c));
+        s.c_c = __fadd_rn(s.c_c, __fmul_rn(c, c));
+    }
+    s.row_c = fold(s.row_c);
+    s.c_c = fold(s.c_c);
+    return s;
+}
+
+// The rotated row becomes codes as they are stored; returns the bits of its scale.
+template <Paths PATHS>
+__device__ uint32_t encode_row(const kvb_cuda_format &f, const float *row, const Tables &tables, uint8_t *codes,
+                               int lane) {
     float sum = 0.0f;
     for (int i = lane; i < f.head_dim; i += LANES) {
         sum = __fadd_rn(sum, __fmul_rn(row[i], row[i]));
     }
-    sum = fold(sum);
-    float scale = __fdiv_rn(__fsqrt_rn(sum), f.sqrt_dim);
-    uint32_t bits = 0;
-    if (f.scale_kind == KVB_SCALE_NORM) {
-        bits = round_scale(scale, f.scale_bytes, &scale);
-    }
-    const bool has_codes = isfinite(sum) && scale > 0.0f;
-    float r = __fdiv_rn(1.0f, scale);
-    if (f.scale_kind == KVB_SCALE_SEARCH) {
-        r = __fmul_rn(r, search(f, row, midpoints, centroids, r, has_codes, codes, lane));
-    }
-    const Sums sums = choose(f, row, midpoints, centroids, r, has_codes, codes, lane);
-    if (f.scale_kind != KVB_SCALE_NORM) {
-        bits = round_scale(least_squares(sums), f.scale_bytes, &scale);
-    }
-    if (!isfinite(sum)) {
-        bits = f.scale_bytes == 2 ? 0x7e00 : 0x7fc00000;
-    } else if (sum == 0.0f || scale == 0.0f) {
-        bits = 0;
-    } else {
-        return bits;
-    }
+    const Start start = start_of(f, fold(sum));
+    const Sums sums = choose_best(
+        f, start.r, [&](float r) { return choose<PATHS>(f, row, tables, r, start.has_codes, codes, lane); });
+    const Stored stored = stored_scale(f, start, sums);
     for (int i = lane; i < f.head_dim; i += LANES) {
-        codes[i] = 0;
+        const int code = codes[i];
+        const int own = PATHS != NO_PATHS && f.trellis_states ? code >> INPUT | (code & LEVEL) / 4 << 1 : code;
+        codes[i] = (uint8_t)(stored.has_codes ? own : 0);
     }
-    return bits;
+    return stored.bits;
 }
 
 // The same for a row whose rotation is a power of two long, its values in registers: value 16 * j + lane is x[j], so
@@ -248,54 +297,38 @@ __device__ __forceinline__ uint32_t encode_registers(const kvb_cuda_format &f, R
     for (int j = 0; j < N; j++) {
         sum = __fadd_rn(sum, __fmul_rn(row.x[j], row.x[j]));
     }
-    sum = fold(sum);
-    float scale = __fdiv_rn(__fsqrt_rn(sum), f.sqrt_dim);
-    uint32_t bits = 0;
-    if (f.scale_kind == KVB_SCALE_NORM) {
-        bits = round_scale(scale, f.scale_bytes, &scale);
-    }
-    const bool has_codes = isfinite(sum) && scale > 0.0f;
-    const float r = __fdiv_rn(1.0f, scale);
-    float most = 0.0f, best = 1.0f;
-    const int tries = f.scale_kind == KVB_SCALE_SEARCH ? 9 : 0;
-    Sums sums = {0.0f, 0.0f};
-#pragma unroll 1
-    for (int i = 0; i <= tries; i++) { // the last with the best factor, as `search`
-        const float factor = i < tries ? 1.0f + (float)(i % 2 ? -(i + 1) / 2 : i / 2) * 0.03125f : best;
-        sums = choose_row(f, row, midpoints, centroids, __fmul_rn(r, factor), has_codes);
-        const float gain = __fmul_rn(least_squares(sums), sums.row_c);
-        if (i == 0 || gain > most) {
-            most = gain;
-            best = factor;
-        }
-    }
-    if (f.scale_kind != KVB_SCALE_NORM) {
-        bits = round_scale(least_squares(sums), f.scale_bytes, &scale);
-    }
-    const bool is_finite = isfinite(sum), is_zero = sum == 0.0f || scale == 0.0f;
+    const Start start = start_of(f, fold(sum));
+    const Sums sums =
+        choose_best(f, start.r, [&](float r) { return choose_row(f, row, midpoints, centroids, r, start.has_codes); });
+    const Stored stored = stored_scale(f, start, sums);
 #pragma unroll
     for (int j = 0; j < N; j++) {
-        codes[LANES * j + lane] = (uint8_t)(is_finite && !is_zero ? row.code[j] : 0);
+        codes[LANES * j + lane] = (uint8_t)(stored.has_codes ? row.code[j] : 0);
     }
-    return !is_finite ? (f.scale_bytes == 2 ? 0x7e00 : 0x7fc00000) : is_zero ? 0 : bits;
+    return stored.bits;
 }
 
-// pack_block for fields that do not straddle words: a thread gathers a word.
-template <int BITS>
-__device__ __forceinline__ void gather_block(int dim, bool is_value, const uint8_t *codes, int begin, int end,
-                                             uint8_t *block) {
-    const int words = dim * BITS / 64; // of a lane
+// Codes lie so far apart in shared memory where rows stay in registers: tokens in different banks.
+__host__ __device__ constexpr int stride_of(int dim) {
+    return dim + 4;
+}
+
+// pack_block for whole steps: a thread gathers a word, and nobody meets.
+template <int BITS, int DIM>
+__device__ __forceinline__ void gather_block(bool is_value, const uint8_t *codes, int begin, int end, uint8_t *block) {
+    constexpr int words = kvb_fragment_words(DIM / 16, BITS); // of a lane
     for (int i = threadIdx.x; i < 32 * words; i += THREADS) {
         const int lane = i % 32, at = i / 32;
         uint32_t word = 0, fresh = 0;
 #pragma unroll
-        for (int k = 0; k < 32 / BITS; k++) {
-            const int v = at * (32 / BITS) + k, reg = v / 2 % 4;
-            const int row = lane / 4 + reg % 2 * 8, column = lane % 4 * 2 + v % 2 + reg / 2 * 8;
-            const int token = is_value ? column : row, d = v / 8 * 16 + (is_value ? row : column);
-            if (token >= begin && token < end) {
-                word |= (uint32_t)codes[token * dim + d] << k * BITS;
-                fresh |= ((1u << BITS) - 1) << k * BITS;
+        for (int k = 0; k < kvb_fragment_parts(BITS); k++) {
+            const kvb_part part = kvb_fragment_part(BITS, at, k);
+            const int token = kvb_fragment_token(lane, part.v, is_value);
+            if (part.n > 0 && token >= begin && token < end) {
+                const uint32_t mask = (1u << part.n) - 1,
+                               code = codes[token * stride_of(DIM) + kvb_fragment_dim(lane, part.v, is_value)];
+                word |= (code >> part.low & mask) << part.bit;
+                fresh |= mask << part.bit;
             }
         }
         uint32_t *to = (uint32_t *)(block + kvb_fragment_word_offset(words, lane, at));
@@ -329,7 +362,8 @@ __device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_val
 
 // Grid: blocks of 16 tokens that the longest append touches, KV heads, 2 x sequences.
 // DIM: head_dim of both sides where rows stay in registers, else 0.
-template <int DIM> __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
+template <int DIM, Paths PATHS>
+__global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.z / 2, is_value = blockIdx.z % 2, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
     const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
@@ -339,7 +373,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) append(const __gri
     if (n <= 0 || first >= now_end || packed_begin >= now_end) {
         return;
     }
-    const int begin = max(packed_begin - first, 0), end = min(now_end - first, KVB_BLOCK_TOKENS), levels = 1 << f.bits;
+    const int begin = max(packed_begin - first, 0), end = min(now_end - first, KVB_BLOCK_TOKENS), levels = f.levels;
     uint8_t *block = block_at(p.places[is_value], f, sequence, head, first);
     if (f.bits == 16) {
         for (int i = threadIdx.x; i < (end - begin) * f.head_dim; i += THREADS) {
@@ -383,21 +417,26 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) append(const __gri
         if (f.rotates) {
             rotate_row<N>(f, mine, lane);
         }
-        const uint32_t bits = encode_registers<N>(f, mine, midpoints, centroids, codes + token * DIM, lane);
+        const uint32_t bits = encode_registers<N>(f, mine, midpoints, centroids, codes + token * stride_of(DIM), lane);
         if (is_new && lane == 0) {
             store_scale(f, block, token, bits);
         }
         __syncthreads();
         switch (f.bits) {
-        case 2:
-            return gather_block<2>(DIM, is_value, codes, begin, end, block);
-        case 4:
-            return gather_block<4>(DIM, is_value, codes, begin, end, block);
-        case 8:
-            return gather_block<8>(DIM, is_value, codes, begin, end, block);
-        default:
-            return pack_block(f, is_value, codes, begin, end, (uint32_t *)rows, block);
+#define GATHER(BITS)                                                                                                   \
+    case BITS:                                                                                                         \
+        return gather_block<BITS, DIM>(is_value, codes, begin, end, block);
+            GATHER(1)
+            GATHER(2)
+            GATHER(3)
+            GATHER(4)
+            GATHER(5)
+            GATHER(6)
+            GATHER(7)
+            GATHER(8)
+#undef GATHER
         }
+        return;
     }
     float *row = rows + token * f.head_dim;
     for (int i = lane; i < f.head_dim; i += LANES) { // a row of another token is zeros, so that all lanes go one way
@@ -410,7 +449,9 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) append(const __gri
     if (f.rotates) {
         rotate(f, row, lane);
     }
-    const uint32_t scale = encode_row(f, row, midpoints, centroids, codes + token * f.head_dim, lane);
+    uint32_t *ways = (uint32_t *)(codes + KVB_BLOCK_TOKENS * stride_of(f.head_dim)) + threadIdx.x / 32 * f.head_dim;
+    const Tables tables = {midpoints, centroids, ways};
+    const uint32_t scale = encode_row<PATHS>(f, row, tables, codes + token * f.head_dim, lane);
     if (is_new && lane == 0) {
         store_scale(f, block, token, scale);
     }
@@ -451,25 +492,33 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
     if (f.bits == 16) {
         return 0;
     }
-    return sizeof(float) * (2u << f.bits) + (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) * sizeof(float) +
-           (size_t)KVB_BLOCK_TOKENS * f.head_dim;
+    const size_t ways = f.trellis_states ? (size_t)THREADS / 32 * f.head_dim * sizeof(uint32_t) : 0;
+    return 2 * sizeof(float) * f.levels + (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) * sizeof(float) +
+           (size_t)KVB_BLOCK_TOKENS * stride_of(f.head_dim) + ways;
 }
 
 static void (*append_for(const kvb_cuda_format f[2]))(kvb_cuda_append_job) {
-    const int dim = f[0].head_dim;
+    const int dim = f[0].head_dim, states = max(f[0].trellis_states, f[1].trellis_states);
+    if (states) {
+        return states <= LANES ? append<0, SHORT_PATHS> : append<0, ALL_PATHS>;
+    }
     for (int side = 0; side < 2; side++) {
         if (f[side].head_dim != dim || (f[side].rotates && f[side].hadamard_order > 1)) {
-            return append<0>;
+            return append<0, NO_PATHS>;
         }
     }
-    return dim == 64 ? append<64> : dim == 128 ? append<128> : dim == 256 ? append<256> : append<0>;
+    return dim == 64    ? append<64, NO_PATHS>
+           : dim == 128 ? append<128, NO_PATHS>
+           : dim == 256 ? append<256, NO_PATHS>
+                        : append<0, NO_PATHS>;
 }
 
 } // namespace kvb
 
 int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream) {
     const size_t k = kvb::shared_bytes(job->formats[0]), v = kvb::shared_bytes(job->formats[1]), bytes = k > v ? k : v;
-    // The largest rows take 49 KB; every call asks, since the attribute belongs to the current device.
+    // The largest rows take 49 KB, with a trellis 68; every call asks, since the attribute belongs to the current
+    // device.
     const auto append = kvb::append_for(job->formats);
     const cudaError_t error = cudaFuncSetAttribute(append, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
     if (error != cudaSuccess) {

@@ -18,7 +18,19 @@ typedef struct tables {
 } tables;
 
 static kvb_cuda_format dense_format(int head_dim, kvb_dtype dense) {
-    return (kvb_cuda_format){.head_dim = head_dim, .bits = KVB_DENSE_BITS, .dense = (int)dense, .hadamard_order = 1};
+    return (kvb_cuda_format){
+        .head_dim = head_dim, .bits = KVB_DENSE_BITS, .code = KVB_DENSE_BITS, .dense = (int)dense, .hadamard_order = 1};
+}
+
+/* Of the codec's trellis. */
+static void fill_taps(int states, kvb_cuda_format *format) {
+#define TAPS(n, memory, taps0, taps1)                                                                                  \
+    if (states == (n)) {                                                                                               \
+        format->taps[0] = (taps0);                                                                                     \
+        format->taps[1] = (taps1);                                                                                     \
+    }
+    KVB_EACH_TRELLIS(TAPS)
+#undef TAPS
 }
 
 static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format *format, tables *to,
@@ -35,8 +47,8 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
                 (double)from->centroids[i]);
         }
     }
-    memcpy(to->centroids, from->centroids, sizeof to->centroids);
-    memcpy(to->midpoints, from->midpoints, sizeof to->midpoints);
+    memcpy(to->centroids, from->centroids, (size_t)from->levels * sizeof *to->centroids);
+    memcpy(to->midpoints, from->midpoints, (size_t)from->levels * sizeof *to->midpoints);
     for (int i = 0; i < from->head_dim && from->rotation == KVB_ROTATION_SIGNED; i++) {
         to->signs[i / 32] |= (from->sign_masks[i] >> 31) << i % 32;
     }
@@ -45,7 +57,12 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
     }
     memset(format, 0, sizeof *format);
     format->head_dim = from->head_dim;
-    format->bits = from->bits;
+    format->bits = codec->spec.bits;
+    format->code = format->bits + (from->trellis_states ? KVB_FRAGMENT_TRELLIS : 0);
+    format->levels = from->levels;
+    format->trellis_states = from->trellis_states;
+    format->trellis_memory = from->trellis_memory;
+    fill_taps(from->trellis_states, format);
     format->scale_bytes = (int)kvb_dtype_bytes(from->scale_dtype);
     format->scale_kind = (int)from->scale;
     format->rotates = from->rotation != KVB_ROTATION_NONE;
@@ -73,7 +90,7 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
     for (int side = 0; side < 2; side++) {
         const kvb_codec *codec = side ? spec->v_codec : spec->k_codec;
         const char *name = side ? "v" : "k";
-        const int states = codec ? codec->spec.trellis_states : 0, dim = side ? spec->v_dim : spec->k_dim;
+        const int dim = side ? spec->v_dim : spec->k_dim;
         if (!codec && !spec->dense) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                                  "cuda layer: %s_codec is NULL, and dense names no type for dense rows", name);
@@ -92,12 +109,6 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
             return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
                                  "cuda layer: %s_codec has half a bit, the GPU's kernels read whole bits (half_bit 0)",
                                  name);
-        }
-        if (states) {
-            return kvb_error_set(
-                error, KVB_ERROR_UNSUPPORTED,
-                "cuda layer: %s is a trellis code of %d states, the GPU's kernels read scalar codes (trellis_states 0)",
-                side ? "v_codec" : "k_codec", states);
         }
     }
     if (spec->k_mean && !spec->k_codec) {
@@ -128,15 +139,16 @@ static kvb_status check_mean(const kvb_cuda_layer_spec *spec, kvb_error *error) 
     return KVB_OK;
 }
 
-/* The tuned kernels read half scales, and one table where the widths are equal. */
+/* The tuned kernels read half scales, trellises of 8 and 16 states, and one table where the codes are equal. */
 static void choose_kernels(kvb_cuda_layer *layer, const tables both[2]) {
     const kvb_cuda_format *k = &layer->formats[0], *v = &layer->formats[1];
-    const int is_plain = k->scale_bytes == 2 && v->scale_bytes == 2 &&
-                         (k->bits != v->bits ||
+    const int is_plain = k->scale_bytes == 2 && v->scale_bytes == 2 && k->trellis_states <= 16 &&
+                         v->trellis_states <= 16 &&
+                         (k->code != v->code ||
                           memcmp(both[0].half_centroids, both[1].half_centroids, sizeof both[0].half_centroids) == 0);
     for (int precise = 0; precise < 2; precise++) {
         const kvb_cuda_attend_kernel *tuned =
-            is_plain ? kvb_cuda_attend_find(k->bits, v->bits, k->head_dim, v->head_dim, precise) : NULL;
+            is_plain ? kvb_cuda_attend_find(k->code, v->code, k->head_dim, v->head_dim, precise) : NULL;
         layer->kernels[precise] = tuned ? tuned : &kvb_cuda_attend_general;
     }
 }
@@ -218,7 +230,7 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
         } else {
             *f = dense_format(i ? spec->v_dim : spec->k_dim, spec->dense);
         }
-        made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->bits, f->scale_bytes) *
+        made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->code, f->scale_bytes) *
                              (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
     }
     if (status != KVB_OK) {

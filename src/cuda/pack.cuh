@@ -10,7 +10,7 @@ __device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_form
     const int page_number = token / 64 - (p.first_page ? p.first_page[sequence] : 0);
     const int page = p.table[(size_t)sequence * p.table_stride + page_number];
     return p.pool + (size_t)page * p.page_bytes + (size_t)head * p.head_bytes +
-           (size_t)(token % 64 / KVB_BLOCK_TOKENS) * kvb_fragment_block_bytes(f.head_dim, f.bits, f.scale_bytes);
+           (size_t)(token % 64 / KVB_BLOCK_TOKENS) * kvb_fragment_block_bytes(f.head_dim, f.code, f.scale_bytes);
 }
 
 // `codes` [16][head_dim] of tokens begin to end - 1 of a block, in shared memory, into the block; tokens before and
@@ -18,7 +18,7 @@ __device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_form
 // part.
 __device__ inline void pack_block(const kvb_cuda_format &f, bool is_value, const uint8_t *codes, int begin, int end,
                                   uint32_t *words, uint8_t *block) {
-    const int n_words = kvb_fragment_code_bytes(f.head_dim, f.bits) / 4, n = (end - begin) * f.head_dim;
+    const int n_words = kvb_fragment_code_bytes(f.head_dim, f.code) / 4, n = (end - begin) * f.head_dim;
     uint32_t *fresh = words + n_words;
     for (int i = threadIdx.x; i < 2 * n_words; i += blockDim.x) {
         words[i] = 0;
@@ -28,10 +28,10 @@ __device__ inline void pack_block(const kvb_cuda_format &f, bool is_value, const
         const int token = begin + i / f.head_dim, dim = i % f.head_dim;
         const uint32_t code = codes[token * f.head_dim + dim];
         for (int bit = 0; bit < f.bits;) { // runs of bits that lie together
-            const kvb_place at = kvb_fragment_code_place(f.head_dim, f.bits, token, dim, bit, is_value);
+            const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit, is_value);
             int run = 1;
             while (bit + run < f.bits) {
-                const kvb_place next = kvb_fragment_code_place(f.head_dim, f.bits, token, dim, bit + run, is_value);
+                const kvb_place next = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit + run, is_value);
                 if (next.word != at.word || next.bit != at.bit + run) {
                     break;
                 }
@@ -58,7 +58,7 @@ __device__ inline uint16_t *dense_at(const kvb_cuda_format &f, bool is_value, ui
 }
 
 __device__ inline void store_scale(const kvb_cuda_format &f, uint8_t *block, int token, uint32_t bits) {
-    uint8_t *at = block + kvb_fragment_scale_offset(f.head_dim, f.bits, f.scale_bytes, token);
+    uint8_t *at = block + kvb_fragment_scale_offset(f.head_dim, f.code, f.scale_bytes, token);
     if (f.scale_bytes == 2) {
         *(uint16_t *)at = (uint16_t)bits;
     } else {

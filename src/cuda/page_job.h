@@ -10,11 +10,15 @@
 /* One side's format, with tables on the device. */
 typedef struct kvb_cuda_format {
     int head_dim, bits, scale_bytes; /* 16 bits: values of `dense`, no scales, and nothing else counts */
+    int code;                        /* as fragments.h numbers them */
     int dense;                       /* kvb_dtype */
-    int scale_kind;                  /* kvb_scale_kind */
+    int levels;
+    int trellis_states, trellis_memory; /* 0: a scalar code; bits of a state */
+    uint32_t taps[2];                   /* bit k: the input k coordinates before counts in this bit of a subset */
+    int scale_kind;                     /* kvb_scale_kind */
     int rotates, hadamard_order;
     float inverse_sqrt_dim, sqrt_dim;
-    const float *centroids, *midpoints; /* 2^bits; the last midpoint is Inf */
+    const float *centroids, *midpoints; /* `levels`; the last midpoint is Inf, of a trellis code the last four */
     const uint16_t *half_centroids;
     const uint32_t *signs;    /* bit i % 32 of word i / 32 */
     const uint64_t *hadamard; /* rows of bits, NULL when the order is 1 */

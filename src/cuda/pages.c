@@ -1,11 +1,10 @@
 /* Calls that write and read pages: what they are given is checked here, the kernels check nothing. */
 #include "layer.h"
 
+#include "page.h"
+
 #include <cuda_runtime_api.h>
 #include <limits.h>
-
-/* As many exact tokens as a layer of the cache may have (kvb_layer_spec). */
-enum { MAX_EXACT = 65536 };
 
 kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_error *error) {
     if (!layer || !pages) {
@@ -39,9 +38,9 @@ kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_page
     } exact[] = {{"exact_first", pages->exact_first, pages->exact_first_k, pages->exact_first_v},
                  {"exact_last", pages->exact_last, pages->exact_last_k, pages->exact_last_v}};
     for (int i = 0; i < 2; i++) {
-        if (exact[i].n < 0 || exact[i].n > MAX_EXACT) {
+        if (exact[i].n < 0 || exact[i].n > KVB_MAX_EXACT_TOKENS) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: %s is %d, legal are 0 to %d", exact[i].name,
-                                 exact[i].n, MAX_EXACT);
+                                 exact[i].n, KVB_MAX_EXACT_TOKENS);
         }
         if (exact[i].n > 0 &&
             (!exact[i].k || !exact[i].v || ((uintptr_t)exact[i].k | (uintptr_t)exact[i].v) % sizeof(uint16_t) != 0)) {
@@ -55,11 +54,11 @@ kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_page
                                  exact[i].name, exact[i].n);
         }
     }
-    if (pages->exact_last_slots < 0 || pages->exact_last_slots > MAX_EXACT ||
+    if (pages->exact_last_slots < 0 || pages->exact_last_slots > KVB_MAX_EXACT_TOKENS ||
         (pages->exact_last_slots < pages->exact_last && (fills || pages->exact_last_slots != 0))) {
         return kvb_error_set(
             error, KVB_ERROR_ARGUMENT, "cuda pages: exact_last_slots is %d, legal are exact_last (%d) to %d%s",
-            pages->exact_last_slots, pages->exact_last, MAX_EXACT,
+            pages->exact_last_slots, pages->exact_last, KVB_MAX_EXACT_TOKENS,
             fills ? " for an append, which fills a ring" : ", and 0: token length - exact_last lies first");
     }
     return KVB_OK;
@@ -185,7 +184,9 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
                                 .first = first,
                                 .n_tokens = n_tokens};
     const int is_dense = job.format.bits == KVB_DENSE_BITS;
-    job.n_planes = is_dense ? 1 : kvb_plane_widths(job.format.bits, job.widths);
+    job.n_planes = is_dense                    ? 1
+                   : job.format.trellis_states ? kvb_trellis_plane_widths(job.format.bits, job.widths)
+                                               : kvb_plane_widths(job.format.bits, job.widths);
     for (int p = 0; p < job.n_planes; p++) {
         job.planes[p] = packed ? packed->planes[p] : NULL;
         if (!job.planes[p]) {

@@ -14,6 +14,7 @@ enum { n_sequences = 3, most_tokens = 4096, blind = 0x7fffff }; /* a page's numb
 typedef struct cache_case {
     const char *name;
     int k_bits, v_bits, k_dim, v_dim, n_kv_heads, group;
+    int k_states, v_states;                   /* of a trellis; 0: scalar codes */
     int prompt[n_sequences], steps, most_new; /* tokens of a step: 0 to most_new */
     int n_q[n_sequences];                     /* the first is the most */
     kvb_dtype dense, dtype;
@@ -77,6 +78,8 @@ static inline void create_cpu(both *b) {
     kvb_layer_spec layer = kvb_layer_spec_default(c->n_kv_heads, c->k_dim, c->k_bits, c->v_bits);
     kvb_error error;
     layer.v.head_dim = c->v_dim;
+    layer.k.trellis_states = c->k_states;
+    layer.v.trellis_states = c->v_states;
     layer.dense = c->dense;
     layer.window = c->window;
     layer.exact_first = c->exact_first;

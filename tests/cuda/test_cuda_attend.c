@@ -16,6 +16,7 @@ typedef struct attend_case {
     int v_dim, k_float, v_float; /* 0: head_dim; float scales */
     int uniform_v;               /* V's levels are uniform, K's are the library's */
     int pages_gone;              /* that a window has given back, of all sequences */
+    int k_states, v_states;      /* of a trellis; 0: scalar codes */
 } attend_case;
 
 static size_t dim_of(const attend_case *c, int side) {
@@ -53,6 +54,7 @@ static setup set_up(const attend_case *c, oracle_random *random) {
         float levels[KVB_MAX_LEVELS];
         kvb_error error;
         spec.scale_dtype = (side ? c->v_float : c->k_float) ? KVB_F32 : KVB_F16;
+        spec.trellis_states = side ? c->v_states : c->k_states;
         if (side && c->uniform_v) {
             oracle_uniform_levels(spec.bits, 0.25, levels);
             spec.centroids = levels;
@@ -275,20 +277,112 @@ static const attend_case cases[] = {
     {7, 2, 80, 2, 2, 1, {200, 511, 640}, 1, 0, 60, 0, 0, KVB_F16, .bound = 1e-5, .is_general = 1, .pages_gone = 2},
 };
 
-static void attention_is_close_to_double_precision(void **state) {
-    (void)state;
+/* Trellis codes: by tuned kernels where there are few states, and by the general one. */
+static const attend_case trellis_cases[] = {
+    {2, 2, 128, 2, 4, 1, {1, 333, 4097}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .k_states = 16, .v_states = 16},
+    {2, 2, 128, 1, 8, 2, {64, 700, 1000}, 4, 0, 0, 0, 0, KVB_BF16, .bound = 1.5e-3, .k_states = 8, .v_states = 8},
+    {3, 3, 128, 2, 4, 1, {64, 700, 5000}, 4, 0, 0, 0, 0, KVB_F16, .bound = 1.5e-3, .k_states = 16, .v_states = 16},
+    {3, 3, 128, 2, 3, 1, {15, 65, 640}, 1, 0, 0, 1, 1, KVB_F16, .bound = 3e-4, .k_states = 8, .v_states = 8},
+    {4, 4, 128, 1, 8, 5, {5, 130, 1111}, 1, 20, 100, 1, 0, KVB_BF16, .bound = 5e-4, .k_states = 16, .v_states = 16},
+    {4, 4, 128, 1, 11, 3, {63, 65, 640}, 1, 0, 0, 1, 1, KVB_F32, .bound = 3e-4, .k_states = 8, .v_states = 8},
+    {2, 2, 128, 1, 2, 1, {90000, 1, 64}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 1.5e-3, .k_states = 16, .v_states = 16},
+    {3, 3, 128, 1, 2, 1, {90000, 1, 64}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 1.5e-3, .k_states = 16, .v_states = 16},
+    {4, 4, 128, 1, 2, 1, {90000, 1, 64}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 1.5e-3, .k_states = 16, .v_states = 16},
+    {3,
+     3,
+     128,
+     2,
+     2,
+     1,
+     {77, 1024, 300},
+     1,
+     0,
+     0,
+     0,
+     0,
+     KVB_F32,
+     .bound = 1e-5,
+     .is_general = 1,
+     .k_states = 64,
+     .v_states = 64},
+    {6,
+     5,
+     96,
+     2,
+     4,
+     1,
+     {9, 400, 700},
+     1,
+     0,
+     0,
+     0,
+     0,
+     KVB_F32,
+     .bound = 1e-5,
+     .is_general = 1,
+     .k_states = 16,
+     .v_states = 256},
+    {5,
+     4,
+     40,
+     3,
+     1,
+     4,
+     {9, 400, 505},
+     1,
+     0,
+     70,
+     1,
+     0,
+     KVB_F32,
+     .bound = 1e-5,
+     .is_general = 1,
+     .v_dim = 72,
+     .k_states = 8},
+    {7, 6, 256, 1, 5, 1, {77, 200, 222}, 1, 0, 0, 0, 0, KVB_F16, .bound = 1e-5, .is_general = 1, .v_states = 16},
+    {2,
+     3,
+     576,
+     1,
+     3,
+     1,
+     {77, 100, 222},
+     1,
+     0,
+     64,
+     0,
+     0,
+     KVB_BF16,
+     .bound = 1e-5,
+     .is_general = 1,
+     .v_dim = 512,
+     .k_states = 256,
+     .v_states = 8,
+     .k_float = 1},
+};
+
+static void check_all(const attend_case *all, size_t n, uint64_t seed) {
     need_gpu();
-    oracle_random random = {.state = 5};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (gpu_few() && cases[i].lengths[0] > 10000) {
+    oracle_random random = {.state = seed};
+    for (size_t i = 0; i < n; i++) {
+        if (gpu_few() && all[i].lengths[0] > 10000) {
             continue;
         }
-        setup s = set_up(&cases[i], &random);
+        setup s = set_up(&all[i], &random);
         append_all(&s, NULL);
         attend(&s, NULL);
-        check(&s, cases[i].lengths);
+        check(&s, all[i].lengths);
         tear_down(&s);
     }
+}
+
+static void attention_is_close_to_double_precision(void **state) {
+    (void)state;
+    check_all(cases, sizeof cases / sizeof *cases, 5);
+}
+static void trellis_codes_too(void **state) {
+    (void)state;
+    check_all(trellis_cases, sizeof trellis_cases / sizeof *trellis_cases, 8);
 }
 
 static void two_runs_give_equal_bits(void **state) {
@@ -383,6 +477,7 @@ static void a_graph_follows_a_growing_cache(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_is_close_to_double_precision),
+        cmocka_unit_test(trellis_codes_too),
         cmocka_unit_test(two_runs_give_equal_bits),
         cmocka_unit_test(a_graph_follows_a_growing_cache),
     };

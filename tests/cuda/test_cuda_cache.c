@@ -73,6 +73,21 @@ static const cache_case centered_cases[] = {
      .has_mean = 1, .has_sinks = 1, .softcap = 5},
     {.name = "centered, dense values", GENERAL(3, 16, 72, 80, 2, 3), GROWS(0, 100, 150, 9, 20, 2, 1, 0), TYPES(F16, F32), .has_mean = 1},
 };
+/* Trellis codes, alone and with what else there is. */
+#define STATES(K, V) .k_states = K, .v_states = V
+static const cache_case trellis_cases[] = {
+    {.name = "trellis", TUNED(4, 4, 128, 2, 4), STATES(16, 16), GROWS(0, 30, 700, 15, 9, 1, 1, 1), TYPES(F16, F32)},
+    {.name = "trellis and exact", TUNED(3, 3, 128, 2, 4), STATES(8, 8), GROWS(0, 100, 150, 12, 20, 2, 1, 1), TYPES(F16, BF16),
+     EXACTS(4, 30, 2), .has_mean = 1, .has_sinks = 1, .softcap = 5},
+    {.name = "trellis, tree, split", TUNED(2, 2, 128, 1, 3), STATES(16, 16), GROWS(300, 0, 90, 12, 20, 17, 1, 0), TYPES(F16, F32),
+     .has_tree = 1, .has_positions = 1, .split = 1},
+    {.name = "trellis, taken back", TUNED(3, 3, 128, 2, 2), STATES(16, 16), GROWS(0, 63, 150, 18, 5, 1, 1, 1), TYPES(F16, F32),
+     .takes_back = 20},
+    {.name = "trellis, general", GENERAL(5, 3, 72, 80, 2, 3), STATES(64, 8), GROWS(0, 100, 150, 9, 20, 2, 1, 0), TYPES(BF16, F32),
+     EXACTS(4, 30, 0), .has_mean = 1},
+    {.name = "trellis of values, general", GENERAL(7, 5, 64, 64, 3, 3), STATES(0, 256), GROWS(3, 70, 150, 6, 9, 3, 1, 1),
+     TYPES(F16, F16), .window = 60},
+};
 /* clang-format on */
 
 static void exact_tokens(void **state) {
@@ -98,10 +113,15 @@ static void centered_keys(void **state) {
     run_cases(centered_cases, sizeof centered_cases / sizeof *centered_cases);
 }
 
+static void trellis_codes(void **state) {
+    (void)state;
+    run_cases(trellis_cases, sizeof trellis_cases / sizeof *trellis_cases);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_tokens), cmocka_unit_test(tokens_taken_back), cmocka_unit_test(positions_and_trees),
-        cmocka_unit_test(dense_sides),  cmocka_unit_test(centered_keys),
+        cmocka_unit_test(dense_sides),  cmocka_unit_test(centered_keys),     cmocka_unit_test(trellis_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

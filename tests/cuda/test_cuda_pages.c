@@ -7,19 +7,27 @@
 enum { n_heads = 3, n_sequences = 2, most_tokens = 200 };
 
 typedef struct rows_case {
-    int head_dim, bits;
+    int head_dim, bits, v_bits;
+    int states, v_states; /* of a trellis; 0: scalar codes */
     kvb_rotation rotation;
     kvb_scale_kind scale;
     kvb_dtype scale_dtype, dtype;
+    int has_ties; /* levels and rows such that ways through a trellis cost the same */
 } rows_case;
 
-static kvb_codec *codec_of(const rows_case *c, int bits) {
-    kvb_codec_spec spec = kvb_codec_spec_default(c->head_dim, bits);
+static kvb_codec *codec_of(const rows_case *c, int is_value) {
+    kvb_codec_spec spec = kvb_codec_spec_default(c->head_dim, is_value ? c->v_bits : c->bits);
     kvb_codec *codec;
     kvb_error error;
     spec.rotation = c->rotation;
     spec.scale = c->scale;
     spec.scale_dtype = c->scale_dtype;
+    spec.trellis_states = is_value ? c->v_states : c->states;
+    float levels[KVB_MAX_LEVELS];
+    if (c->has_ties) {
+        oracle_uniform_levels(spec.bits + 1, 0.25, levels);
+        spec.centroids = levels;
+    }
     assert_int_equal(kvb_codec_create(&spec, NULL, NULL, &codec, &error), KVB_OK);
     return codec;
 }
@@ -31,6 +39,9 @@ static void *random_rows(const rows_case *c, int n, oracle_random *random) {
     float row[KVB_MAX_HEAD_DIM];
     for (size_t r = 0; r < (size_t)n * n_heads; r++) {
         fill_row((int)(r % n_kinds), c->head_dim, random, row);
+        for (size_t i = 0; c->has_ties && i < d; i++) { /* halfway between levels, the scale is 1 */
+            row[i] = oracle_next(random) >> 40 & 1 ? 1.0f : -1.0f;
+        }
         if (r % 31 == 30) {
             row[r % d] = r % 2 ? NAN : -INFINITY;
         }
@@ -69,7 +80,10 @@ static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cud
             for (int piece = 0; piece < 2 && n > 1; piece++) {
                 const int first = piece ? n / 3 + 1 : 0, many = piece ? n - first : n / 3 + 1;
                 kvb_packed part = on_device;
-                int widths[KVB_MAX_PLANES], n_planes = kvb_plane_widths(kvb_codec_get_spec(codec)->bits, widths);
+                const kvb_codec_spec *spec = kvb_codec_get_spec(codec);
+                int widths[KVB_MAX_PLANES], n_planes = spec->trellis_states
+                                                           ? kvb_trellis_plane_widths(spec->bits, widths)
+                                                           : kvb_plane_widths(spec->bits, widths);
                 for (int p = 0; p < n_planes; p++) {
                     part.planes[p] += (size_t)first * d * (size_t)widths[p] / 8;
                 }
@@ -96,8 +110,7 @@ static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cud
 }
 
 static void run_case(const rows_case *c, oracle_random *random) {
-    const int v_bits = c->bits % 8 + 1;
-    kvb_codec *k = codec_of(c, c->bits), *v = codec_of(c, v_bits);
+    kvb_codec *k = codec_of(c, 0), *v = codec_of(c, 1);
     kvb_cuda_layer *layer = gpu_layer(k, v, n_heads, n_heads);
     gpu_batch batch = gpu_batch_make(layer, n_sequences, most_tokens),
               other = gpu_batch_make(layer, n_sequences, most_tokens);
@@ -146,11 +159,12 @@ static void run_case(const rows_case *c, oracle_random *random) {
     kvb_codec_destroy(v);
 }
 
+static const int dims[] = {32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
+                           160, 192, 224, 256, 288, 320, 384, 448, 512, 576};
+
 static void exported_rows_are_those_of_the_cpu(void **state) {
     (void)state;
     need_gpu();
-    static const int dims[] = {32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
-                               160, 192, 224, 256, 288, 320, 384, 448, 512, 576};
     oracle_random random = {.state = 11};
     int n = 0;
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
@@ -160,6 +174,7 @@ static void exported_rows_are_those_of_the_cpu(void **state) {
             }
             rows_case c = {.head_dim = dims[i],
                            .bits = bits,
+                           .v_bits = bits % 8 + 1,
                            .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
                            .scale = (kvb_scale_kind)((n + (int)i) % 3),
                            .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
@@ -167,12 +182,64 @@ static void exported_rows_are_those_of_the_cpu(void **state) {
             run_case(&c, &random);
         }
     }
-    rows_case narrow = {
-        .head_dim = 8, .bits = 3, .rotation = KVB_ROTATION_NONE, .scale = KVB_SCALE_LSQ, .scale_dtype = KVB_F16};
+    rows_case narrow = {.head_dim = 8,
+                        .bits = 3,
+                        .v_bits = 4,
+                        .rotation = KVB_ROTATION_NONE,
+                        .scale = KVB_SCALE_LSQ,
+                        .scale_dtype = KVB_F16};
+    run_case(&narrow, &random);
+}
+
+/* Of trellis codes too, beside each other and beside scalar ones. */
+static void paths_are_those_of_the_cpu(void **state) {
+    (void)state;
+    need_gpu();
+    static const int states[] = {16, 8, 64, 256};
+    oracle_random random = {.state = 12};
+    int n = 0;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        for (int bits = KVB_MIN_TRELLIS_BITS; bits <= KVB_MAX_TRELLIS_BITS; bits++, n++) {
+            if (gpu_few() && n % 19 != 0) {
+                continue;
+            }
+            rows_case c = {.head_dim = dims[i],
+                           .bits = bits,
+                           .v_bits = 8 - bits,
+                           .states = states[n % 4],
+                           .v_states = n % 6 == 0 ? 0 : states[n / 4 % 4],
+                           .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
+                           .scale = (kvb_scale_kind)((n + (int)i) % 3),
+                           .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
+                           .dtype = (kvb_dtype)(n % 3)};
+            run_case(&c, &random);
+        }
+    }
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        rows_case ties = {.head_dim = 128,
+                          .bits = 4,
+                          .v_bits = 2,
+                          .states = states[i],
+                          .v_states = states[i],
+                          .rotation = KVB_ROTATION_NONE,
+                          .scale = KVB_SCALE_NORM,
+                          .scale_dtype = KVB_F32,
+                          .has_ties = 1};
+        run_case(&ties, &random);
+    }
+    rows_case narrow = {.head_dim = 8,
+                        .bits = 3,
+                        .v_bits = 6,
+                        .states = 8,
+                        .v_states = 256,
+                        .rotation = KVB_ROTATION_NONE,
+                        .scale = KVB_SCALE_LSQ,
+                        .scale_dtype = KVB_F16};
     run_case(&narrow, &random);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exported_rows_are_those_of_the_cpu)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exported_rows_are_those_of_the_cpu),
+                                       cmocka_unit_test(paths_are_those_of_the_cpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,8 @@ static int set_up(void **state) {
     (void)state;
     layer = (kvb_cuda_layer){.n_kv_heads = 2, .n_q_heads = 8, .n_blocks = 132, .dense = KVB_F16};
     for (int i = 0; i < 2; i++) {
-        layer.formats[i] = (kvb_cuda_format){.head_dim = 128, .bits = 4, .scale_bytes = 2, .hadamard_order = 1};
+        layer.formats[i] =
+            (kvb_cuda_format){.head_dim = 128, .bits = 4, .code = 4, .scale_bytes = 2, .hadamard_order = 1};
         layer.head_bytes[i] = 4224;
         layer.kernels[i] = &kvb_cuda_attend_general;
     }
@@ -88,13 +89,6 @@ static void layers(void **state) {
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "k_mean is given for dense keys");
     of.k_codec = codec;
     of.k_mean = NULL;
-    spec.trellis_states = 16;
-    kvb_codec *trellis = create_codec(&spec);
-    of.v_codec = trellis;
-    assert_int_equal(kvb_cuda_layer_create(&of, NULL, &out, &error), KVB_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "v_codec is a trellis code of 16 states"));
-    kvb_codec_destroy(trellis);
-    spec.trellis_states = 0;
     spec.half_bit = 1;
     kvb_codec *half = create_codec(&spec);
     of.v_codec = half;
@@ -232,13 +226,14 @@ static void tuned_kernels(void **state) {
     for (int precise = 0; precise < 2; precise++) {                                                                    \
         const kvb_cuda_attend_kernel *kernel = kvb_cuda_attend_find(K, V, DK, DV, precise);                            \
         assert_non_null(kernel);                                                                                       \
-        assert_true(kernel->k_bits == K && kernel->v_bits == V && kernel->k_dim == DK && kernel->v_dim == DV);         \
+        assert_true(kernel->k_code == K && kernel->v_code == V && kernel->k_dim == DK && kernel->v_dim == DV);         \
         assert_int_equal(kernel->precise, precise);                                                                    \
     }
 #include "attend_instances.def"
 #undef KVB_ATTEND
     assert_null(kvb_cuda_attend_find(4, 7, 128, 128, 0));
     assert_null(kvb_cuda_attend_find(4, 4, 128, 96, 0));
+    assert_null(kvb_cuda_attend_find(4, T4, 128, 128, 0));
 }
 
 int main(void) {

@@ -9,25 +9,27 @@
 
 static const int dims[] = {8,   32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
                            160, 192, 224, 256, 288, 320, 384, 448, 512, 576, 0};
-static const int widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 16, 0};
+enum { trellis = KVB_FRAGMENT_TRELLIS };
+static const int codes[] = {1,  2,           3,           4,           5,           6,           7, 8,
+                            16, trellis + 2, trellis + 3, trellis + 4, trellis + 5, trellis + 6, 0};
 
 static void every_bit_has_a_place_of_its_own(void **state) {
     (void)state;
     for (const int *d = dims; *d; d++) {
-        for (const int *bits = widths; *bits; bits++) {
+        for (const int *code = codes; *code; code++) {
             for (int is_value = 0; is_value < 2; is_value++) {
-                const int bytes = kvb_fragment_code_bytes(*d, *bits);
+                const int bytes = kvb_fragment_code_bytes(*d, *code), bits = *code % trellis;
                 unsigned char *taken = calloc((size_t)bytes, 8);
                 assert_non_null(taken);
-                for (int i = 0; i < KVB_BLOCK_TOKENS * *d * *bits; i++) {
-                    const int bit = i % *bits, dim = i / *bits % *d, token = i / *bits / *d;
-                    const kvb_place at = kvb_fragment_code_place(*d, *bits, token, dim, bit, is_value);
+                for (int i = 0; i < KVB_BLOCK_TOKENS * *d * bits; i++) {
+                    const int bit = i % bits, dim = i / bits % *d, token = i / bits / *d;
+                    const kvb_place at = kvb_fragment_code_place(*d, *code, token, dim, bit, is_value);
                     assert_in_range(at.bit, 0, 31);
                     assert_in_range(at.word, 0, bytes - 4);
                     assert_int_equal(at.word % 4, 0);
                     unsigned char *mine = &taken[at.word * 8 + at.bit];
                     if (*mine) {
-                        fail_msg("%d bits x %d: bit %d of token %d, coordinate %d lies where another does", *bits, *d,
+                        fail_msg("code %d x %d: bit %d of token %d, coordinate %d lies where another does", *code, *d,
                                  bit, token, dim);
                     }
                     *mine = 1;
@@ -45,6 +47,9 @@ static void blocks_are_dense(void **state) {
         for (int d = 64; d <= 576; d += 64) {
             assert_int_equal(kvb_fragment_code_bytes(d, bits), KVB_BLOCK_TOKENS * d * bits / 8);
             assert_int_equal(kvb_fragment_block_bytes(d, bits, 2), KVB_BLOCK_TOKENS * (d * bits / 8 + 2));
+            if (bits >= 2 && bits <= 6) {
+                assert_int_equal(kvb_fragment_code_bytes(d, trellis + bits), KVB_BLOCK_TOKENS * d * bits / 8);
+            }
         }
     }
     assert_int_equal(kvb_fragment_block_bytes(128, 16, 0), KVB_BLOCK_TOKENS * 128 * 2);
@@ -54,9 +59,9 @@ static void blocks_are_dense(void **state) {
 static void blocks_are_aligned(void **state) {
     (void)state;
     for (const int *d = dims; *d; d++) {
-        for (const int *bits = widths; *bits; bits++) {
+        for (const int *code = codes; *code; code++) {
             for (int scale = 0; scale <= 4; scale += 2) {
-                assert_int_equal(kvb_fragment_block_bytes(*d, *bits, scale) % 32, 0);
+                assert_int_equal(kvb_fragment_block_bytes(*d, *code, scale) % 32, 0);
             }
         }
     }
@@ -96,6 +101,58 @@ static void places_are_those_of_the_operand(void **state) {
     }
 }
 
+/* What a word's side says of it is what its bits' side does, and no bit is left out. */
+static void parts_are_the_places_inverted(void **state) {
+    (void)state;
+    enum { d = 128 };
+    for (int bits = 1; bits <= 8; bits++) {
+        for (int is_value = 0; is_value < 2; is_value++) {
+            for (int lane = 0; lane < 32; lane++) {
+                const int words = kvb_fragment_words(d / 16, bits);
+                for (int word = 0; word < words; word++) {
+                    int n = 0;
+                    for (int k = 0; k < kvb_fragment_parts(bits); k++) {
+                        const kvb_part part = kvb_fragment_part(bits, word, k);
+                        for (int i = 0; i < part.n; i++) {
+                            const kvb_place at = kvb_fragment_code_place(
+                                d, bits, kvb_fragment_token(lane, part.v, is_value),
+                                kvb_fragment_dim(lane, part.v, is_value), part.low + i, is_value);
+                            assert_int_equal(at.word, kvb_fragment_word_offset(words, lane, word));
+                            assert_int_equal(at.bit, part.bit + i);
+                        }
+                        n += part.n;
+                    }
+                    assert_int_equal(n, 32);
+                }
+            }
+        }
+    }
+}
+
+/* Of a trellis code a lane has coordinates that follow each other, and their inputs do so in its words: of keys bit by
+ * bit, of values two tokens side by side. The lane before has the coordinates before. */
+static void inputs_follow_each_other(void **state) {
+    (void)state;
+    for (int d = 128; d <= 256; d += 128) {
+        for (int token = 0; token < KVB_BLOCK_TOKENS; token++) {
+            for (int dim = 1; dim < d; dim++) {
+                for (int is_value = 0; is_value < 2; is_value++) {
+                    const kvb_place before = kvb_fragment_code_place(d, trellis + 3, token, dim - 1, 0, is_value),
+                                    at = kvb_fragment_code_place(d, trellis + 3, token, dim, 0, is_value);
+                    const int lane = at.word / 16 % 32, lane_before = before.word / 16 % 32;
+                    const int n = at.word % 16 / 4 * 32 + at.bit, n_before = before.word % 16 / 4 * 32 + before.bit;
+                    if (dim % (d / (is_value ? 8 : 4))) {
+                        assert_int_equal(lane, lane_before);
+                        assert_int_equal(n, n_before + (is_value ? 2 : 1));
+                    } else {
+                        assert_int_equal(lane, lane_before + (is_value ? 4 : 1));
+                    }
+                }
+            }
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_bit_has_a_place_of_its_own),
@@ -103,6 +160,8 @@ int main(void) {
         cmocka_unit_test(blocks_are_aligned),
         cmocka_unit_test(every_scale_has_a_place_of_its_own),
         cmocka_unit_test(places_are_those_of_the_operand),
+        cmocka_unit_test(parts_are_the_places_inverted),
+        cmocka_unit_test(inputs_follow_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
