@@ -8,7 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "commit.h" /* bench/commit.cmake */
 #include "loops.h"
 #include "suite.h"
 
@@ -112,7 +111,7 @@ void kvb_bench_machine_read(kvb_bench_machine *machine) {
     snprintf(machine->compiler, sizeof machine->compiler, "gcc %s", __VERSION__);
 #endif
     machine->build_flags = KVB_BENCH_FLAGS;
-    machine->commit = KVB_BENCH_COMMIT;
+    machine->commit = kvb_bench_commit;
     machine->loops = kvb_bench_loops_best()->name;
 }
 

@@ -53,6 +53,8 @@ kvb_status kvb_bench_add_attention(kvb_bench_suite *suite, kvb_error *error);
 KVB_CHECKED kvb_status kvb_bench_measure(kvb_bench_suite *suite, const kvb_progress *progress, kvb_error *error);
 void kvb_bench_suite_free(kvb_bench_suite *suite);
 
+/* Of the sources that this was built from; "unknown" where they were no checkout (commit.cmake). */
+extern const char kvb_bench_commit[];
 void kvb_bench_machine_read(kvb_bench_machine *machine);
 void kvb_bench_floors(kvb_bench_suite *suite);
 /* Operations of encoding a row, rotation included. */

@@ -8,7 +8,7 @@
 static const kvb_ab_option list[] = {
     {"bits", KVB_AB_COUNTS, KVB_AB_ANYWHERE, AT(bits), "LIST", "code widths, 1-8 (default 4,5,6; for a trace 2-8)"},
     {"pairs", KVB_AB_PAIRS, KVB_AB_ANYWHERE, 0, "LIST|grid",
-     "K/V widths, such as 7/5,6/4; grid: every K with every V of --bits (default: equal widths; for a trace grid)"},
+     "K/V widths, such as 7/5,6/4.5; grid: every K with every V of --bits (default: equal widths; for a trace grid)"},
     {"thresholds", KVB_AB_THRESHOLDS, KVB_AB_ANYWHERE, AT(config.thresholds), "A,B",
      "NRMSE that attention may lose (default 0.1,0.15)"},
     {"baselines", KVB_AB_FLAG, KVB_AB_ANYWHERE, AT(config.baselines), NULL,

@@ -73,9 +73,15 @@ static kvb_status parse_pairs(const kvb_ab_option *o, kvb_ab_options *options, c
     options->pairs_grid = strcmp(text, "grid") == 0;
     options->config.pairs = options->pairs;
     options->config.n_pairs = 0;
+    options->config.halves = NULL;
     if (options->pairs_grid)
         return KVB_OK;
-    return kvb_parse_pairs(o->name, text, options->pairs, KVB_LIST_MAX, &options->config.n_pairs, error);
+    kvb_status status =
+        kvb_parse_pairs(o->name, text, options->pairs, options->halves, KVB_LIST_MAX, &options->config.n_pairs, error);
+    for (int i = 0; i < options->config.n_pairs && status == KVB_OK; i++)
+        if (options->halves[i].k_bits || options->halves[i].v_bits)
+            options->config.halves = options->halves;
+    return status;
 }
 
 static kvb_status parse_choice(const kvb_ab_option *o, const char *text, void *place, kvb_error *error) {

@@ -11,7 +11,7 @@ enum { KVB_LIST_MAX = 64 };
 typedef struct kvb_ab_options {
     kvb_ab_config config; /* its lists point into this struct: do not copy */
     int bits[KVB_LIST_MAX], kv_lens[KVB_LIST_MAX], dims[KVB_LIST_MAX];
-    kvb_pair pairs[KVB_LIST_MAX];
+    kvb_pair pairs[KVB_LIST_MAX], halves[KVB_LIST_MAX];
     int pairs_grid; /* --pairs grid: every K width with every V width of `bits` */
     const char *codebook_path, *trace, *out, *json;
     int threads; /* 0: all processors */

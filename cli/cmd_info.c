@@ -6,13 +6,18 @@
 #include "exit_code.h"
 #include "info_options.h"
 #include "kvbits/eval.h"
+#include "parse.h"
 #include "width_name.h"
 
-enum { N_WIDTHS = KVB_MAX_BITS + 1 };
-static const int widths[N_WIDTHS] = {1, 2, 3, 4, 5, 6, 7, 8, KVB_DENSE_BITS};
+enum { MOST_WIDTHS = 2 * KVB_MAX_BITS };
+
+typedef struct width_list {
+    kvb_width at[MOST_WIDTHS];
+    int n;
+} width_list;
 
 typedef struct pair_cost {
-    int k_bits, v_bits;
+    kvb_width k, v;
     double bits_per_value;
     uint64_t bytes; /* of all layers */
     double bytes_per_token, ratio;
@@ -32,16 +37,37 @@ static kvb_status find_bytes(const kvb_info_options *options, const kvb_layer_sp
     return KVB_OK;
 }
 
+static void set_widths(kvb_layer_spec *layer, kvb_width k, kvb_width v) {
+    layer->k.bits = k.bits;
+    layer->k.half_bit = k.half;
+    layer->v.bits = v.bits;
+    layer->v.half_bit = v.half;
+}
+
+static width_list list_widths(const kvb_info_options *options) {
+    width_list list = {.n = 0};
+    for (int bits = 1; bits <= KVB_MAX_BITS; bits++) {
+        list.at[list.n++] = (kvb_width){bits, 0};
+        if (options->half_bits && bits < KVB_MAX_BITS)
+            list.at[list.n++] = (kvb_width){bits, 1};
+    }
+    list.at[list.n++] = (kvb_width){KVB_DENSE_BITS, 0};
+    return list;
+}
+
+static double bits_of(kvb_width width) {
+    return width.bits + 0.5 * width.half;
+}
+
 /* Against halves with the same window, which need no exact tokens. */
-static kvb_status find_cost(const kvb_info_options *options, int k_bits, int v_bits, pair_cost *cost,
+static kvb_status find_cost(const kvb_info_options *options, kvb_width k, kvb_width v, pair_cost *cost,
                             kvb_error *error) {
     kvb_layer_spec layer = options->layer, halves = options->layer;
     pair_cost dense = {.bytes = 0};
-    layer.k.bits = k_bits;
-    layer.v.bits = v_bits;
-    halves.k.bits = halves.v.bits = KVB_DENSE_BITS;
+    set_widths(&layer, k, v);
+    set_widths(&halves, (kvb_width){KVB_DENSE_BITS, 0}, (kvb_width){KVB_DENSE_BITS, 0});
     halves.exact_first = halves.exact_last = 0;
-    *cost = (pair_cost){.k_bits = k_bits, .v_bits = v_bits};
+    *cost = (pair_cost){.k = k, .v = v};
     kvb_status status = find_bytes(options, &layer, cost, error);
     if (status == KVB_OK)
         status = find_bytes(options, &halves, &dense, error);
@@ -82,39 +108,42 @@ static void print_cell_ratio(const pair_cost *cost) {
     printf(" %9.3f", cost->ratio);
 }
 
-static void print_table(const char *title, const pair_cost *costs, void print_cell(const pair_cost *)) {
+static void print_table(const char *title, const width_list *list, const pair_cost *costs,
+                        void print_cell(const pair_cost *)) {
     printf("\n%s\n  K \\ V", title);
-    for (int v = 0; v < N_WIDTHS; v++)
-        printf(" %9d", widths[v]);
-    for (int i = 0; i < N_WIDTHS * N_WIDTHS; i++) {
-        if (i % N_WIDTHS == 0)
-            printf("\n  %5d", costs[i].k_bits);
+    for (int v = 0; v < list->n; v++)
+        printf(" %9g", bits_of(list->at[v]));
+    for (int i = 0; i < list->n * list->n; i++) {
+        if (i % list->n == 0)
+            printf("\n  %5g", bits_of(costs[i].k));
         print_cell(&costs[i]);
     }
     putchar('\n');
 }
 
-static void print_text(const kvb_info_options *options, const pair_cost *chosen, const pair_cost *costs) {
+static void print_text(const kvb_info_options *options, const pair_cost *chosen, const width_list *list,
+                       const pair_cost *costs) {
     print_shape(options);
-    printf("K %d bits, V %d bits: %.6g bits per value, scales included\n", chosen->k_bits, chosen->v_bits,
+    printf("K %g bits, V %g bits: %.6g bits per value, scales included\n", bits_of(chosen->k), bits_of(chosen->v),
            chosen->bits_per_value);
     printf("  per token     %.1f bytes\n", chosen->bytes_per_token);
     printf("  total         %" PRIu64 " bytes (%.3f GiB)\n", chosen->bytes, (double)chosen->bytes / (1 << 30));
     printf("  against f16   %.3f times smaller\n", chosen->ratio);
-    print_table("Bytes per token", costs, print_cell_bytes);
-    print_table("Total, GiB", costs, print_cell_total);
-    print_table("Times smaller than f16", costs, print_cell_ratio);
+    print_table("Bytes per token", list, costs, print_cell_bytes);
+    print_table("Total, GiB", list, costs, print_cell_total);
+    print_table("Times smaller than f16", list, costs, print_cell_ratio);
 }
 
 /* ---- JSON ---- */
 
 static void print_pair(const pair_cost *cost) {
-    printf("{\"k_bits\": %d, \"v_bits\": %d, \"bits_per_value\": %.9g, \"bytes_per_token\": %.15g, \"bytes\": %" PRIu64
+    printf("{\"k_bits\": %g, \"v_bits\": %g, \"bits_per_value\": %.9g, \"bytes_per_token\": %.15g, \"bytes\": %" PRIu64
            ", \"ratio_to_f16\": %.9g}",
-           cost->k_bits, cost->v_bits, cost->bits_per_value, cost->bytes_per_token, cost->bytes, cost->ratio);
+           bits_of(cost->k), bits_of(cost->v), cost->bits_per_value, cost->bytes_per_token, cost->bytes, cost->ratio);
 }
 
-static void print_json(const kvb_info_options *options, const pair_cost *chosen, const pair_cost *costs) {
+static void print_json(const kvb_info_options *options, const pair_cost *chosen, const width_list *list,
+                       const pair_cost *costs) {
     const kvb_layer_spec *layer = &options->layer;
     printf("{\n \"layers\": %d, \"kv_heads\": %d, \"head_dim\": %d, \"v_head_dim\": %d, \"tokens\": %" PRId64
            ", \"page_tokens\": %d,\n \"window\": %d, \"exact_first\": %d, \"exact_last\": %d, \"scale_dtype\": "
@@ -124,7 +153,7 @@ static void print_json(const kvb_info_options *options, const pair_cost *chosen,
            layer->k.scale_dtype == KVB_F16 ? "f16" : "f32");
     print_pair(chosen);
     printf(",\n \"pairs\": [");
-    for (int i = 0; i < N_WIDTHS * N_WIDTHS; i++) {
+    for (int i = 0; i < list->n * list->n; i++) {
         printf("%s\n  ", i > 0 ? "," : "");
         print_pair(&costs[i]);
     }
@@ -141,7 +170,7 @@ static kvb_status find_plan_bytes(const kvb_info_options *options, const kvb_pla
         kvb_layer_spec layer = plan->layers[l].spec;
         kvb_layer_cost cost;
         if (as_halves) {
-            layer.k.bits = layer.v.bits = KVB_DENSE_BITS;
+            set_widths(&layer, (kvb_width){KVB_DENSE_BITS, 0}, (kvb_width){KVB_DENSE_BITS, 0});
             layer.exact_first = layer.exact_last = 0;
         }
         const kvb_status status = kvb_layer_cost_of(&layer, options->page_tokens, options->n_tokens, &cost, error);
@@ -192,7 +221,7 @@ static kvb_status price_plan(const kvb_info_options *options, kvb_error *error) 
 int kvb_cmd_info(int argc, char **argv) {
     kvb_info_options options;
     kvb_error error = {{0}};
-    pair_cost chosen, costs[N_WIDTHS * N_WIDTHS];
+    pair_cost chosen, costs[MOST_WIDTHS * MOST_WIDTHS];
     kvb_status status = kvb_info_options_parse(argc, argv, &options, &error);
     if (status == KVB_OK && options.help) {
         kvb_info_options_help(stdout);
@@ -205,16 +234,18 @@ int kvb_cmd_info(int argc, char **argv) {
         return kvb_exit_code(status);
     }
     if (status == KVB_OK)
-        status = find_cost(&options, options.layer.k.bits, options.layer.v.bits, &chosen, &error);
-    for (int i = 0; i < N_WIDTHS * N_WIDTHS && status == KVB_OK; i++)
-        status = find_cost(&options, widths[i / N_WIDTHS], widths[i % N_WIDTHS], &costs[i], &error);
+        status = find_cost(&options, (kvb_width){options.layer.k.bits, options.layer.k.half_bit},
+                           (kvb_width){options.layer.v.bits, options.layer.v.half_bit}, &chosen, &error);
+    const width_list list = list_widths(&options);
+    for (int i = 0; i < list.n * list.n && status == KVB_OK; i++)
+        status = find_cost(&options, list.at[i / list.n], list.at[i % list.n], &costs[i], &error);
     if (status != KVB_OK) {
         fprintf(stderr, "kvbits info: %s\n", error.text);
         return kvb_exit_code(status);
     }
     if (options.json)
-        print_json(&options, &chosen, costs);
+        print_json(&options, &chosen, &list, costs);
     else
-        print_text(&options, &chosen, costs);
+        print_text(&options, &chosen, &list, costs);
     return KVB_EXIT_OK;
 }

@@ -70,13 +70,23 @@ static void take_header(void *context, const kvb_file_header *header) {
     all->has_header = 1;
 }
 
-/* The file's centroids go when it is closed. */
+/* Are these the library's levels for codes of so many bits? */
+static int are_library_levels(const float *levels, const kvb_codec_spec *spec, int bits) {
+    const float *library = spec->trellis_states ? kvb_trellis_codebook(spec->trellis_states, bits) : kvb_codebook(bits);
+    kvb_codec_spec whole = {.bits = bits, .trellis_states = spec->trellis_states};
+    return library && memcmp(levels, library, sizeof *library * (size_t)kvb_codec_spec_levels(&whole)) == 0;
+}
+
+/* The file's centroids go when it is closed. Of half a bit those of the wider half are two thirds, and come first. */
 static int forget_centroids(kvb_codec_spec *spec) {
-    const float *library =
-        spec->trellis_states ? kvb_trellis_codebook(spec->trellis_states, spec->bits) : kvb_codebook(spec->bits);
     const float *own = spec->centroids;
     spec->centroids = NULL;
-    return own && !(library && memcmp(own, library, sizeof *library * (size_t)kvb_codec_spec_levels(spec)) == 0);
+    if (!own) {
+        return 0;
+    }
+    const float *narrow = spec->half_bit ? own + kvb_codec_spec_levels(spec) / 3 * 2 : own;
+    return !are_library_levels(narrow, spec, spec->bits) ||
+           (spec->half_bit && !are_library_levels(own, spec, spec->bits + 1));
 }
 
 static void take_spec(void *context, const kvb_cache_spec *spec) {
@@ -93,6 +103,8 @@ static void take_spec(void *context, const kvb_cache_spec *spec) {
         kvb_status status = kvb_layer_cost_of(&spec->layers[i], spec->page_tokens, 1, &layer->cost, NULL);
         (void)status; /* 0 bytes for a layer that fits no address space */
         layer->spec = spec->layers[i];
+        layer->is_centered = layer->spec.k_mean != NULL;
+        layer->spec.k_mean = NULL;
         layer->has_own_centroids[0] = forget_centroids(&layer->spec.k);
         layer->has_own_centroids[1] = forget_centroids(&layer->spec.v);
     }

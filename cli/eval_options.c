@@ -72,7 +72,7 @@ static kvb_status parse_schemes(const char *text, kvb_eval_options *options, kvb
             return kvb_error_set(
                 error, KVB_ERROR_ARGUMENT,
                 "--schemes is '%.80s'; legal: 1 to %d times K/V[tSTATES][s][+FIRST[+LAST]] with commas "
-                "between, widths 1-8 or 16, 8, 16, 64 or 256 states for 2-6 bits, exact tokens 0-65536",
+                "between, widths 1-8 in steps of 0.5 or 16, 8, 16, 64 or 256 states for 2-6 bits, exact tokens 0-65536",
                 text, KVB_MAX_SCHEMES - 1);
         options->n_uniform++;
         if (*p++ == '\0')
@@ -104,9 +104,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case SCHEMES:
         return parse_schemes(text, options, error);
     case K_BITS:
-        return kvb_parse_width("k-bits", text, &s->one.k_bits, error);
+        return kvb_parse_width("k-bits", text, &s->one.k, error);
     case V_BITS:
-        return kvb_parse_width("v-bits", text, &s->one.v_bits, error);
+        return kvb_parse_width("v-bits", text, &s->one.v, error);
     case EXACT_FIRST:
         return kvb_parse_int_from("exact-first", text, 0, 65536, &s->one.exact_first, error);
     case EXACT_LAST:
@@ -199,9 +199,10 @@ void kvb_eval_options_help(FILE *stream) {
         "  --text FILE               UTF-8 text\n"
         "  --tokens N                at most, 1-2^28 (default: the whole text)\n"
         "  --window N                tokens of a sequence, 16 up to what the model was trained for (default 1024)\n"
-        "  --schemes LIST            K/V[tSTATES][s][+FIRST[+LAST]]: widths 1-8 (16: halves), trellis codes (8, 16, "
-        "64\n"
-        "                            or 256 states, 2-6 bits), searched scales, exact tokens: 4/4,5/3t64s,4/4+4+32\n"
+        "  --schemes LIST            K/V[tSTATES][s][+FIRST[+LAST]]: widths 1-8 in steps of 0.5 (16: halves), "
+        "trellis\n"
+        "                            codes (8, 16, 64 or 256 states, 2-6 bits), searched scales, exact tokens:\n"
+        "                            4/4,6/4.5t64s,4/4+4+32\n"
         "  --k-bits B --v-bits B     one more such scheme\n"
         "  --exact-first N, --exact-last N   its exact tokens, 0-65536 (default 0)\n"
         "  --rotation none|hadamard|signed   of every kvbits scheme but the plan's (default signed)\n"

@@ -18,7 +18,7 @@ typedef struct kvb_eval_options {
     int rotation;                                /* kvb_rotation */
     kvb_uniform_scheme uniform[KVB_MAX_SCHEMES]; /* --schemes, then --k-bits and --v-bits */
     int n_uniform;
-    kvb_uniform_scheme probe; /* --sensitivity: no exact tokens; k_bits 0: not asked for */
+    kvb_uniform_scheme probe; /* --sensitivity: no exact tokens; k.bits 0: not asked for */
     const char *engine;       /* names of the engine's caches, separated by commas */
     int needle;               /* needles instead of windows */
     int needle_tokens;        /* 0: as many as the model was trained for and the text fills */

@@ -28,11 +28,20 @@ static kvb_status add_engine(kvb_subject *subject, const char *list, kvb_error *
     return status;
 }
 
+/* A width that has no trellis codes with half a bit more is scalar, as others without them are. */
+static void add_half(kvb_codec_spec *side, kvb_width width) {
+    side->half_bit = width.half;
+    if (!kvb_width_has_trellis(side->trellis_states, width))
+        side->trellis_states = 0;
+}
+
 static kvb_layer_spec *layers_of(const kvb_subject *subject, const kvb_eval_options *options,
                                  const kvb_uniform_scheme *u, kvb_error *error) {
-    kvb_layer_spec *layers = kvb_subject_uniform(subject, u->k_bits, u->v_bits, u->trellis_states,
+    kvb_layer_spec *layers = kvb_subject_uniform(subject, u->k.bits, u->v.bits, u->trellis_states,
                                                  u->search ? KVB_SCALE_SEARCH : KVB_SCALE_LSQ, error);
     for (int i = 0; layers && i < subject->n_layers; i++) {
+        add_half(&layers[i].k, u->k);
+        add_half(&layers[i].v, u->v);
         layers[i].k.rotation = layers[i].v.rotation = (kvb_rotation)options->rotation;
         layers[i].exact_first = u->exact_first;
         layers[i].exact_last = u->exact_last;
@@ -46,7 +55,7 @@ static kvb_status add_uniform(kvb_subject *subject, const kvb_eval_options *opti
     kvb_layer_spec *layers = layers_of(subject, options, u, error);
     if (!layers)
         return KVB_ERROR_MEMORY;
-    snprintf(name, sizeof name, "%d/%d", u->k_bits, u->v_bits);
+    snprintf(name, sizeof name, "%g/%g", u->k.bits + 0.5 * u->k.half, u->v.bits + 0.5 * u->v.half);
     if (u->trellis_states)
         snprintf(name + strlen(name), sizeof name - strlen(name), "t%d", u->trellis_states);
     if (u->search)
@@ -60,7 +69,7 @@ static kvb_status add_uniform(kvb_subject *subject, const kvb_eval_options *opti
 }
 
 static kvb_status add_probes(kvb_subject *subject, const kvb_eval_options *options, kvb_error *error) {
-    if (options->probe.k_bits == 0)
+    if (options->probe.k.bits == 0)
         return KVB_OK;
     kvb_layer_spec *layers = layers_of(subject, options, &options->probe, error);
     kvb_status status = layers ? kvb_subject_add_probes(subject, layers, error) : KVB_ERROR_MEMORY;

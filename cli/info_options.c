@@ -19,6 +19,7 @@ enum {
     EXACT_LAST,
     SCALE_DTYPE,
     PLAN,
+    HALF_BITS,
     JSON,
     HELP
 };
@@ -37,6 +38,7 @@ static const struct option table[] = {
     {"exact-last", required_argument, NULL, EXACT_LAST},
     {"scale-dtype", required_argument, NULL, SCALE_DTYPE},
     {"plan", required_argument, NULL, PLAN},
+    {"half-bits", no_argument, NULL, HALF_BITS},
     {"json", no_argument, NULL, JSON},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
@@ -50,6 +52,16 @@ static kvb_status parse_dim(const char *option, const char *text, int *out, kvb_
                                dim, KVB_MIN_HEAD_DIM, KVB_MAX_HEAD_DIM);
     if (status == KVB_OK)
         *out = dim;
+    return status;
+}
+
+static kvb_status parse_side(const char *option, const char *text, kvb_codec_spec *side, kvb_error *error) {
+    kvb_width width;
+    kvb_status status = kvb_parse_width(option, text, &width, error);
+    if (status == KVB_OK) {
+        side->bits = width.bits;
+        side->half_bit = width.half;
+    }
     return status;
 }
 
@@ -86,9 +98,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case TOKENS:
         return kvb_parse_count("tokens", text, 1, KVB_MAX_TOKENS, &options->n_tokens, error);
     case K_BITS:
-        return kvb_parse_width("k-bits", text, &layer->k.bits, error);
+        return parse_side("k-bits", text, &layer->k, error);
     case V_BITS:
-        return kvb_parse_width("v-bits", text, &layer->v.bits, error);
+        return parse_side("v-bits", text, &layer->v, error);
     case PAGE_TOKENS:
         return parse_page_tokens(text, &options->page_tokens, error);
     case WINDOW:
@@ -101,6 +113,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
         return parse_scale_dtype(text, layer, error);
     case PLAN:
         options->plan = text;
+        return KVB_OK;
+    case HALF_BITS:
+        options->half_bits = 1;
         return KVB_OK;
     case JSON:
         options->json = 1;
@@ -141,7 +156,10 @@ void kvb_info_options_help(FILE *stream) {
         "  --head-dim D              a multiple of 8, 8-576 (default 128)\n"
         "  --v-head-dim D            of the values (default --head-dim)\n"
         "  --tokens N                1-2^40 (default 131072)\n"
-        "  --k-bits B, --v-bits B    1-8, or 16 for halves (default 6 and 4)\n"
+        "  --k-bits B, --v-bits B    1-8 in steps of 0.5, or 16 for halves (default 6 and 4); head_dims of half bits "
+        "are\n"
+        "                            multiples of 16\n"
+        "  --half-bits               every pair of half bits, too\n"
         "  --page-tokens N           a power of two, 16-1024 (default 64)\n"
         "  --window N                tokens that a query sees; pages behind it are given back; 0: all (default 0)\n"
         "  --exact-first N           first tokens kept as halves, 0-65536 (default 0)\n"

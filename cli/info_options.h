@@ -12,6 +12,7 @@ typedef struct kvb_info_options {
     int page_tokens;
     kvb_layer_spec layer; /* of every layer; its bits are the chosen pair */
     const char *plan;     /* prices this plan instead */
+    int half_bits;        /* tables have them, too */
     int json;
     int help;
 } kvb_info_options;

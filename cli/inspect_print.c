@@ -21,9 +21,10 @@ static void side_text(const kvb_inspected_layer *layer, int side, char *text, si
         if (codec->trellis_states > 0) {
             (void)snprintf(trellis, sizeof trellis, "trellis of %d states, ", codec->trellis_states);
         }
-        (void)snprintf(text, size, "%d x %d bits, %s%s, %s %s%s", codec->head_dim, codec->bits, trellis,
-                       rotations[codec->rotation], scales[codec->scale], dtypes[codec->scale_dtype],
-                       layer->has_own_centroids[side] ? ", own centroids" : "");
+        (void)snprintf(text, size, "%d x %g bits, %s%s, %s %s%s%s", codec->head_dim,
+                       codec->bits + 0.5 * codec->half_bit, trellis, rotations[codec->rotation], scales[codec->scale],
+                       dtypes[codec->scale_dtype], layer->has_own_centroids[side] ? ", own centroids" : "",
+                       side == 0 && layer->is_centered ? ", centered" : "");
     }
 }
 
@@ -104,7 +105,7 @@ void kvb_inspect_print(FILE *stream, const kvb_inspection *all) {
     if (all->n_sections > 0) {
         print_sections(stream, all);
     }
-    fprintf(stream, "verdict: %s%s\n", all->damage ? "broken: " : "whole", all->damage ? all->damage : "");
+    fprintf(stream, "verdict: %s\n", all->damage ? "broken" : "whole"); /* standard error says where */
 }
 
 /* ---- JSON ---- */
@@ -134,10 +135,10 @@ static void json_side(FILE *stream, const kvb_inspected_layer *layer, int index)
         fprintf(stream, ", \"bits\": %d}", side->bits);
     } else {
         fprintf(stream,
-                ", \"bits\": %d, \"trellis_states\": %d, \"rotation\": \"%s\", \"sign_seed\": \"%016" PRIx64
+                ", \"bits\": %g, \"trellis_states\": %d, \"rotation\": \"%s\", \"sign_seed\": \"%016" PRIx64
                 "\", \"scale\": \"%s\", \"scale_dtype\": \"%s\", \"library_centroids\": %s}",
-                side->bits, side->trellis_states, rotations[side->rotation], side->sign_seed, scales[side->scale],
-                dtypes[side->scale_dtype], layer->has_own_centroids[index] ? "false" : "true");
+                side->bits + 0.5 * side->half_bit, side->trellis_states, rotations[side->rotation], side->sign_seed,
+                scales[side->scale], dtypes[side->scale_dtype], layer->has_own_centroids[index] ? "false" : "true");
     }
 }
 
@@ -150,10 +151,11 @@ static void json_layers(FILE *stream, const kvb_inspection *all) {
         fputs(", \"v\": ", stream);
         json_side(stream, layer, 1);
         fprintf(stream,
-                ", \"dense\": \"%s\", \"window\": %d, \"exact_first\": %d, \"exact_last\": %d, \"page_bytes\": %zu, "
+                ", \"centered\": %s, \"dense\": \"%s\", \"window\": %d, \"exact_first\": %d, \"exact_last\": %d, "
+                "\"page_bytes\": %zu, "
                 "\"bits_per_value\": %.9g}",
-                dtypes[spec->dense], spec->window, spec->exact_first, spec->exact_last, layer->cost.page_bytes,
-                layer->cost.bits_per_value);
+                layer->is_centered ? "true" : "false", dtypes[spec->dense], spec->window, spec->exact_first,
+                spec->exact_last, layer->cost.page_bytes, layer->cost.bits_per_value);
     }
 }
 

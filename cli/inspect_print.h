@@ -7,9 +7,10 @@
 #include "kvbits/kvbits.h"
 
 typedef struct kvb_inspected_layer {
-    kvb_layer_spec spec; /* centroids NULL */
+    kvb_layer_spec spec; /* centroids and k_mean NULL */
     kvb_layer_cost cost;
     int has_own_centroids[2]; /* keys, values: not the library's */
+    int is_centered;          /* keys are stored less a mean */
 } kvb_inspected_layer;
 
 /* What was found in a file, up to the damage if there is any. */

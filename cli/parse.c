@@ -49,19 +49,28 @@ kvb_status kvb_parse_int_from(const char *option, const char *text, int least, i
     return status;
 }
 
-int kvb_is_width(int bits) {
-    return (bits >= 1 && bits <= KVB_MAX_BITS) || bits == KVB_DENSE_BITS;
+/* A number; ".5" behind it is half a bit more. */
+static int scan_side(const char **text, int *bits, int *half) {
+    if (!scan_int(text, bits))
+        return 0;
+    *half = strncmp(*text, ".5", 2) == 0;
+    *text += *half ? 2 : 0;
+    return 1;
 }
 
-kvb_status kvb_parse_width(const char *option, const char *text, int *out, kvb_error *error) {
-    int bits = 0;
-    kvb_status status = kvb_parse_int(option, text, &bits, error);
-    if (status == KVB_OK && !kvb_is_width(bits))
-        status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is %d; legal: 1 to %d, or %d for dense rows", option,
-                               bits, KVB_MAX_BITS, KVB_DENSE_BITS);
-    if (status == KVB_OK)
-        *out = bits;
-    return status;
+int kvb_scan_width(const char **text, kvb_width *out) {
+    if (!scan_side(text, &out->bits, &out->half))
+        return 0;
+    return (out->bits >= 1 && out->bits <= KVB_MAX_BITS - out->half) || (out->bits == KVB_DENSE_BITS && !out->half);
+}
+
+kvb_status kvb_parse_width(const char *option, const char *text, kvb_width *out, kvb_error *error) {
+    const char *p = text;
+    if (kvb_scan_width(&p, out) && *p == '\0')
+        return KVB_OK;
+    return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                         "--%s is '%.80s'; legal: 1 to %d in steps of 0.5, or %d for dense rows", option, text,
+                         KVB_MAX_BITS, KVB_DENSE_BITS);
 }
 
 kvb_status kvb_parse_states(const char *option, const char *text, int *out, kvb_error *error) {
@@ -110,18 +119,19 @@ kvb_status kvb_parse_ints(const char *option, const char *text, int *out, int mo
     return KVB_OK;
 }
 
-kvb_status kvb_parse_pairs(const char *option, const char *text, kvb_pair *out, int most, int *n, kvb_error *error) {
+kvb_status kvb_parse_pairs(const char *option, const char *text, kvb_pair *out, kvb_pair *halves, int most, int *n,
+                           kvb_error *error) {
     const char *p = text;
     *n = 0;
     for (;;) {
-        int good = *n < most && scan_int(&p, &out[*n].k_bits) && *p == '/';
+        int good = *n < most && scan_side(&p, &out[*n].k_bits, &halves[*n].k_bits) && *p == '/';
         if (good) {
             p++;
-            good = scan_int(&p, &out[*n].v_bits) && (*p == ',' || *p == '\0');
+            good = scan_side(&p, &out[*n].v_bits, &halves[*n].v_bits) && (*p == ',' || *p == '\0');
         }
         if (!good)
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "--%s is '%.80s'; legal: grid, or 1 to %d pairs K/V, such as 7/5,6/4", option, text,
+                                 "--%s is '%.80s'; legal: grid, or 1 to %d pairs K/V, such as 7/5,6/4.5", option, text,
                                  most);
         ++*n;
         if (*p++ == '\0')

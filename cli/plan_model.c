@@ -71,8 +71,8 @@ static kvb_status take_sensitivity(const kvb_plan_options *options, const kvb_ev
     out->sensitivity = (kvb_sensitivity){.n_layers = eval->subject->n_layers,
                                          .layers = out->layers,
                                          .kl = out->kl,
-                                         .k_bits = options->probe.k_bits,
-                                         .v_bits = options->probe.v_bits};
+                                         .k_bits = options->probe.k.bits,
+                                         .v_bits = options->probe.v.bits};
     return KVB_OK;
 }
 
@@ -89,7 +89,7 @@ static kvb_status probe(const kvb_plan_options *options, kvb_engine *engine, con
     kvb_status status =
         kvb_subject_create(engine, tokens.window, tokens.tokens, tokens.n_tokens, parallel, progress, &subject, error);
     if (status == KVB_OK &&
-        !(layers = kvb_subject_uniform(subject, options->probe.k_bits, options->probe.v_bits,
+        !(layers = kvb_subject_uniform(subject, options->probe.k.bits, options->probe.v.bits,
                                        options->request.trellis_states, options->request.scale, error)))
         status = KVB_ERROR_MEMORY;
     if (status == KVB_OK)

@@ -18,6 +18,7 @@ enum {
     QUERIES,
     EXACT,
     K_MEAN,
+    HALF_BITS,
     KL,
     TEXT,
     TRACE_TOKENS,
@@ -42,6 +43,7 @@ static const struct option table[] = {
     {"queries", required_argument, NULL, QUERIES},
     {"exact", required_argument, NULL, EXACT},
     {"k-mean", no_argument, NULL, K_MEAN},
+    {"half-bits", no_argument, NULL, HALF_BITS},
     {"kl", required_argument, NULL, KL},
     {"text", required_argument, NULL, TEXT},
     {"trace-tokens", required_argument, NULL, TRACE_TOKENS},
@@ -120,6 +122,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case K_MEAN:
         options->request.k_mean = 1;
         return KVB_OK;
+    case HALF_BITS:
+        options->request.half_bits = 1;
+        return KVB_OK;
     case KL:
         return parse_above_0("kl", text, 100.0, &options->request.kl, error);
     case TEXT:
@@ -164,7 +169,7 @@ static kvb_status finish_model(kvb_plan_options *options, unsigned given, kvb_er
     /* Between the widths of keys and of values that most budgets end at: with the plan's codes where these have them.
      */
     if (options->model && !(given & 1U << PROBE))
-        options->probe = (kvb_uniform_scheme){.k_bits = 4, .v_bits = 3};
+        options->probe = (kvb_uniform_scheme){.k = {4, 0}, .v = {3, 0}};
     else if (options->model && (options->probe.trellis_states || options->probe.search))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "--probe gives widths alone; its codes are the plan's, --trellis and --scale-kind");
@@ -234,6 +239,8 @@ void kvb_plan_options_help(FILE *stream) {
           "  --k-mean                  store packed keys less their mean over the first half of the trace, which the "
           "plan\n"
           "                            then holds; queries of the second half judge\n"
+          "  --half-bits               1.5-7.5 bits, too, where head_dims are multiples of 16; three to four times the "
+          "work\n"
           "  -o, --output FILE         the plan as JSON, written whole or not at all; - is standard output, instead\n"
           "                            of the table\n"
           "  --trellis N               trellis codes of 8, 16, 64 or 256 states where a side has 2-6 bits (default 0)\n"

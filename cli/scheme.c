@@ -15,18 +15,20 @@ int kvb_scan_number(const char **text, int *out) {
     return *out >= 0;
 }
 
-/* "4/4", "4/4t64s", "4/4+4", "4/4t64+4+16". */
+int kvb_width_has_trellis(int states, kvb_width width) {
+    return kvb_trellis_codebook(states, width.bits) && kvb_trellis_codebook(states, width.bits + width.half);
+}
+
+/* "4/4", "4.5/4t64s", "4/4+4", "4/4t64+4+16". */
 int kvb_scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
-    *scheme = (kvb_uniform_scheme){.k_bits = 0};
-    if (!kvb_scan_number(text, &scheme->k_bits) || *(*text)++ != '/' || !kvb_scan_number(text, &scheme->v_bits))
-        return 0;
-    if (!kvb_is_width(scheme->k_bits) || !kvb_is_width(scheme->v_bits))
+    *scheme = (kvb_uniform_scheme){.exact_first = 0};
+    if (!kvb_scan_width(text, &scheme->k) || *(*text)++ != '/' || !kvb_scan_width(text, &scheme->v))
         return 0;
     if (**text == 't') {
         ++*text;
         if (!kvb_scan_number(text, &scheme->trellis_states) ||
-            !(kvb_trellis_codebook(scheme->trellis_states, scheme->k_bits) ||
-              kvb_trellis_codebook(scheme->trellis_states, scheme->v_bits)))
+            !(kvb_width_has_trellis(scheme->trellis_states, scheme->k) ||
+              kvb_width_has_trellis(scheme->trellis_states, scheme->v)))
             return 0;
     }
     if (**text == 's') {
@@ -47,8 +49,8 @@ int kvb_scan_scheme(const char **text, kvb_uniform_scheme *scheme) {
 
 kvb_status kvb_parse_probe(const char *option, const char *text, kvb_uniform_scheme *out, kvb_error *error) {
     const char *p = text;
-    if (kvb_scan_scheme(&p, out) && *p == 0 && out->k_bits != KVB_DENSE_BITS && out->v_bits != KVB_DENSE_BITS &&
-        !out->exact_first && !out->exact_last)
+    if (kvb_scan_scheme(&p, out) && *p == 0 && out->k.bits != KVB_DENSE_BITS && out->v.bits != KVB_DENSE_BITS &&
+        !out->k.half && !out->v.half && !out->exact_first && !out->exact_last)
         return KVB_OK;
     return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                          "--%s is '%.80s'; legal: K/V[tSTATES][s] of widths 1-8, with 8, 16, 64 or 256 states for 2-6 "

@@ -1,4 +1,4 @@
-/* How a side of a layer is called in tables: "4", or "4t16" for a trellis code of 16 states. */
+/* How a side of a layer is called in tables: "4", "4.5", or "4t16" for a trellis code of 16 states. */
 #ifndef KVBITS_CLI_WIDTH_NAME_H
 #define KVBITS_CLI_WIDTH_NAME_H
 

@@ -87,28 +87,37 @@ static kvb_status check_list(const char *what, const int *values, int n, int low
     return KVB_OK;
 }
 
+/* One side of a pair. */
+static kvb_status check_width(const char *what, int bits, int half, kvb_error *error) {
+    if (half && bits == KVB_MAX_BITS)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s is %d.5; legal: 1 to %d in steps of 0.5", what, bits,
+                             KVB_MAX_BITS);
+    return check_int(what, bits, 1, KVB_MAX_BITS, error);
+}
+
 static int same_pair(const kvb_pair *a, const kvb_pair *b) {
     return a->k_bits == b->k_bits && a->v_bits == b->v_bits;
 }
 
 static kvb_status check_pairs(const kvb_ab_config *config, kvb_error *error) {
-    if (config->halves && (!config->pairs || config->codebook != KVB_CODEBOOK_LIBRARY || config->bound ||
-                           config->sums == KVB_SUMS_INDEX_ORDER))
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "halves are given; legal with pairs, the library's codebooks and sums of lanes only");
+    if (config->halves && (!config->pairs || config->bound || config->sums == KVB_SUMS_INDEX_ORDER))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "half bits are given; legal with pairs and sums of lanes only");
+    if (config->halves && config->head_dim % 16 != 0)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "head-dim is %d; legal with half bits: multiples of 16",
+                             config->head_dim);
     if (!config->pairs)
         return KVB_OK;
     kvb_status status = check_int("number of pairs", config->n_pairs, 1, KVB_MAX_BITS * KVB_MAX_BITS, error);
     for (int i = 0; i < config->n_pairs && status == KVB_OK; i++) {
-        kvb_pair pair = config->pairs[i];
-        status = check_int("K bits", pair.k_bits, 1, KVB_MAX_BITS, error);
+        const kvb_pair pair = config->pairs[i], half = config->halves ? config->halves[i] : (kvb_pair){0, 0};
+        status = check_width("K bits", pair.k_bits, half.k_bits, error);
         if (status == KVB_OK)
-            status = check_int("V bits", pair.v_bits, 1, KVB_MAX_BITS, error);
+            status = check_width("V bits", pair.v_bits, half.v_bits, error);
         for (int j = 0; j < i && status == KVB_OK; j++)
             if (same_pair(&config->pairs[j], &pair) &&
                 (!config->halves || same_pair(&config->halves[i], &config->halves[j])))
-                status =
-                    kvb_error_set(error, KVB_ERROR_ARGUMENT, "pair %d/%d is listed twice", pair.k_bits, pair.v_bits);
+                status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "pair %g/%g is listed twice",
+                                       pair.k_bits + 0.5 * half.k_bits, pair.v_bits + 0.5 * half.v_bits);
     }
     return status;
 }

@@ -67,9 +67,9 @@ int kvb_chart_choose(const json_t *document, kvb_chosen *out, int limit, kvb_wri
 }
 
 void kvb_chart_name_chosen(const kvb_chosen *c, char *text, size_t size) {
-    int bits = kvb_view_code_bits(kvb_view_string(c->worst, "k"));
+    double bits = kvb_view_code_bits(kvb_view_string(c->worst, "k"));
     if (bits > 0 && kvb_view_symmetric(c->worst)) {
-        snprintf(text, size, "%d bit%s", bits, bits == 1 ? "" : "s");
+        snprintf(text, size, "%g bit%s", bits, bits == 1 ? "" : "s");
     } else {
         snprintf(text, size, kvb_view_symmetric(c->worst) ? "%s" : "K/V %s", c->name);
     }

@@ -26,8 +26,12 @@ static int find_grid(const json_t *document, grid *g) {
         }
     }
     json_array_foreach(json_object_get(document, "worst_pairs"), i, worst) {
-        int k = kvb_view_code_bits(kvb_view_string(worst, "k")), v = kvb_view_code_bits(kvb_view_string(worst, "v"));
-        if (k > 0 && v > 0) {
+        double k_bits = kvb_view_code_bits(kvb_view_string(worst, "k")),
+               v_bits = kvb_view_code_bits(kvb_view_string(worst, "v"));
+        int k = (int)k_bits, v = (int)v_bits;
+        if (k < k_bits || v < v_bits) {
+            full = 0; /* half bits have no place in it */
+        } else if (k > 0 && v > 0) {
             g->errors[k][v] = kvb_view_real(worst, "nrmse_worst");
         }
     }

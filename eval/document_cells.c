@@ -138,8 +138,8 @@ json_t *kvb_document_worst_pairs(const kvb_cell *cells, size_t n, const char *id
     return NULL;
 }
 
-static json_t *width_or_null(int bits) {
-    return bits ? json_integer(bits) : json_null();
+static json_t *width_or_null(double bits) {
+    return bits == 0 ? json_null() : bits == (int)bits ? json_integer((int)bits) : kvb_json_real(bits);
 }
 
 json_t *kvb_document_needed(const kvb_cell *cells, size_t n, const double thresholds[2]) {

@@ -28,10 +28,10 @@ static void write_headline(kvb_writer *out, const json_t *document, const double
     }
 }
 
-static void write_width(kvb_writer *out, const char *name, long bits) {
+static void write_width(kvb_writer *out, const char *name, double bits) {
     kvb_writer_format(out, "<dt>%s</dt><dd>", name);
     if (bits > 0) {
-        kvb_writer_format(out, "%ld bit%s</dd>\n", bits, bits == 1 ? "" : "s");
+        kvb_writer_format(out, "%s bit%s</dd>\n", kvb_general(bits, 2).text, bits == 1 ? "" : "s");
     } else {
         kvb_writer_add(out, "no tested width</dd>\n");
     }
@@ -52,8 +52,8 @@ static void write_needed(kvb_writer *out, const json_t *needed) {
     } else {
         kvb_writer_add(out, "no tested pair passes</dd>\n");
     }
-    write_width(out, "K alone", kvb_view_size(needed, "k_bits_alone"));
-    write_width(out, "V alone", kvb_view_size(needed, "v_bits_alone"));
+    write_width(out, "K alone", kvb_view_real(needed, "k_bits_alone"));
+    write_width(out, "V alone", kvb_view_real(needed, "v_bits_alone"));
     kvb_writer_add(out, "</dl>\n");
 }
 

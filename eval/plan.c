@@ -11,32 +11,27 @@
 #include "plan_allocate.h"
 #include "plan_measure.h"
 
-enum { N_WIDTHS = KVB_PLAN_WIDTHS, DENSE = KVB_PLAN_DENSE };
+enum { DENSE = KVB_PLAN_DENSE };
 static const int *const widths = kvb_plan_widths;
 
 typedef struct planner {
     const kvb_trace *trace;
     const kvb_plan_request *request;
     int n_layers;
+    int n_widths;                  /* among which each side has one */
     int64_t values;                /* of one token, all layers */
     kvb_plan_curves *none, *exact; /* [n_layers]: without exact tokens, and with those of the choice at work */
     double *weights;               /* [n_layers][K, V]: the damage of a squared error of 1 */
-    kvb_plan_option *options;      /* [n_layers][K, V][N_WIDTHS], of the choice at work */
+    kvb_plan_option *options;      /* [n_layers][K, V][n_widths], of the choice at work */
     int *chosen;                   /* [n_layers][K, V] */
 } planner;
 
 /* ---- Counting ---- */
 
 int64_t kvb_plan_row_bytes(const kvb_codec_spec *side) {
-    int planes[KVB_MAX_PLANES];
     if (side->bits == KVB_DENSE_BITS)
         return 2 * (int64_t)side->head_dim;
-    const int n =
-        side->trellis_states ? kvb_trellis_plane_widths(side->bits, planes) : kvb_plane_widths(side->bits, planes);
-    int64_t bytes = side->scale_dtype == KVB_F16 ? 2 : 4;
-    for (int p = 0; p < n; p++)
-        bytes += ((int64_t)side->head_dim * planes[p] + 7) / 8;
-    return bytes;
+    return (side->scale_dtype == KVB_F16 ? 2 : 4) + (int64_t)side->head_dim * (2 * side->bits + side->half_bit) / 16;
 }
 
 /* Tokens of a context that stay exact. */
@@ -65,6 +60,7 @@ void kvb_plan_count(kvb_plan *plan) {
 static kvb_codec_spec side_of(const planner *p, int layer, int is_v, int place) {
     const kvb_trace_layer *l = kvb_trace_get_layer(p->trace, layer);
     kvb_codec_spec spec = kvb_codec_spec_default(is_v ? l->v_head_dim : l->head_dim, widths[place]);
+    spec.half_bit = kvb_plan_half(place);
     spec.scale = p->request->scale;
     spec.trellis_states = kvb_plan_states(p->request, place);
     return spec;
@@ -73,10 +69,10 @@ static kvb_codec_spec side_of(const planner *p, int layer, int is_v, int place) 
 /* What each width costs and does. */
 static void list_options(planner *p, const kvb_plan_curves *curves) {
     for (int g = 0; g < 2 * p->n_layers; g++)
-        for (int w = 0; w < N_WIDTHS; w++) {
+        for (int w = 0; w < p->n_widths; w++) {
             const kvb_codec_spec spec = side_of(p, g / 2, g % 2, w);
             const double e = curves[g / 2].one_side[g % 2][w];
-            p->options[g * N_WIDTHS + w] =
+            p->options[g * p->n_widths + w] =
                 (kvb_plan_option){.bytes = kvb_trace_get_layer(p->trace, g / 2)->n_kv_heads * kvb_plan_row_bytes(&spec),
                                   .damage = p->weights[g] * e * e};
         }
@@ -87,7 +83,7 @@ static double total(const planner *p, const int *chosen, int k, int v, int64_t *
     double damage = 0.0;
     *bytes = 0;
     for (int g = 0; g < 2 * p->n_layers; g++) {
-        const kvb_plan_option *o = &p->options[g * N_WIDTHS + (chosen ? chosen[g] : g % 2 ? v : k)];
+        const kvb_plan_option *o = &p->options[g * p->n_widths + (chosen ? chosen[g] : g % 2 ? v : k)];
         *bytes += o->bytes;
         damage += o->damage;
     }
@@ -96,7 +92,7 @@ static double total(const planner *p, const int *chosen, int k, int v, int64_t *
 
 static kvb_status allocate(planner *p, int64_t budget, kvb_error *error) {
     int64_t least;
-    kvb_status status = kvb_plan_allocate(p->options, 2 * p->n_layers, N_WIDTHS, budget, p->chosen);
+    kvb_status status = kvb_plan_allocate(p->options, 2 * p->n_layers, p->n_widths, budget, p->chosen);
     if (status == KVB_ERROR_ARGUMENT) {
         (void)total(p, NULL, 0, 0, &least);
         return kvb_error_set(error, status,
@@ -266,6 +262,7 @@ static kvb_status try_exact(planner *p, kvb_exact_tokens exact, const kvb_parall
     return status;
 }
 
+/* Of whole bits. */
 static void find_uniform(planner *p, const kvb_plan *plan, kvb_plan_uniform *out) {
     const int64_t of_plan = plan->tokens ? plan->bytes / plan->tokens : plan->bytes_per_token,
                   budget = damage_limit(p) >= 0.0 ? of_plan : row_budget(p, (kvb_exact_tokens){0, 0});
@@ -273,13 +270,13 @@ static void find_uniform(planner *p, const kvb_plan *plan, kvb_plan_uniform *out
     int k = -1, v = -1;
     int64_t bytes, taken = 0;
     list_options(p, p->none);
-    for (int c = 0; c < N_WIDTHS * N_WIDTHS; c++) {
-        const double damage = total(p, NULL, c / N_WIDTHS, c % N_WIDTHS, &bytes);
+    for (int c = 0; c < KVB_PLAN_WHOLE * KVB_PLAN_WHOLE; c++) {
+        const double damage = total(p, NULL, c / KVB_PLAN_WHOLE, c % KVB_PLAN_WHOLE, &bytes);
         if (bytes <= budget && damage < least) {
             least = damage;
             taken = bytes;
-            k = c / N_WIDTHS;
-            v = c % N_WIDTHS;
+            k = c / KVB_PLAN_WHOLE;
+            v = c % KVB_PLAN_WHOLE;
         }
     }
     if (k < 0)
@@ -395,6 +392,17 @@ static kvb_status check_exact(const kvb_trace *trace, const kvb_plan_request *r,
     return KVB_OK;
 }
 
+static kvb_status check_half_bits(const kvb_trace *trace, const kvb_plan_request *r, kvb_error *error) {
+    for (int l = 0; r->half_bits && l < kvb_trace_layers(trace); l++) {
+        const kvb_trace_layer *layer = kvb_trace_get_layer(trace, l);
+        if (layer->head_dim % 16 != 0 || layer->v_head_dim % 16 != 0)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                 "layer %d has head_dims of %d and %d; legal with half bits: multiples of 16",
+                                 layer->index, layer->head_dim, layer->v_head_dim);
+    }
+    return KVB_OK;
+}
+
 static kvb_status check_sensitivity(const planner *p, kvb_error *error) {
     const kvb_sensitivity *s = p->request->sensitivity;
     if (!s)
@@ -414,11 +422,14 @@ static kvb_status check_sensitivity(const planner *p, kvb_error *error) {
 
 kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request, const kvb_parallel *parallel,
                          const kvb_progress *progress, kvb_plan **out, kvb_error *error) {
-    planner p = {.trace = trace, .request = request, .n_layers = kvb_trace_layers(trace)};
+    planner p = {
+        .trace = trace, .request = request, .n_layers = kvb_trace_layers(trace), .n_widths = kvb_plan_choices(request)};
     kvb_plan *plan = NULL;
     kvb_status status = check_limits(request, error);
     if (status == KVB_OK)
         status = check_exact(trace, request, error);
+    if (status == KVB_OK)
+        status = check_half_bits(trace, request, error);
     if (status == KVB_OK)
         status = check_sensitivity(&p, error);
     *out = NULL;
@@ -431,7 +442,7 @@ kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request
     p.none = calloc(n, sizeof *p.none);
     p.exact = calloc(n, sizeof *p.exact);
     p.weights = calloc(n * 2, sizeof *p.weights);
-    p.options = calloc(n * 2 * N_WIDTHS, sizeof *p.options);
+    p.options = calloc(n * 2 * (size_t)p.n_widths, sizeof *p.options);
     p.chosen = calloc(n * 2, sizeof *p.chosen);
     if (!p.none || !p.exact || !p.weights || !p.options || !p.chosen)
         status = kvb_error_set(error, KVB_ERROR_MEMORY, "out of memory for a plan of %d layers", p.n_layers);

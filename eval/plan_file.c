@@ -39,12 +39,16 @@ static json_t *figure_or_null(double value) {
     return isnan(value) ? json_null() : kvb_json_real(value);
 }
 
+static json_t *width_number(const kvb_codec_spec *side) {
+    return side->half_bit ? json_real(side->bits + 0.5) : json_integer(side->bits);
+}
+
 static json_t *side_object(const kvb_codec_spec *side) {
     char seed[24];
     if (side->bits == KVB_DENSE_BITS)
         return json_pack("{s:i, s:i}", "head_dim", side->head_dim, "bits", side->bits);
     snprintf(seed, sizeof seed, "0x%" PRIX64, side->sign_seed);
-    return json_pack("{s:i, s:i, s:i, s:s, s:s, s:s, s:s}", "head_dim", side->head_dim, "bits", side->bits,
+    return json_pack("{s:i, s:o, s:i, s:s, s:s, s:s, s:s}", "head_dim", side->head_dim, "bits", width_number(side),
                      "trellis_states", side->trellis_states, "rotation", kvb_rotation_name(side->rotation), "sign_seed",
                      seed, "scale", kvb_scale_kind_name(side->scale), "scale_dtype",
                      side->scale_dtype == KVB_F16 ? "f16" : "f32");
@@ -181,16 +185,28 @@ static kvb_status read_seed(const place *p, const json_t *object, uint64_t *out)
     return KVB_OK;
 }
 
+/* Of other whole numbers the library says what it takes. */
+static kvb_status read_width(const place *p, const json_t *object, int *bits, int *half) {
+    const json_t *value = json_object_get(object, "bits");
+    const double width = json_number_value(value);
+    *bits = width >= 1 && width <= KVB_DENSE_BITS ? (int)width : 0;
+    *half = *bits < KVB_MAX_BITS && width - *bits == 0.5;
+    if (!json_is_number(value) || *bits == 0 || width != *bits + 0.5 * *half)
+        return refuse(p, "bits", "a number from 1 to 8 in steps of 0.5, or 16");
+    return KVB_OK;
+}
+
 static kvb_status read_side(const place *p, const json_t *object, kvb_codec_spec *out) {
-    int bits = 0, dim = 0, states = 0, rotation = 0, scale = 0, dtype = 0;
+    int bits = 0, half = 0, dim = 0, states = 0, rotation = 0, scale = 0, dtype = 0;
     uint64_t seed = 0;
     kvb_status status;
     if (!json_is_object(object))
         return refuse(p, "k and v", "objects");
-    if ((status = read_int(p, object, "bits", 1, KVB_DENSE_BITS, &bits)) ||
+    if ((status = read_width(p, object, &bits, &half)) ||
         (status = read_int(p, object, "head_dim", 1, KVB_MAX_HEAD_DIM, &dim)))
         return status;
     *out = kvb_codec_spec_default(dim, bits);
+    out->half_bit = half;
     if (bits == KVB_DENSE_BITS)
         return KVB_OK;
     if ((status = read_int(p, object, "trellis_states", 0, 256, &states)) ||

@@ -6,12 +6,22 @@
 
 enum {
     KVB_PLAN_PACKED = KVB_MAX_BITS,
-    KVB_PLAN_WIDTHS = KVB_PLAN_PACKED + 1,
-    KVB_PLAN_DENSE = KVB_PLAN_PACKED /* the place of 16 bits */
+    KVB_PLAN_DENSE = KVB_PLAN_PACKED,                   /* the place of 16 bits */
+    KVB_PLAN_WHOLE = KVB_PLAN_DENSE + 1,                /* places before those of half bits */
+    KVB_PLAN_WIDTHS = KVB_PLAN_WHOLE + KVB_MAX_BITS - 1 /* with them */
 };
 
-/* 1-8 and 16 bits, by their places. */
+/* 1-8, 16 and 1.5-7.5 bits, by their places; of the last the whole bits. */
 extern const int kvb_plan_widths[KVB_PLAN_WIDTHS];
+
+static inline int kvb_plan_half(int place) {
+    return place >= KVB_PLAN_WHOLE;
+}
+
+/* The places among which a request chooses. */
+static inline int kvb_plan_choices(const kvb_plan_request *request) {
+    return request->half_bits ? KVB_PLAN_WIDTHS : KVB_PLAN_WHOLE;
+}
 
 /* NRMSE of one layer's attention output, by places of widths; NaN where it was not measured. */
 typedef struct kvb_plan_curves {

@@ -188,7 +188,7 @@ void kvb_column_cell(const kvb_column *column, const json_t *document, const jso
         write_size(kvb_view_size(row, column->key), "\u2013", out);
         break;
     case KVB_COLUMN_WIDTH:
-        write_size(kvb_view_size(row, column->key), "none", out);
+        kvb_writer_add(out, real > 0 ? kvb_general(real, 2).text : "none");
         break;
     case KVB_COLUMN_ERROR:
         kvb_writer_add(out, decimals < 7 ? kvb_figure(real, decimals).text : kvb_fixed(real, decimals).text);

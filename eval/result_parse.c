@@ -169,8 +169,8 @@ static const field worst_fields[] = {REQUIRED("k", NAME),
                                      OPTIONAL("passes", LIST),
                                      {0}};
 
-static const field needed_fields[] = {REQUIRED("threshold", FIGURE),     OPTIONAL("k_bits_alone", SIZE),
-                                      OPTIONAL("v_bits_alone", SIZE),    OPTIONAL("symmetric_bits", SIZE),
+static const field needed_fields[] = {REQUIRED("threshold", FIGURE),     OPTIONAL("k_bits_alone", FIGURE),
+                                      OPTIONAL("v_bits_alone", FIGURE),  OPTIONAL("symmetric_bits", SIZE),
                                       OPTIONAL("cheapest_pair", OBJECT), {0}};
 
 static const field cheapest_fields[] = {

@@ -33,6 +33,13 @@ static kvb_status find_width(const kvb_ab_config *config, kvb_variants *variants
     for (*index = 1; *index < variants->n; ++*index)
         if ((half ? variants->at[*index].half_above : variants->at[*index].bits) == bits)
             return KVB_OK;
+    const float *centroids = config->trellis_states ? NULL : tables->width[bits].centroids;
+    float both[3 << (KVB_MAX_BITS - 1)]; /* of the wider half first */
+    if (half && centroids) {
+        memcpy(both, tables->width[bits + 1].centroids, sizeof *both << (bits + 1));
+        memcpy(both + (2 << bits), centroids, sizeof *both << bits);
+        centroids = both;
+    }
     kvb_scheme scheme = {.kind = config->bound ? KVB_SCHEME_BOUND : KVB_SCHEME_CODEC,
                          .spec = {.head_dim = variants->head_dim,
                                   .bits = bits,
@@ -42,7 +49,7 @@ static kvb_status find_width(const kvb_ab_config *config, kvb_variants *variants
                                   .scale = config->scale_kind,
                                   .scale_dtype = config->scale_dtype,
                                   .trellis_states = config->trellis_states,
-                                  .centroids = config->trellis_states || half ? NULL : tables->width[bits].centroids}};
+                                  .centroids = centroids}};
     return add_variant(variants, &scheme, config->sums == KVB_SUMS_INDEX_ORDER ? &tables->width[bits] : NULL, error);
 }
 
@@ -103,8 +110,11 @@ static kvb_status fill(const kvb_ab_config *config, kvb_rotation rotation, uint6
     unsigned wanted = 0;
     for (int i = 0; i < config->n_bits; i++)
         wanted |= 1u << config->bits[i];
-    for (int i = 0; config->pairs && i < config->n_pairs; i++)
-        wanted |= 1u << config->pairs[i].k_bits | 1u << config->pairs[i].v_bits;
+    for (int i = 0; config->pairs && i < config->n_pairs; i++) {
+        const kvb_pair pair = config->pairs[i], half = config->halves ? config->halves[i] : (kvb_pair){0, 0};
+        wanted |= 1u << pair.k_bits | 1u << pair.v_bits;
+        wanted |= 1u << (pair.k_bits + half.k_bits) | 1u << (pair.v_bits + half.v_bits);
+    }
     kvb_status status = kvb_tables_make(config, wanted, c->k.head_dim, parallel, c->k_tables, error);
     if (status == KVB_OK && c->v.head_dim == c->k.head_dim)
         *c->v_tables = *c->k_tables;

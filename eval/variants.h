@@ -6,7 +6,7 @@
 #include "kvbits/eval.h"
 #include "tables.h"
 
-enum { KVB_MAX_VARIANTS = 20, KVB_MAX_PAIRS = 72, KVB_MAX_COMBOS = 1 + KVB_MAX_PAIRS + 2 * KVB_MAX_VARIANTS };
+enum { KVB_MAX_VARIANTS = 24, KVB_MAX_PAIRS = 72, KVB_MAX_COMBOS = 1 + KVB_MAX_PAIRS + 2 * KVB_MAX_VARIANTS };
 
 typedef struct kvb_variant {
     char name[24];
@@ -17,6 +17,11 @@ typedef struct kvb_variant {
     kvb_store *store;       /* NULL for exact, and when `plain` is set */
     const kvb_table *plain; /* index-order arithmetic instead of the codec */
 } kvb_variant;
+
+/* The bits of a kvbits code; 0 for all others. */
+static inline double kvb_variant_width(const kvb_variant *variant) {
+    return variant->half_above ? variant->half_above + 0.5 : variant->bits;
+}
 
 /* Versions of one side (keys or values) for rows of `head_dim`. */
 typedef struct kvb_variants {

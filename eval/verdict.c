@@ -41,11 +41,11 @@ double kvb_pair_bits(const kvb_cell *cells, size_t n, int pair) {
 }
 
 /* The fewest bits of the variants 1..n_variants-1 whose slice passes. */
-static int fewest_bits(const kvb_cell *cells, size_t n, kvb_slice slice, const kvb_variants *variants,
-                       double threshold) {
-    int fewest = 0;
+static double fewest_bits(const kvb_cell *cells, size_t n, kvb_slice slice, const kvb_variants *variants,
+                          double threshold) {
+    double fewest = 0;
     for (int i = 1; i < variants->n; i++) {
-        int bits = variants->at[i].bits;
+        double bits = kvb_variant_width(&variants->at[i]);
         if (bits > 0 && (fewest == 0 || bits < fewest) && kvb_worst_of(cells, n, slice, i).nrmse.mean <= threshold)
             fewest = bits;
     }
@@ -53,8 +53,18 @@ static int fewest_bits(const kvb_cell *cells, size_t n, kvb_slice slice, const k
 }
 
 /* Widths of a pair of kvbits codes; 0 for a baseline. */
-static kvb_pair widths(const kvb_comparison *c, int pair) {
-    return (kvb_pair){c->k.at[c->pairs[pair].k].bits, c->v.at[c->pairs[pair].v].bits};
+typedef struct pair_widths {
+    double k_bits, v_bits;
+} pair_widths;
+
+static pair_widths widths(const kvb_comparison *c, int pair) {
+    return (pair_widths){kvb_variant_width(&c->k.at[c->pairs[pair].k]), kvb_variant_width(&c->v.at[c->pairs[pair].v])};
+}
+
+/* The bits of a pair of equal whole bits; 0 for all others. */
+static int symmetric_width(const kvb_comparison *c, int pair) {
+    const int k = c->k.at[c->pairs[pair].k].bits, v = c->v.at[c->pairs[pair].v].bits;
+    return k == v ? k : 0;
 }
 
 kvb_needed kvb_needed_for(const kvb_cell *cells, size_t n, double threshold) {
@@ -64,12 +74,12 @@ kvb_needed kvb_needed_for(const kvb_cell *cells, size_t n, double threshold) {
     needed.v_bits_alone = fewest_bits(cells, n, KVB_SLICE_V_ONLY, &c->v, threshold);
     double cheapest = 0.0;
     for (int i = 0; i < c->n_pairs; i++) {
-        kvb_pair bits = widths(c, i);
+        int alike = symmetric_width(c, i);
         kvb_worst worst = kvb_worst_of(cells, n, KVB_SLICE_PAIR, i);
-        if (bits.k_bits == 0 || !(worst.nrmse.mean <= threshold))
+        if (widths(c, i).k_bits == 0 || !(worst.nrmse.mean <= threshold))
             continue;
-        if (bits.k_bits == bits.v_bits && (needed.symmetric_bits == 0 || bits.k_bits < needed.symmetric_bits))
-            needed.symmetric_bits = bits.k_bits;
+        if (alike && (needed.symmetric_bits == 0 || alike < needed.symmetric_bits))
+            needed.symmetric_bits = alike;
         double stored = kvb_pair_bits(cells, n, i);
         if (needed.cheapest_pair < 0 || stored < cheapest - SAME_BITS ||
             (stored <= cheapest + SAME_BITS && worst.nrmse.mean < needed.cheapest.nrmse.mean)) {
@@ -86,13 +96,13 @@ void kvb_verdict_name(const kvb_cell *cells, size_t n, double threshold, char *o
     kvb_needed needed = kvb_needed_for(cells, n, threshold);
     int symmetric = 0;
     for (int i = 0; i < c->n_pairs; i++)
-        symmetric |= widths(c, i).k_bits > 0 && widths(c, i).k_bits == widths(c, i).v_bits;
+        symmetric |= symmetric_width(c, i);
     if (symmetric && needed.symmetric_bits)
         snprintf(out, bytes, "bit_width_%d_sufficient", needed.symmetric_bits);
     else if (symmetric)
         snprintf(out, bytes, "all_bit_widths_fail_pivot_to_mixed_precision");
     else if (needed.cheapest_pair >= 0)
-        snprintf(out, bytes, "pair_%d_%d_sufficient", widths(c, needed.cheapest_pair).k_bits,
+        snprintf(out, bytes, "pair_%g_%g_sufficient", widths(c, needed.cheapest_pair).k_bits,
                  widths(c, needed.cheapest_pair).v_bits);
     else
         snprintf(out, bytes, "all_pairs_fail");

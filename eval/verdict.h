@@ -26,14 +26,15 @@ double kvb_pair_bits(const kvb_cell *cells, size_t n, int pair);
 
 typedef struct kvb_needed {
     double threshold;
-    int k_bits_alone, v_bits_alone, symmetric_bits; /* fewest that pass; 0 when none does */
-    int cheapest_pair;                              /* index of the pair, -1 when none passes */
+    double k_bits_alone, v_bits_alone; /* fewest that pass; 0 when none does */
+    int symmetric_bits;                /* of whole bits, likewise */
+    int cheapest_pair;                 /* index of the pair, -1 when none passes */
     kvb_worst cheapest;
 } kvb_needed;
 
 kvb_needed kvb_needed_for(const kvb_cell *cells, size_t n, double threshold);
-/* "bit_width_6_sufficient", or "all_bit_widths_fail_pivot_to_mixed_precision"; when no pair has equal widths,
- * "pair_7_5_sufficient" or "all_pairs_fail". */
+/* "bit_width_6_sufficient", or "all_bit_widths_fail_pivot_to_mixed_precision"; when no pair has equal widths of whole
+ * bits, "pair_7_5_sufficient" or "all_pairs_fail". */
 void kvb_verdict_name(const kvb_cell *cells, size_t n, double threshold, char *out, size_t bytes);
 
 #endif

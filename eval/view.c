@@ -85,8 +85,11 @@ const json_t *kvb_view_needed(const json_t *owner, double threshold) {
     return NULL;
 }
 
-int kvb_view_code_bits(const char *name) {
-    return name != NULL && name[0] >= '1' && name[0] <= '8' && name[1] == 0 ? name[0] - '0' : 0;
+double kvb_view_code_bits(const char *name) {
+    if (name == NULL || name[0] < '1' || name[0] > '8') {
+        return 0;
+    }
+    return name[1] == 0 ? name[0] - '0' : name[0] < '8' && strcmp(name + 1, ".5") == 0 ? name[0] - '0' + 0.5 : 0;
 }
 
 void kvb_view_pair(const json_t *cell, char name[KVB_VIEW_NAME]) {

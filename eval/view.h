@@ -26,8 +26,8 @@ void kvb_view_verdict_words(kvb_writer *out, const char *verdict);
 /* The entry of "needed" for a threshold, NULL when not there. */
 const json_t *kvb_view_needed(const json_t *owner, double threshold);
 
-/* The bits of a kvbits code's name ("1" to "8"), 0 for another scheme. */
-int kvb_view_code_bits(const char *name);
+/* The bits of a kvbits code's name ("1" to "8", "1.5" to "7.5"), 0 for another scheme. */
+double kvb_view_code_bits(const char *name);
 /* "k/v" of a cell; a baseline used for both is just its name. */
 void kvb_view_pair(const json_t *cell, char name[KVB_VIEW_NAME]);
 /* 1 when K and V of the cell are stored alike. */

@@ -8,8 +8,10 @@
 Or print what a golden file holds: python3 python/format_reader.py tests/golden/packed/d64-b4.json
 """
 
+import argparse
 import json
 import math
+import os
 import struct
 import sys
 from dataclasses import dataclass
@@ -17,6 +19,32 @@ from dataclasses import dataclass
 
 class FormatError(Exception):
     """The bytes break docs/format.md."""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def run(show, description):
+    """The command of a reader: show(path) prints. Exit code 1 and a sentence for a file that cannot be shown, 2 for a
+    wrong call."""
+    parser = Parser(description=description, epilog="Exit codes: 0 done, 1 the file is broken or cannot be read, 2 a "
+                                                    "wrong call.")
+    parser.add_argument("file", metavar="FILE")
+    path = parser.parse_args().file
+    try:
+        show(path)
+        sys.stdout.flush()
+        return 0
+    except FormatError as reason:
+        sentence = str(reason)
+    except OSError as reason:
+        sentence = reason.strerror or str(reason)
+        if isinstance(reason, BrokenPipeError):  # or Python complains once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f"{parser.prog}: {path}: {sentence}", file=sys.stderr)
+    return 1
 
 
 def to_float(value):
@@ -45,6 +73,11 @@ class Plane:
     width: int
     low_bit: int
     role: int
+    first: int  # of the coordinates that it covers
+    count: int
+
+    def row_bytes(self):
+        return self.count * self.width // 8
 
 
 @dataclass
@@ -55,12 +88,24 @@ class Description:
     half_scales: bool
     sign_seed: int
     planes: list
-    levels: list
+    levels: list  # of half a bit those of the first half, then those of the second
     states: int = 0  # of a trellis code
+    has_half: bool = False
 
     @property
     def bits(self):
-        return sum(plane.width for plane in self.planes)
+        """Of a coordinate, on average."""
+        return 8 * sum(plane.row_bytes() for plane in self.planes) / self.head_dim
+
+    def scale_bytes(self):
+        return 2 if self.half_scales else 4
+
+    def row_bytes(self):
+        return self.scale_bytes() + sum(plane.row_bytes() for plane in self.planes)
+
+    def first_levels(self):
+        """How many of the levels are those of coordinate 0."""
+        return len(self.levels) // 3 * 2 if self.has_half else len(self.levels)
 
     @staticmethod
     def parse(data):
@@ -68,9 +113,10 @@ class Description:
             raise FormatError(f"description has {len(data)} bytes, at least 24 are needed")
         fields = struct.unpack_from("<HBBHBBBBHHHQ", data)
         version, kind, n_planes, head_dim, rotation, scale_kind, scale_type, zero, n_levels, states, zeros, seed = fields
-        if version != 1 or kind not in (1, 2) or zero or zeros:
-            raise FormatError(f"version {version}, code kind {kind}: only 1 and 1, 2 are known, reserved bytes must be 0")
-        if states not in (SUBSETS if kind == 2 else (0,)):
+        if version != 1 or not 1 <= kind <= 4 or zero or zeros:
+            raise FormatError(f"version {version}, code kind {kind}: only 1 and 1 to 4 are known, reserved bytes must "
+                              "be 0")
+        if states not in (SUBSETS if kind in (2, 4) else (0,)):
             raise FormatError(f"{states} states of a code of kind {kind}")
         if rotation > 2 or scale_kind > 2 or scale_type > 1:
             raise FormatError(f"rotation {rotation}, scale kind {scale_kind} or scale type {scale_type} is unknown")
@@ -80,30 +126,54 @@ class Description:
             raise FormatError("sign_seed without signs")
         if len(data) != 24 + 8 * n_planes + 4 * n_levels:
             raise FormatError(f"description of {n_planes} planes and {n_levels} levels has {len(data)} bytes")
-        planes = [Description._plane(data, 24 + 8 * p, head_dim) for p in range(n_planes)]
+        planes = [Description._plane(data, 24 + 8 * p) for p in range(n_planes)]
         levels = list(struct.unpack_from(f"<{n_levels}f", data, 24 + 8 * n_planes))
-        result = Description(head_dim, rotation, scale_kind, scale_type == 1, seed, planes, levels, states)
+        result = Description(head_dim, rotation, scale_kind, scale_type == 1, seed, planes, levels, states, kind > 2)
         result._check()
         return result
 
     @staticmethod
-    def _plane(data, offset, head_dim):
+    def _plane(data, offset):
         width, low_bit, role, zero, first, count = struct.unpack_from("<BBBBHH", data, offset)
-        if width not in (1, 2, 4, 8) or role > 1 or zero or first or count != head_dim:
-            raise FormatError(f"plane of width {width}, role {role}, coordinates {first}+{count} is unknown")
-        return Plane(width, low_bit, role)
+        if width not in (1, 2, 4, 8) or role > 1 or zero:
+            raise FormatError(f"plane of width {width}, role {role}, reserved {zero} is unknown")
+        return Plane(width, low_bit, role, first, count)
 
     def _check(self):
-        next_bit = 0
-        for p, plane in enumerate(self.planes):
+        """Of a whole row, or of two halves whose first has a bit more."""
+        if not self.has_half:
+            return self._check_part(self.planes, 0, self.head_dim, self.levels)
+        if self.head_dim % 16:
+            raise FormatError(f"head_dim {self.head_dim} of a code of half a bit is no multiple of 16")
+        half, more = self.head_dim // 2, self.first_levels()
+        n = sum(plane.first == 0 for plane in self.planes)
+        bits = self._check_part(self.planes[:n], 0, half, self.levels[:more])
+        if self._check_part(self.planes[n:], half, half, self.levels[more:]) != bits - 1:
+            raise FormatError("the halves of a row are not one bit apart")
+        return None
+
+    def _check_part(self, planes, first, count, levels):
+        """Section 4; returns the bits of a level's number."""
+        next_bit, widths = 0, [plane.width for plane in planes]
+        for p, plane in enumerate(planes):
             is_inputs = self.states != 0 and p == 0
-            if plane.low_bit != next_bit or plane.role != is_inputs or is_inputs and plane.width != 1:
+            if plane.low_bit != next_bit or plane.role != is_inputs:
                 raise FormatError(f"plane of role {plane.role} starts at bit {plane.low_bit}, not {next_bit}")
+            if (plane.first, plane.count) != (first, count):
+                raise FormatError(f"plane of coordinates {plane.first}+{plane.count}, not {first}+{count}")
             next_bit += 2 if is_inputs else plane.width
-        if next_bit > 8 or len(self.levels) != 1 << next_bit:
-            raise FormatError(f"{len(self.levels)} levels for {next_bit} bits")
-        if any(not a < b for a, b in zip(self.levels, self.levels[1:])):
+        bits = sum(widths)
+        place = bits - 1 if self.states else bits
+        legal = [8] if place == 8 else [width for width in (4, 2, 1) if place & width]
+        if not 1 <= place <= 8 or self.states and not 2 <= bits <= 6 or widths != [1] * (self.states != 0) + legal:
+            raise FormatError(f"planes of {widths} bits are those of no code")
+        if len(levels) != 1 << next_bit:
+            raise FormatError(f"{len(levels)} levels for {next_bit} bits")
+        if not all(abs(level) <= 2.0**58 for level in levels):
+            raise FormatError("a level is not finite or beyond 2^58")
+        if any(not a < b for a, b in zip(levels, levels[1:])):
             raise FormatError("levels do not rise")
+        return next_bit
 
 
 # ---- Sections 4 and 5: blocks ----
@@ -115,27 +185,27 @@ def subset(states, inputs, i):
 
 
 def unpack(description, block, n_rows):
-    """Numbers of levels, which are the codes of scalar codes, and scales of all rows."""
+    """Numbers of levels in the description, which are the codes of scalar codes of whole bits, and scales of all rows."""
     d = description.head_dim
     scale_format = "e" if description.half_scales else "f"
-    scale_bytes = struct.calcsize(scale_format)
-    expected = n_rows * (scale_bytes + d * description.bits // 8)
+    expected = n_rows * description.row_bytes()
     if len(block) != expected:
         raise FormatError(f"block has {len(block)} bytes, {n_rows} rows take {expected}")
     scales = list(struct.unpack_from(f"<{n_rows}{scale_format}", block))
     codes = [[0] * d for _ in range(n_rows)]
-    start = n_rows * scale_bytes
+    start = n_rows * description.scale_bytes()
     for plane in description.planes:
-        stride = d * plane.width // 8
+        stride = plane.row_bytes()
         mask = (1 << plane.width) - 1
         for row in range(n_rows):
-            for i in range(d):
-                field = block[start + i % stride] >> (i // stride * plane.width) & mask
-                codes[row][i] |= field << plane.low_bit
+            fields = [block[start + i % stride] >> (i // stride * plane.width) & mask for i in range(plane.count)]
             if plane.role == 1:
-                inputs = list(codes[row])
-                codes[row] = [subset(description.states, inputs, i) for i in range(d)]
+                fields = [subset(description.states, fields, i) for i in range(plane.count)]
+            for i, field in enumerate(fields, plane.first):
+                codes[row][i] |= field << plane.low_bit
             start += stride
+    if description.has_half:
+        codes = [row[: d // 2] + [code + description.first_levels() for code in row[d // 2 :]] for row in codes]
     return codes, scales
 
 
@@ -236,16 +306,20 @@ def decode(description, block, n_rows, rotated=False):
     return rows
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    with open(sys.argv[1], encoding="utf-8") as file:
-        golden = json.load(file)
-    description = Description.parse(bytes.fromhex(golden["description"]))
-    print(f"head_dim {description.head_dim}, {description.bits} bits, rotation {description.rotation}")
-    for row in decode(description, bytes.fromhex(golden["block"]), golden["n_rows"]):
+def show(path):
+    with open(path, encoding="utf-8") as file:
+        try:
+            golden = json.load(file)
+            described, block, n_rows = (bytes.fromhex(golden["description"]), bytes.fromhex(golden["block"]),
+                                        int(golden["n_rows"]))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise FormatError("not a JSON object with \"description\", \"block\" and \"n_rows\"") from None
+    description = Description.parse(described)
+    rows = decode(description, block, n_rows)
+    print(f"head_dim {description.head_dim}, {description.bits:g} bits, rotation {description.rotation}")
+    for row in rows:
         print(" ".join(f"{value:.9g}" for value in row))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(show, "Decodes the packed rows of a golden file (tests/golden/packed), by docs/format.md alone."))

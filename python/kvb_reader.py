@@ -77,6 +77,7 @@ class Layer:
     window: int
     exact_first: int
     exact_last: int
+    k_mean: list  # of each KV head, what packed keys are stored less; None: nothing
 
     @property
     def sides(self):
@@ -85,13 +86,16 @@ class Layer:
     def block_bytes(self, side, n):
         """Bytes of one head's rows, up to the next block."""
         codec = self.codecs[side]
-        row = 2 * self.dims[side]
-        if codec:
-            row = (2 if codec.half_scales else 4) + codec.head_dim * codec.bits // 8
+        row = codec.row_bytes() if codec else 2 * self.dims[side]
         return -(-row * n // 64) * 64
 
     def page_bytes(self, n):
         return self.n_kv_heads * sum(self.block_bytes(side, n) for side in self.sides)
+
+    def exact_bytes(self):
+        """What the exact tokens of a sequence take of the budget."""
+        return sum(-(-2 * n * self.n_kv_heads * self.dims[side] // 64) * 64
+                   for n in (self.exact_first, self.exact_last) for side in self.sides)
 
 
 @dataclass
@@ -121,10 +125,13 @@ class File:
         self.sections = list(self._sections())
         self._left = iter([section for section in self.sections if section.kind])
         self._codecs(self._next("CODC"))
-        self._layers(self._next("LAYR"))
+        centered = self._layers(self._next("LAYR"))
+        if centered:
+            self._means(self._next("MEAN"), centered)
         self.sequences = []
         for ordinal in range(self.n_sequences):
             self.sequences.append(self._sequence(self._next("SEQU", ordinal), ordinal))
+        must(self._budget_bytes() <= self.budget, "pages and exact tokens take more than the budget")
         for ordinal, sequence in enumerate(self.sequences):
             for layer in range(self.n_layers):
                 self._exact(self._next("EXAC", ordinal, layer), sequence, layer)
@@ -146,6 +153,7 @@ class File:
         must(1 <= self.n_layers <= 1024 and self.n_sequences <= self.max_sequences <= 65536, "layers or sequences")
         must(self.page_tokens in (16, 32, 64, 128, 256, 512, 1024), f"page_tokens {self.page_tokens}")
         must(1 <= self.max_tokens <= 1 << 40, f"max_tokens {self.max_tokens}")
+        must(self.budget >= 64, f"budget {self.budget}")
 
     def _sections(self):
         at = 64
@@ -158,10 +166,11 @@ class File:
             must(at + 36 + size <= len(self.data), f"section {index} does not fit the file")
             content = self.data[at + 32 : at + 32 + size]
             stored = struct.unpack_from("<I", self.data, at + 32 + size)[0]
-            must(stored == crc32c(content), f"section {index} ({kind}): its CRC is wrong")
-            known = kind in (b"CODC", b"LAYR", b"SEQU", b"EXAC", b"PAGE", b"END.")
-            must(known != bool(flags), f"section {index}: {kind} with flags {flags}")
-            yield Section(kind.decode() if known else "", sequence, layer, at, content)
+            name = kind.decode("ascii", "backslashreplace")
+            must(stored == crc32c(content), f"section {index} ({name}): its CRC is wrong")
+            known = kind in (b"CODC", b"LAYR", b"MEAN", b"SEQU", b"EXAC", b"PAGE", b"END.")
+            must(known != bool(flags), f"section {index}: {name} with flags {flags}")
+            yield Section(name if known else "", sequence, layer, at, content)
             at += 36 + size
         must(at == len(self.data), "bytes behind the last section")
 
@@ -186,14 +195,16 @@ class File:
         must(at == len(data) and len(set(seen)) == count, "CODC: its size, or a codec twice")
 
     def _layers(self, section):
+        """Returns the layers with mean keys."""
         must(len(section.content) == 32 * self.n_layers, "LAYR: its size")
-        self.layers, named = [], 0
+        self.layers, named, centered_layers = [], 0, []
         for i in range(self.n_layers):
-            fields = struct.unpack_from("<IHHIIBBHIII", section.content, 32 * i)
-            heads, k_dim, v_dim, k, v, dense, latent, zero, window, first, last = fields
+            fields = struct.unpack_from("<IHHIIBBBBIII", section.content, 32 * i)
+            heads, k_dim, v_dim, k, v, dense, latent, centered, zero, window, first, last = fields
             must(zero == 0 and dense in (1, 2) and latent in (0, 1), f"layer {i}: type, latent or reserved")
             must(1 <= heads <= 1024 and first <= 65536 and last <= 65536 and window < 1 << 31, f"layer {i}: a number")
             must(not latent or (v == NONE and v_dim <= k_dim), f"layer {i}: values of a latent layer")
+            must(not centered or centered == 1 and k != NONE and not latent, f"layer {i}: centered")
             codecs = []
             for place, dim in ((k, k_dim), (v, v_dim)):
                 must(dim % 8 == 0 and 8 <= dim <= 576, f"layer {i}: head_dim {dim}")
@@ -202,8 +213,21 @@ class File:
                 codecs.append(None if place == NONE else self.codecs[place])
                 must(not codecs[-1] or codecs[-1].head_dim == dim, f"layer {i}: head_dim {dim} is not the codec's")
             must(not latent or not codecs[0] or codecs[0].rotation == 0, f"layer {i}: latent and rotated")
-            self.layers.append(Layer(heads, (k_dim, v_dim), tuple(codecs), dense, bool(latent), window, first, last))
+            self.layers.append(
+                Layer(heads, (k_dim, v_dim), tuple(codecs), dense, bool(latent), window, first, last, None))
+            centered_layers += [self.layers[-1]] if centered else []
         must(named == len(self.codecs), "a codec that no layer names")
+        return centered_layers
+
+    def _means(self, section, layers):
+        sizes = [(layer.n_kv_heads, layer.dims[KEYS]) for layer in layers]
+        must(len(section.content) == 4 * sum(heads * d for heads, d in sizes), "MEAN: its size")
+        values = struct.unpack(f"<{len(section.content) // 4}f", section.content)
+        must(all(abs(value) <= 65504 for value in values), "MEAN: a value is not finite or beyond 65504")
+        at = 0
+        for layer, (heads, d) in zip(layers, sizes):
+            layer.k_mean = [values[at + head * d : at + head * d + d] for head in range(heads)]
+            at += heads * d
 
     def _sequence(self, section, ordinal):
         data, n = section.content, self.page_tokens
@@ -230,6 +254,10 @@ class File:
             parts.append(Part(packed_end, released, first, owners, pages, [], front))
         must(len(data) == at + -at % 8 and not any(data[at:]), "SEQU: its end")
         return Sequence(number, n_tokens, parts)
+
+    def _budget_bytes(self):
+        return sum(len(part.pages) * layer.page_bytes(self.page_tokens) + (sequence.n_tokens > 0) * layer.exact_bytes()
+                   for sequence in self.sequences for part, layer in zip(sequence.parts, self.layers))
 
     def _exact(self, section, sequence, i):
         layer, part, at = self.layers[i], sequence.parts[i], 0
@@ -271,7 +299,7 @@ class File:
         codec = layer.codecs[side]
         if not codec:
             return [2 * layer.dims[side]]
-        return [2 if codec.half_scales else 4] + [codec.head_dim * plane.width // 8 for plane in codec.planes]
+        return [codec.scale_bytes()] + [plane.row_bytes() for plane in codec.planes]
 
     # ---- Rows ----
 
@@ -282,9 +310,12 @@ class File:
             for side in layer.sides:
                 codec, size = layer.codecs[side], layer.block_bytes(side, n)
                 if codec:
-                    block = page[at : at + n * sum(self._row_bytes(layer, side))]
+                    block = page[at : at + n * codec.row_bytes()]
                     must(all(map(math.isfinite, format_reader.unpack(codec, block, n)[1])), "a scale is not finite")
-                    result[head, side] = format_reader.decode(codec, block, n)
+                    rows = format_reader.decode(codec, block, n)
+                    if side == KEYS and layer.k_mean:
+                        rows = [[format_reader.to_float(x + m) for x, m in zip(row, layer.k_mean[head])] for row in rows]
+                    result[head, side] = rows
                 else:
                     d = layer.dims[side]
                     values = halves(page[at : at + 2 * n * d], layer.dense)
@@ -323,14 +354,13 @@ class File:
                         yield i, token, head, side, row[: layer.dims[side]]
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    file = File(pathlib.Path(sys.argv[1]).read_bytes())
+def show(path):
+    file = File(pathlib.Path(path).read_bytes())
+    counts = [sum(1 for _ in file.rows(sequence)) for sequence in file.sequences]
     print(f"{file.n_layers} layers, pages of {file.page_tokens} tokens, {len(file.sections)} sections: whole")
-    for sequence in file.sequences:
-        print(f"sequence {sequence.number}: {sequence.n_tokens} tokens, {sum(1 for _ in file.rows(sequence))} rows")
+    for sequence, count in zip(file.sequences, counts):
+        print(f"sequence {sequence.number}: {sequence.n_tokens} tokens, {count} rows")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(format_reader.run(show, "Checks a .kvb file, by docs/format.md alone, and counts its rows."))

@@ -73,15 +73,10 @@ static size_t place(book *b, size_t n, size_t element) {
     return start;
 }
 
-/* Of one layer's mean keys, and of all layers'. */
-static size_t mean_values_of(const kvb_layer_spec *layer) {
-    return layer->k_mean ? (size_t)layer->n_kv_heads * (size_t)layer->k.head_dim : 0;
-}
-
-static size_t mean_values(const kvb_cache_spec *spec) {
+size_t kvb_cache_mean_values(const kvb_cache_spec *spec) {
     size_t n = 0;
     for (int i = 0; i < spec->n_layers; i++) {
-        n += mean_values_of(&spec->layers[i]);
+        n += kvb_layer_mean_values(&spec->layers[i]);
     }
     return n;
 }
@@ -95,7 +90,7 @@ static book plan_book(const kvb_cache_spec *spec, size_t smallest) {
     b.is_too_large = entries > SIZE_MAX || !kvb_size_multiply((size_t)entries, n_parts, &n_entries);
     (void)place(&b, 1, sizeof(kvb_cache));
     b.layer_specs = place(&b, n_layers, sizeof(kvb_layer_spec));
-    b.means = place(&b, mean_values(spec), sizeof(float));
+    b.means = place(&b, kvb_cache_mean_values(spec), sizeof(float));
     b.layers = place(&b, n_layers, sizeof(kvb_cache_layer));
     b.codecs = place(&b, 2 * n_layers, sizeof(kvb_codec *));
     b.classes = place(&b, 2 * n_layers, sizeof(kvb_pool_class));
@@ -116,7 +111,7 @@ static kvb_cache *lay_out(void *block, const book *b, const kvb_cache_spec *spec
     cache->spec.layers = cache->layer_specs;
     float *means = (float *)(void *)(at + b->means);
     for (int i = 0; i < spec->n_layers; i++) {
-        size_t n = mean_values_of(&spec->layers[i]);
+        size_t n = kvb_layer_mean_values(&spec->layers[i]);
         cache->layer_specs[i] = spec->layers[i];
         if (n > 0) {
             cache->layer_specs[i].k_mean = memcpy(means, spec->layers[i].k_mean, n * sizeof *means);
@@ -139,17 +134,14 @@ static kvb_cache *lay_out(void *block, const book *b, const kvb_cache_spec *spec
 /* ---- Layers ---- */
 
 static int same_centroids(const kvb_codec_spec *a, const kvb_codec_spec *b) {
-    for (int part = 0; a->half_bit && part < 2; part++) {
+    for (int part = 0; part <= a->half_bit; part++) { /* the library's lie apart */
         kvb_codec_spec ours = kvb_codec_spec_part(a, part), theirs = kvb_codec_spec_part(b, part);
-        if (!same_centroids(&ours, &theirs)) {
+        const float *mine = kvb_codec_spec_centroids(&ours), *other = kvb_codec_spec_centroids(&theirs);
+        if (!mine || !other || memcmp(mine, other, sizeof *mine * (size_t)kvb_codec_spec_levels(&ours)) != 0) {
             return 0;
         }
     }
-    if (a->half_bit) {
-        return 1;
-    }
-    const float *ours = kvb_codec_spec_centroids(a), *theirs = kvb_codec_spec_centroids(b);
-    return ours && theirs && memcmp(ours, theirs, sizeof *ours * (size_t)kvb_codec_spec_levels(a)) == 0;
+    return 1;
 }
 
 static int same_codec(const kvb_codec_spec *a, const kvb_codec_spec *b) {

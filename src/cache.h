@@ -74,6 +74,13 @@ static inline int kvb_layer_sides(const kvb_layer_spec *spec) {
     return spec->v_prefix_of_k ? 1 : 2;
 }
 
+/* Floats of the mean keys of a layer, and of all layers of a cache. */
+static inline size_t kvb_layer_mean_values(const kvb_layer_spec *spec) {
+    return spec->k_mean ? (size_t)spec->n_kv_heads * (size_t)spec->k.head_dim : 0;
+}
+
+size_t kvb_cache_mean_values(const kvb_cache_spec *spec);
+
 /* Everything but what kvb_layer_sizes_of finds too large. */
 kvb_status kvb_layer_spec_check(const kvb_layer_spec *spec, int page_tokens, kvb_error *error);
 /* Its format, still without codecs. */

@@ -124,6 +124,9 @@ int kvb_codec_spec_levels(const kvb_codec_spec *spec) {
 
 kvb_codec_spec kvb_codec_spec_part(const kvb_codec_spec *spec, int part) {
     kvb_codec_spec of_part = *spec;
+    if (!spec->half_bit) {
+        return of_part;
+    }
     of_part.half_bit = 0;
     of_part.head_dim /= 2;
     of_part.rotation = KVB_ROTATION_NONE;

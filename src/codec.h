@@ -20,7 +20,8 @@ size_t kvb_codec_object_bytes(const kvb_codec_spec *spec);
 kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error);
 /* The spec's, or the library's; NULL without either. */
 const float *kvb_codec_spec_centroids(const kvb_codec_spec *spec);
-/* Of a spec with half a bit: the code of the first half of the coordinates, or of the second. */
+/* Of a spec with half a bit: the code of the first half of the coordinates, or of the second; of another the spec
+ * itself. */
 kvb_codec_spec kvb_codec_spec_part(const kvb_codec_spec *spec, int part);
 /* The widths of its planes; their number. */
 int kvb_codec_spec_planes(const kvb_codec_spec *spec, int widths[KVB_MAX_PLANES]);

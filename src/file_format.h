@@ -24,6 +24,7 @@ enum {
 #define KVB_FILE_TYPE(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 #define KVB_FILE_CODECS KVB_FILE_TYPE('C', 'O', 'D', 'C')
 #define KVB_FILE_LAYERS KVB_FILE_TYPE('L', 'A', 'Y', 'R')
+#define KVB_FILE_MEANS KVB_FILE_TYPE('M', 'E', 'A', 'N')
 #define KVB_FILE_SEQUENCE KVB_FILE_TYPE('S', 'E', 'Q', 'U')
 #define KVB_FILE_EXACT KVB_FILE_TYPE('E', 'X', 'A', 'C')
 #define KVB_FILE_PAGES KVB_FILE_TYPE('P', 'A', 'G', 'E')

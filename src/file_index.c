@@ -1,4 +1,4 @@
-/* The index of a .kvb file: codecs, layers, sequences, and what all of it adds up to. */
+/* The index of a .kvb file: codecs, layers, mean keys, sequences, and what all of it adds up to. */
 #include "file_index.h"
 
 #include <inttypes.h>
@@ -39,6 +39,8 @@ void kvb_file_index_free(kvb_file_index *index) {
     size_t n_layers = index->header.n_layers;
     release(index, index->parts, n_sequences * n_layers * sizeof *index->parts);
     release(index, index->sequences, n_sequences * sizeof *index->sequences);
+    release(index, index->is_centered, n_layers * sizeof *index->is_centered);
+    release(index, index->mean_content, index->mean_bytes);
     release(index, index->layers, n_layers * sizeof *index->layers);
     release(index, index->codecs, index->n_codecs * sizeof *index->codecs);
     release(index, index->codec_content, index->codec_bytes);
@@ -92,14 +94,17 @@ static kvb_status parse_layers(kvb_file_reader *reader, kvb_file_index *index, k
     uint32_t n_named = 0;
     kvb_status status = KVB_OK;
     index->layers = allocate(index, index->header.n_layers, sizeof *index->layers, &status, error);
+    index->is_centered = allocate(index, index->header.n_layers, sizeof *index->is_centered, &status, error);
     for (int i = 0; i < index->spec.n_layers && status == KVB_OK; i++) {
         uint8_t bytes[KVB_FILE_LAYER_BYTES];
         uint64_t offset = reader->offset;
+        int is_centered = 0;
         status = kvb_file_read(reader, bytes, sizeof bytes, error);
         if (status == KVB_OK) {
             status = kvb_file_parse_layer(reader, bytes, offset, index->spec.page_tokens, index->codecs,
-                                          index->n_codecs, &n_named, &index->layers[i], error);
+                                          index->n_codecs, &n_named, &index->layers[i], &is_centered, error);
         }
+        index->is_centered[i] = (uint8_t)is_centered;
     }
     if (status == KVB_OK && n_named != index->n_codecs) {
         status =
@@ -116,7 +121,56 @@ static kvb_status read_layers(kvb_file_reader *reader, kvb_file_index *index, kv
     return status ? status : kvb_file_read_crc(reader, parse_layers(reader, index, error), error);
 }
 
-/* What a cache of this spec takes outside of its budget: tables of pages, counts of references to blocks. */
+/* ---- Mean keys ---- */
+
+static size_t mean_values(const kvb_file_index *index, int layer) {
+    const kvb_layer_spec *spec = &index->layers[layer];
+    return index->is_centered[layer] ? (size_t)spec->n_kv_heads * (size_t)spec->k.head_dim : 0;
+}
+
+static uint64_t mean_bytes(const kvb_file_index *index) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < index->spec.n_layers; i++) {
+        bytes += sizeof(float) * (uint64_t)mean_values(index, i); /* below 2^22, of 1024 layers */
+    }
+    return bytes;
+}
+
+static kvb_status parse_means(const kvb_file_reader *reader, const kvb_file_index *index, uint64_t offset,
+                              kvb_error *error) {
+    const uint8_t *at = index->mean_content;
+    for (int i = 0; i < index->spec.n_layers; i++) {
+        kvb_error reason;
+        if (index->is_centered[i]) {
+            index->layers[i].k_mean = (const float *)(const void *)at;
+            if (kvb_layer_spec_check(&index->layers[i], index->spec.page_tokens, &reason)) {
+                return kvb_file_fault(reader, offset + (uint64_t)(at - index->mean_content), error, "layer %d: %.300s",
+                                      i, reason.text);
+            }
+            at += sizeof(float) * mean_values(index, i);
+        }
+    }
+    return KVB_OK;
+}
+
+/* There is a section where there are centered layers. */
+static kvb_status read_means(kvb_file_reader *reader, kvb_file_index *index, kvb_error *error) {
+    uint64_t bytes = mean_bytes(index);
+    kvb_status status;
+    if (bytes == 0) {
+        return KVB_OK;
+    }
+    if ((status = kvb_file_expect(reader, KVB_FILE_MEANS, KVB_FILE_NONE, KVB_FILE_NONE, bytes, error))) {
+        return status;
+    }
+    uint64_t offset = reader->offset;
+    status = kvb_file_read_content(reader, &index->allocator, &index->mean_content, &index->mean_bytes, error);
+    return status ? status : parse_means(reader, index, offset, error);
+}
+
+/* ---- Sizes ---- */
+
+/* What a cache of this spec takes outside of its budget: mean keys, tables of pages, counts of references to blocks. */
 static kvb_status check_tables(const kvb_file_reader *reader, const kvb_file_index *index,
                                const kvb_load_limits *limits, kvb_error *error) {
     const kvb_cache_spec *spec = &index->spec;
@@ -135,6 +189,7 @@ static kvb_status check_tables(const kvb_file_reader *reader, const kvb_file_ind
     uint64_t bytes = kvb_file_product(part, (uint64_t)spec->n_layers * (uint64_t)spec->max_sequences);
     bytes = kvb_file_sum(bytes, sizeof(kvb_cache_sequence) * (uint64_t)spec->max_sequences);
     bytes = kvb_file_sum(bytes, kvb_file_product(spec->budget / smallest, sizeof(uint32_t)));
+    bytes = kvb_file_sum(bytes, mean_bytes(index));
     return bytes > limits->tables ? kvb_file_exceeds(reader, "bytes of tables:", bytes, limits->tables, error) : KVB_OK;
 }
 
@@ -209,7 +264,8 @@ static kvb_status read_all(kvb_file_reader *reader, kvb_file_index *index, const
                            kvb_error *error) {
     kvb_status status;
     if ((status = kvb_file_read_header(reader, index, limits, error)) || (status = read_codecs(reader, index, error)) ||
-        (status = read_layers(reader, index, error)) || (status = check_tables(reader, index, limits, error))) {
+        (status = read_layers(reader, index, error)) || (status = check_tables(reader, index, limits, error)) ||
+        (status = read_means(reader, index, error))) {
         return status;
     }
     if (reader->visitor && reader->visitor->spec) {

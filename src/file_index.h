@@ -32,12 +32,15 @@ typedef struct kvb_file_index {
     uint32_t n_codecs;
     uint8_t *codec_content; /* of the section, where the centroids are */
     size_t codec_bytes;
+    uint8_t *is_centered;  /* [layer] */
+    uint8_t *mean_content; /* of the section of mean keys, in which the layers' k_mean are; NULL without one */
+    size_t mean_bytes;
     kvb_file_tokens *sequences;
     kvb_file_part *parts; /* [sequence][layer] */
 } kvb_file_index;
 
-/* Reads header, codecs, layers and sequences, checks all of it, and that the file has room for all pages and exact
- * tokens and the budget too. On failure nothing is left to be freed. */
+/* Reads header, codecs, layers, mean keys and sequences, checks all of it, and that the file has room for all pages and
+ * exact tokens and the budget too. On failure nothing is left to be freed. */
 kvb_status kvb_file_index_read(kvb_file_reader *reader, const kvb_load_limits *limits, const kvb_allocator *allocator,
                                kvb_file_index *index, kvb_error *error);
 void kvb_file_index_free(kvb_file_index *index);

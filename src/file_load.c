@@ -1,5 +1,6 @@
 /* Loading: the index first, then memory for what it says, then the values. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "cache.h"
 #include "file_codec.h"
@@ -92,12 +93,12 @@ static kvb_status compare_side(int layer, const char *side, const kvb_codec_spec
     }
     return kvb_error_set(
         error, KVB_ERROR_ARGUMENT,
-        "layer %d of the file has other %s: head_dim %d, %d bits, rotation %d, scale %d of type %d, %d states, and "
-        "that of the cache %d, %d, %d, %d, %d, %d; only equal layers, of equal signs and centroids, can be "
+        "layer %d of the file has other %s: head_dim %d, %g bits, rotation %d, scale %d of type %d, %d states, and "
+        "that of the cache %d, %g, %d, %d, %d, %d; only equal layers, of equal signs and centroids, can be "
         "loaded",
-        layer, side, file->head_dim, file->bits, (int)file->rotation, (int)file->scale, (int)file->scale_dtype,
-        file->trellis_states, cache->head_dim, cache->bits, (int)cache->rotation, (int)cache->scale,
-        (int)cache->scale_dtype, cache->trellis_states);
+        layer, side, file->head_dim, file->bits + 0.5 * file->half_bit, (int)file->rotation, (int)file->scale,
+        (int)file->scale_dtype, file->trellis_states, cache->head_dim, cache->bits + 0.5 * cache->half_bit,
+        (int)cache->rotation, (int)cache->scale, (int)cache->scale_dtype, cache->trellis_states);
 }
 
 static kvb_status compare_layer(int i, const kvb_layer_spec *file, const kvb_layer_spec *cache, kvb_error *error) {
@@ -118,6 +119,13 @@ static kvb_status compare_layer(int i, const kvb_layer_spec *file, const kvb_lay
         if (numbers[n].file != numbers[n].cache) {
             return differs(i, numbers[n].what, numbers[n].file, numbers[n].cache, error);
         }
+    }
+    if (file->k_mean && kvb_layer_mean_values(file) == kvb_layer_mean_values(cache) &&
+        memcmp(file->k_mean, cache->k_mean, kvb_layer_mean_values(file) * sizeof *file->k_mean) != 0) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "layer %d of the file has another k_mean than that of the cache; only equal layers can be "
+                             "loaded",
+                             i);
     }
     kvb_status status = compare_side(i, "keys", &file->k, &cache->k, error);
     return status || file->v_prefix_of_k ? status : compare_side(i, "values", &file->v, &cache->v, error);

@@ -212,8 +212,8 @@ static kvb_status read_any_head(kvb_file_reader *reader, kvb_error *error) {
 }
 
 static int is_known(uint32_t type) {
-    return type == KVB_FILE_CODECS || type == KVB_FILE_LAYERS || type == KVB_FILE_SEQUENCE || type == KVB_FILE_EXACT ||
-           type == KVB_FILE_PAGES || type == KVB_FILE_END;
+    return type == KVB_FILE_CODECS || type == KVB_FILE_LAYERS || type == KVB_FILE_MEANS || type == KVB_FILE_SEQUENCE ||
+           type == KVB_FILE_EXACT || type == KVB_FILE_PAGES || type == KVB_FILE_END;
 }
 
 kvb_status kvb_file_read_head(kvb_file_reader *reader, kvb_error *error) {

@@ -14,11 +14,15 @@ static uint64_t codec_bytes(const kvb_cache *cache) {
     return bytes;
 }
 
+static uint64_t mean_bytes(const kvb_cache *cache) {
+    return sizeof(float) * (uint64_t)kvb_cache_mean_values(&cache->spec);
+}
+
 static uint64_t file_bytes(const kvb_file_source *from) {
     const kvb_cache *cache = from->cache;
     uint64_t bytes = KVB_FILE_HEADER_BYTES + kvb_file_section_bytes(codec_bytes(cache)) +
                      kvb_file_section_bytes(KVB_FILE_LAYER_BYTES * (uint64_t)cache->spec.n_layers) +
-                     kvb_file_section_bytes(0);
+                     (mean_bytes(cache) ? kvb_file_section_bytes(mean_bytes(cache)) : 0) + kvb_file_section_bytes(0);
     uint32_t ordinal = 0;
     for (int sequence = 0; sequence < cache->spec.max_sequences; sequence++) {
         if (!kvb_source_saves(from, sequence)) {
@@ -59,7 +63,7 @@ static void begin_section(kvb_file_writer *writer, uint32_t type, uint32_t seque
 static void write_header(const kvb_file_source *from) {
     const kvb_cache_spec *spec = &from->cache->spec;
     uint8_t bytes[KVB_FILE_HEADER_BYTES], *at = bytes;
-    uint32_t sections = 3 + from->n_sequences * (1 + 2 * (uint32_t)spec->n_layers);
+    uint32_t sections = 3 + (mean_bytes(from->cache) > 0) + from->n_sequences * (1 + 2 * (uint32_t)spec->n_layers);
     for (int i = 0; i < 8; i++) {
         kvb_file_put(&at, (uint8_t)KVB_FILE_MAGIC[i], 1);
     }
@@ -108,6 +112,15 @@ static void write_layers(const kvb_file_source *from) {
         kvb_file_put_layer(&at, &cache->layers[i].spec, place_of(cache, format->k_codec),
                            place_of(cache, format->v_codec));
         kvb_file_write(from->writer, bytes, sizeof bytes);
+    }
+    put_crc(from->writer);
+}
+
+static void write_means(const kvb_file_source *from) {
+    const kvb_cache_spec *spec = &from->cache->spec;
+    begin_section(from->writer, KVB_FILE_MEANS, KVB_FILE_NONE, KVB_FILE_NONE, mean_bytes(from->cache));
+    for (int i = 0; i < spec->n_layers; i++) {
+        kvb_file_write(from->writer, spec->layers[i].k_mean, sizeof(float) * kvb_layer_mean_values(&spec->layers[i]));
     }
     put_crc(from->writer);
 }
@@ -216,6 +229,9 @@ static void write_all(const kvb_file_source *from) {
     write_header(from);
     write_codecs(from);
     write_layers(from);
+    if (mean_bytes(cache) > 0) {
+        write_means(from);
+    }
     for (int sequence = 0; sequence < cache->spec.max_sequences; sequence++) {
         if (kvb_source_saves(from, sequence)) {
             write_sequence(from, sequence, ordinal++);
@@ -270,29 +286,12 @@ static kvb_status save(const kvb_cache *cache, int only, const char *path, kvb_e
     return kvb_file_write_end(&writer, KVB_OK, error);
 }
 
-/* Nothing in version 1 has a place for mean keys, without which the packed ones are other keys, and its planes are of
- * whole rows. */
-static kvb_status check_layers(const kvb_cache *cache, kvb_error *error) {
-    for (int i = 0; i < cache->spec.n_layers; i++) {
-        const kvb_layer_spec *layer = &cache->spec.layers[i];
-        if (layer->k.half_bit || (!layer->v_prefix_of_k && layer->v.half_bit)) {
-            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                                 "layer %d has codes with half a bit, which files of version 1 do not hold", i);
-        }
-        if (layer->k_mean) {
-            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                                 "layer %d keeps keys less their mean, which a file has no place for", i);
-        }
-    }
-    return KVB_OK;
-}
-
 static kvb_status check_arguments(const kvb_cache *cache, const char *path, kvb_error *error) {
     if (!cache || !path) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s is NULL; cache and path are needed",
                              cache ? "path" : "cache");
     }
-    return check_layers(cache, error);
+    return KVB_OK;
 }
 
 kvb_status kvb_cache_save(const kvb_cache *cache, const char *path, kvb_error *error) {

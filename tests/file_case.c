@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const file_case_names[FILE_CASES] = {"empty", "packed", "forks", "exact", "latent", "hole", "trellis"};
+const char *const file_case_names[FILE_CASES] = {"empty", "packed",  "forks",  "exact",   "latent",
+                                                 "hole",  "trellis", "halves", "centered"};
 
 /* ---- Values ---- */
 
@@ -66,6 +67,13 @@ static kvb_layer_spec odd_layer(int k_bits, int v_bits, kvb_rotation rotation) {
     return layer;
 }
 
+/* Mean keys of up to 256 values. */
+static const float *mean_keys(int first) {
+    static float values[2][256];
+    fill(values[first], 256, (uint64_t)first);
+    return values[first];
+}
+
 /* The layers of a case; returns their number. */
 static int layers_of(int which, kvb_layer_spec layers[4]) {
     switch (which) {
@@ -112,6 +120,28 @@ static int layers_of(int which, kvb_layer_spec layers[4]) {
         layers[1].k.scale = KVB_SCALE_SEARCH;
         layers[1].exact_last = 5;
         return 2;
+    case 7: /* halves */
+        layers[0] = kvb_layer_spec_default(2, 64, 4, 3);
+        layers[0].k.half_bit = layers[0].v.half_bit = 1;
+        layers[1] = kvb_layer_spec_default(1, 80, 5, 7);
+        layers[1].k.half_bit = layers[1].v.half_bit = 1;
+        layers[1].k.trellis_states = 16;
+        layers[1].v.head_dim = 48;
+        layers[1].v.rotation = KVB_ROTATION_NONE;
+        layers[1].v.scale_dtype = KVB_F32;
+        layers[1].exact_last = 5;
+        return 2;
+    case 8: /* centered */
+        layers[0] = kvb_layer_spec_default(2, 32, 4, 3);
+        layers[0].k_mean = mean_keys(0);
+        layers[1] = kvb_layer_spec_default(1, 32, 4, 4);
+        layers[2] = kvb_layer_spec_default(3, 64, 3, KVB_DENSE_BITS);
+        layers[2].k.half_bit = 1;
+        layers[2].k_mean = mean_keys(1);
+        layers[2].exact_first = 2;
+        layers[2].exact_last = 7;
+        layers[2].window = 30;
+        return 3;
     default:
         layers[0] = kvb_layer_spec_default(1, 32, 4, 4);
         return 1;
@@ -226,6 +256,9 @@ static int read_row(const kvb_kv_view *view, int64_t token, int head, int side, 
         abort();
     }
     memcpy(to, values, (size_t)dim * sizeof *to);
+    for (int i = 0; view->k_mean && page_side == 0 && i < dim; i++) {
+        to[i] += view->k_mean[head * dim + i];
+    }
     return 1;
 }
 

@@ -5,7 +5,7 @@
 
 #include "kvbits/kvbits.h"
 
-enum { FILE_CASES = 7 };
+enum { FILE_CASES = 9 };
 
 extern const char *const file_case_names[FILE_CASES];
 
@@ -17,8 +17,8 @@ kvb_cache *file_case_make(int which, uint64_t seed, const kvb_allocator *allocat
  * only. */
 kvb_status file_case_grow(kvb_cache *cache, int sequence, int n, uint64_t seed, kvb_error *error);
 
-/* Calls `row` with every key and value that the sequence holds, decoded: layer by layer, token by token, head by head,
- * keys first. Tokens whose pages were given back are left out. */
+/* Calls `row` with every key and value that the sequence holds, decoded and the mean key added: layer by layer, token
+ * by token, head by head, keys first. Tokens whose pages were given back are left out. */
 kvb_status file_case_rows(const kvb_cache *cache, int sequence, void (*row)(void *context, const float *values, int n),
                           void *context, kvb_error *error);
 

@@ -258,12 +258,11 @@ typedef struct kvb_ab_config {
     /* Storage. */
     const int *bits; /* widths of T1a and T1b, and of the symmetric pairs [1, 8] */
     int n_bits;
-    const kvb_pair *pairs; /* T1c; the symmetric pairs when NULL */
-    int n_pairs;           /* [1, 64] */
-    const kvb_pair
-        *halves; /* of each of them, 1 where there is half a bit more; NULL: nowhere. Library codebooks only */
-    kvb_rotation rotation; /* of T1c and of traces; T1b has its own cases */
-    uint64_t sign_seed;    /* of SIGNED, of rotated baselines; redraws count up from it */
+    const kvb_pair *pairs;  /* T1c; the symmetric pairs when NULL */
+    int n_pairs;            /* [1, 64] */
+    const kvb_pair *halves; /* of each of them, 1 where there is half a bit more; NULL: nowhere. Sums of lanes only */
+    kvb_rotation rotation;  /* of T1c and of traces; T1b has its own cases */
+    uint64_t sign_seed;     /* of SIGNED, of rotated baselines; redraws count up from it */
     kvb_scale_kind scale_kind;
     kvb_dtype scale_dtype; /* KVB_F16 or KVB_F32 */
     int trellis_states;    /* 0: scalar codes; else bits 2-6 and the library's levels, whatever `codebook` is */
@@ -370,7 +369,7 @@ typedef struct kvb_plan_layer {
 
 /* The same widths in every layer, for comparison. */
 typedef struct kvb_plan_uniform {
-    int k_bits, v_bits;    /* 0: no such plan fits */
+    int k_bits, v_bits;    /* of whole bits; 0: no such plan fits */
     double bits_per_value; /* of rows, scales included, as in kvb_plan */
     double predicted, measured;
     double predicted_kl; /* NaN: there were no sensitivities */
@@ -397,8 +396,9 @@ typedef struct kvb_plan_request {
     double kl;               /* the fewest bytes with a predicted KL divergence of at most this, with `sensitivity` */
     int trellis_states;      /* trellis codes where a side has 2-6 bits: 8, 16, 64, 256; 0: scalar codes */
     kvb_scale_kind scale;
-    int queries; /* of each layer, evenly spaced; 0: all */
-    int k_mean;  /* 1: packed keys are stored less their mean over the first half of the trace */
+    int queries;   /* of each layer, evenly spaced; 0: all */
+    int half_bits; /* 1: 1.5-7.5 bits, too; every head_dim is a multiple of 16 */
+    int k_mean;    /* 1: packed keys are stored less their mean over the first half of the trace */
     /* Exact tokens to choose among, the same in every layer, beside none. They are paid for out of the budget of a
      * context of `tokens` tokens. */
     const kvb_exact_tokens *exact;
@@ -407,10 +407,10 @@ typedef struct kvb_plan_request {
     const kvb_sensitivity *sensitivity; /* NULL: every layer weighs the same */
 } kvb_plan_request;
 
-/* Measures the trace's layers with every width of K and of V, 1-8 bits, and chooses: exactly the least damage that the
- * budget allows, with 16 bits as exact. Damage is the sum of squared errors, or with `sensitivity` the predicted KL
- * divergence (docs/plan.md). KVB_ERROR_ARGUMENT names the fewest bytes when the budget is below them. *out is released
- * with kvb_plan_free. */
+/* Measures the trace's layers with every width of K and of V, 1-8 bits (and half ones on request), and chooses: exactly
+ * the least damage that the budget allows, with 16 bits as exact. Damage is the sum of squared errors, or with
+ * `sensitivity` the predicted KL divergence (docs/plan.md). KVB_ERROR_ARGUMENT names the fewest bytes when the budget
+ * is below them. *out is released with kvb_plan_free. */
 KVB_API KVB_CHECKED kvb_status kvb_plan_make(const kvb_trace *trace, const kvb_plan_request *request,
                                              const kvb_parallel *parallel, const kvb_progress *progress, kvb_plan **out,
                                              kvb_error *error);

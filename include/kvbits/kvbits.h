@@ -522,8 +522,8 @@ KVB_API void kvb_rows_add(const kvb_backend *backend, const float *rows, size_t 
 /* ---- Files ------------------------------------------------------------------------------------------------------ */
 
 /* A .kvb file holds a whole cache, or one sequence of it, in one canonical order of bytes (docs/format.md, section 9):
- * formats, centroids, exact tokens and pages, each section with its CRC-32C. What was saved decodes for ever, and a
- * loaded cache is saved as the same bytes again. */
+ * formats, centroids, mean keys, exact tokens and pages, each section with its CRC-32C. What was saved decodes for
+ * ever, and a loaded cache is saved as the same bytes again. */
 
 /* Saves every sequence, under its number. The file takes its name only when it is whole and on the disk: after a
  * failure, a full disk (KVB_ERROR_IO) or a crash the file that had the name before is as it was. KVB_ERROR_ARGUMENT

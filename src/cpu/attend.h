@@ -80,7 +80,7 @@ void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops);
 /* Merges parts in order; writes the outputs when the tile is complete. */
 void kvb_attend_tile_end(kvb_attend_tile *tile, const kvb_attend_part *parts, const kvb_cpu_ops *ops);
 /* attend_trellis.c: packed rows of a trellis code as rows of the scalar code tables->straight, into `scratch`. */
-kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch);
+kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch, const kvb_cpu_ops *ops);
 /* attend_part.c */
 void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int dim);
 void kvb_attend_part_run(const kvb_attend_part *part, const kvb_attend_work *work, const kvb_cpu_ops *ops);

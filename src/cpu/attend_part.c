@@ -33,9 +33,9 @@ static kvb_packed_run stored_run(const kvb_attend_side *side, const kvb_token_ru
 
 /* The same as kernels read them. */
 static kvb_packed_run packed_run(const kvb_attend_side *side, const kvb_token_run *run, int n,
-                                 const kvb_token_run *next, const kvb_attend_work *work) {
+                                 const kvb_token_run *next, const kvb_attend_work *work, const kvb_cpu_ops *ops) {
     kvb_packed_run rows = stored_run(side, run, n, next);
-    return side->tables->trellis_states ? kvb_straighten(&rows, work->straight) : rows;
+    return side->tables->trellis_states ? kvb_straighten(&rows, work->straight, ops) : rows;
 }
 
 /* Where row `row` of a source lies that holds rows as they came. */
@@ -112,13 +112,13 @@ static void dot(const kvb_attend_tile *tile, const kvb_token_run *run, int n, co
     int n_rows = tile->n_q * tile->group, is_page = run->source == KVB_SOURCE_PAGE;
     const float *q = is_page && tile->k_is_rotated ? tile->rotated_q : tile->q;
     if (is_page && tile->k_is_fast) {
-        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work);
+        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work, ops);
         ops->dot_packed(&keys, tile->fixed_q, tile->fixed_factors, n_rows, work->fixed, work->weights);
     } else if (takes_halves(tile, &tile->k, run, ops)) {
         kvb_half_run keys = half_run(&tile->k, run, n, next);
         ops->dot_halves(tile->q, n_rows, &keys, work->weights);
     } else if (takes_packed(tile, &tile->k, run, ops)) {
-        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work);
+        kvb_packed_run keys = packed_run(&tile->k, run, n, next, work, ops);
         ops->dot_packed_floats(&keys, q, n_rows, work->fixed, work->weights);
     } else {
         read_rows(&tile->k, run, n, work->k, ops);
@@ -213,7 +213,7 @@ static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, co
     size_t half = is_page ? 0 : (size_t)(tile->accumulator_dim - tile->v.dim);
     float *sums = part->states.accumulators + half;
     if (is_page && tile->v_is_fast) {
-        kvb_packed_run values = packed_run(side, run, n, next, work);
+        kvb_packed_run values = packed_run(side, run, n, next, work, ops);
         if (tile->v_is_ordered) {
             ops->add_ordered(&values, work->weights, n_rows, work->fixed, work->ordered);
             return;
@@ -222,7 +222,7 @@ static void add(const kvb_attend_part *part, const kvb_token_run *run, int n, co
         return;
     }
     if (takes_packed(tile, side, run, ops)) {
-        kvb_packed_run values = packed_run(side, run, n, next, work);
+        kvb_packed_run values = packed_run(side, run, n, next, work, ops);
         ops->add_packed_floats(&values, tile->v.dim, work->weights, n_rows, work->fixed, sums,
                                (size_t)tile->accumulator_dim);
         return;

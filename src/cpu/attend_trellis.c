@@ -8,6 +8,7 @@
  *     bits 3     one plane of 4 bits: subset, place           bits 6     the same, and the places' highest bit
  *     bits 4     the same, and the places' highest bit        (codec_tables.c: straight_level) */
 #include "cpu/attend.h"
+#include "cpu/weave.h"
 
 #include <string.h>
 
@@ -17,7 +18,8 @@ typedef uint16_t words __attribute__((vector_size(16)));
 enum {
     step = sizeof(words),
     margin = KVB_MAX_TRELLIS_MEMORY, /* before a row of inputs */
-    most_steps = (KVB_MAX_HEAD_DIM / 8 + step - 1) / step
+    most_steps = (KVB_MAX_HEAD_DIM / 8 + step - 1) / step,
+    rows_asked_for = 4 /* at a time, beside the work on as many */
 };
 
 static inline words load(const uint8_t *from) {
@@ -89,17 +91,10 @@ static inline words weave_pairs(words low, words high, int half) {
     return half == 0 ? (low & all(0x33)) | (high & all(0x33)) << 2 : (low >> 2 & all(0x33)) | (high & all(0xcc));
 }
 
-/* Where the rows are: as they lie, and as they become. Places of fewer than 16 bytes behind them may be read. */
-typedef struct weft {
-    const uint8_t *inputs, *places;
-    int place_width; /* of one or two bits; 0 where subsets stay a plane of their own */
-    size_t stride;   /* bytes of a plane of one bit */
-    uint8_t *out;
-} weft;
-
-/* One row. What a step writes behind its part is written again by the next, so that parts come in rising order. All
- * but w and part's bytes are constants where compilers are to know them. */
-static inline __attribute__((always_inline)) void weave_row(const weft *w, uint32_t taps0, uint32_t taps1,
+/* One row; places of fewer than 16 bytes behind it may be read. What a step writes behind its part is written again by
+ * the next, so that parts come in rising order. All but w and part's bytes are constants where compilers are to know
+ * them. */
+static inline __attribute__((always_inline)) void weave_row(const kvb_weft *w, uint32_t taps0, uint32_t taps1,
                                                             size_t stride, int place_width) {
     words subsets[2][most_steps];
     for (size_t i = 0, at = 0; at < stride; i++, at += step) {
@@ -122,9 +117,12 @@ static inline __attribute__((always_inline)) void weave_row(const weft *w, uint3
     }
 }
 
-static inline __attribute__((always_inline)) void weave_rows(weft w, int n_rows, size_t inputs_apart, uint32_t taps0,
+static inline __attribute__((always_inline)) void weave_rows(kvb_weft w, size_t inputs_apart, uint32_t taps0,
                                                              uint32_t taps1, size_t stride, int place_width) {
-    for (int row = 0; row < n_rows; row++) {
+    for (int row = 0, n_rows = w.run->n_rows; row < n_rows; row++) {
+        if (row % rows_asked_for == 0) {
+            kvb_ask_for_inputs(&w, row, n_rows - row < rows_asked_for ? n_rows - row : rows_asked_for);
+        }
         weave_row(&w, taps0, taps1, stride, place_width);
         w.inputs += inputs_apart;
         w.places += place_width ? stride * (size_t)place_width : 0;
@@ -135,16 +133,16 @@ static inline __attribute__((always_inline)) void weave_rows(weft w, int n_rows,
 /* Head dims 64 and 128 are functions of their own; 256 gains nothing by it. */
 #define WEAVE_AT(width, bytes, taps0, taps1)                                                                           \
     if (w.place_width == (width) && w.stride == (bytes)) {                                                             \
-        weave_rows(w, n_rows, inputs_apart, taps0, taps1, bytes, width);                                               \
+        weave_rows(w, inputs_apart, taps0, taps1, bytes, width);                                                       \
         return;                                                                                                        \
     }
 #define WEAVE(states, memory, taps0, taps1)                                                                            \
-    static void weave_##states(weft w, int n_rows, size_t inputs_apart) {                                              \
+    static void weave_##states(kvb_weft w, size_t inputs_apart) {                                                      \
         for (int width = 0; width <= 2; width++) {                                                                     \
             WEAVE_AT(width, 8, taps0, taps1)                                                                           \
             WEAVE_AT(width, 16, taps0, taps1)                                                                          \
             if (w.place_width == width) {                                                                              \
-                weave_rows(w, n_rows, inputs_apart, taps0, taps1, w.stride, width);                                    \
+                weave_rows(w, inputs_apart, taps0, taps1, w.stride, width);                                            \
             }                                                                                                          \
         }                                                                                                              \
     }
@@ -152,10 +150,10 @@ KVB_EACH_TRELLIS(WEAVE)
 #undef WEAVE
 #undef WEAVE_AT
 
-static void weave(int states, weft w, int n_rows, size_t inputs_apart) {
+static void weave(int states, kvb_weft w, size_t inputs_apart) {
 #define CALL(n, memory, taps0, taps1)                                                                                  \
     if (states == (n)) {                                                                                               \
-        weave_##n(w, n_rows, inputs_apart);                                                                            \
+        weave_##n(w, inputs_apart);                                                                                    \
     }
     KVB_EACH_TRELLIS(CALL)
 #undef CALL
@@ -169,36 +167,44 @@ static const uint8_t *plane_of(const kvb_packed_run *run, int plane) {
     return run->packed.planes[plane] + run->first_row * plane_bytes(run, plane);
 }
 
-static void ask_for_next(const kvb_packed_run *run) {
-    for (int p = 0; p < run->tables->n_planes; p++) {
-        size_t bytes = (size_t)run->n_rows * plane_bytes(run, p);
-        for (size_t at = 0; run->next[p] && at < bytes; at += 64) {
-            __builtin_prefetch(run->next[p] + at);
-        }
-    }
+/* Whole vectors are written and read there, which is slow across cache lines. */
+static uint8_t *align(uint8_t *p) {
+    return p + (64 - (uintptr_t)p % 64) % 64;
 }
 
-kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch) {
-    const kvb_codec_tables *tables = run->tables;
-    size_t stride = plane_bytes(run, 0), apart = margin + stride + 8, n = (size_t)run->n_rows;
-    int place_bits = tables->bits - 2, is_woven = place_bits <= 3;
-    uint8_t *inputs = scratch, *places = inputs + n * apart + step;
-    kvb_packed_run straight = {.tables = tables->straight, .n_rows = run->n_rows};
-    ask_for_next(run);
-    copy_inputs(plane_of(run, 0), run->n_rows, stride, apart, inputs);
-    weft w = {.inputs = inputs + margin, .stride = stride, .out = places};
-    if (is_woven) { /* what is read behind the last row must be the scratch's own */
-        size_t bytes = n * plane_bytes(run, 1);
-        memcpy(places, plane_of(run, 1), bytes);
-        w.place_width = tables->plane_widths[1];
+/* Any instruction set's way, on copies that may be read beyond their ends. */
+static void weave_copies(kvb_weft w, uint8_t *scratch) {
+    int n = w.run->n_rows;
+    size_t apart = margin + w.stride + 8, bytes = (size_t)n * w.stride * (size_t)w.place_width;
+    uint8_t *places = scratch + (size_t)n * apart + step;
+    copy_inputs(w.inputs, n, w.stride, apart, scratch);
+    w.inputs = scratch + margin;
+    if (w.place_width) {
+        memcpy(places, w.places, bytes);
         w.places = places;
-        w.out = places + bytes + step;
+    }
+    weave(w.run->tables->trellis_states, w, apart);
+}
+
+kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch, const kvb_cpu_ops *ops) {
+    const kvb_codec_tables *tables = run->tables;
+    int place_bits = tables->bits - 2, is_woven = place_bits <= 3;
+    kvb_weft w = {.run = run, .inputs = plane_of(run, 0), .stride = plane_bytes(run, 0)};
+    w.place_width = is_woven ? tables->plane_widths[1] : 0;
+    w.places = is_woven ? plane_of(run, 1) : NULL;
+    size_t n = (size_t)run->n_rows, copied = n * (margin + w.stride + 8) + step;
+    w.out = align(scratch + copied + (is_woven ? n * plane_bytes(run, 1) + step : 0));
+    if (!ops->weave || !ops->weave(&w)) {
+        weave_copies(w, scratch);
     }
     const uint8_t *last = tables->n_planes > 2 ? plane_of(run, 2) : NULL;
+    kvb_packed_run straight = {.tables = tables->straight, .n_rows = run->n_rows};
+    straight.next[0] = run->next[1]; /* of the places; inputs are asked for in weaving */
+    straight.next_width = is_woven ? w.place_width : 0;
+    straight.next[is_woven ? 1 : 2] = tables->n_planes > 2 ? run->next[2] : NULL;
     straight.packed.planes[is_woven ? 0 : 1] = w.out;
     straight.packed.planes[is_woven ? 1 : 0] = (uint8_t *)(is_woven ? last : plane_of(run, 1));
     straight.packed.planes[2] = (uint8_t *)(is_woven ? NULL : last);
     straight.packed.scales = (uint8_t *)run->packed.scales + run->first_row * kvb_dtype_bytes(tables->scale_dtype);
-    weave(tables->trellis_states, w, run->n_rows, apart);
     return straight;
 }

@@ -82,7 +82,7 @@ static void expand_vbmi(const kvb_codec_tables *tables, const uint8_t *codes, fl
     .add_rows = kvb_avx512_add_rows, .dot_halves = kvb_avx512_dot_halves, .add_halves = kvb_avx512_add_halves,         \
     .packed_floats_bits = 7, .dot_packed_floats = kvb_avx512_dot_packed_floats,                                        \
     .add_packed_floats = kvb_avx512_add_packed_floats, .add_packed = kvb_avx512_add_packed_many,                       \
-    .dot_each = kvb_avx512_dot_each, .add_each = kvb_avx512_add_each
+    .weave = kvb_avx512_weave, .dot_each = kvb_avx512_dot_each, .add_each = kvb_avx512_add_each
 #define PACKED_STEPS(isa)                                                                                              \
     .fix_queries = kvb_##isa##_fix_queries, .dot_packed = kvb_##isa##_dot_packed,                                      \
     .add_ordered = kvb_##isa##_add_ordered, .finish_ordered = kvb_##isa##_finish_ordered

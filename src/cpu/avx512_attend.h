@@ -17,6 +17,9 @@ void kvb_avx512_dot_packed_floats(const kvb_packed_run *keys, const float *q, in
 void kvb_avx512_add_packed_floats(const kvb_packed_run *values, int dim, const float *weights, int n_rows,
                                   void *scratch, float *sums, size_t sums_stride);
 
+/* avx512_trellis.c */
+int kvb_avx512_weave(const kvb_weft *w);
+
 void kvb_avx512_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
 
 void kvb_avx512_weigh_many(float *dots, const uint32_t visible[KVB_WEIGH_ROWS], float scale, float softcap, float *max,

@@ -155,7 +155,7 @@ INLINE void open_rows(code_rows *rows, int kind, const kvb_packed_run *run, uint
     rows->stride = dim * width / 8;
     rows->joined = is_by_bytes(kind) && rows->stride < 32 ? 1 : joined_rows(rows->stride);
     rows->n_vectors = (rows->stride + vector_bytes - 1) / vector_bytes;
-    rows->share = (size_t)(rows->stride / rows->n_vectors);
+    rows->share = (size_t)((run->next_width ? dim * run->next_width / 8 : rows->stride) / rows->n_vectors);
     rows->near = (size_t)(near_rows * rows->joined * rows->stride);
     rows->tail = byte_mask(rows->stride * rows->joined - (rows->n_vectors - 1) * vector_bytes);
     rows->is_whole = rows->tail == UINT64_MAX && rows->n_rows % rows->joined == 0;

@@ -225,8 +225,8 @@ static inline void read_words_slowly(const kvb_packed_run *run, int dim, const u
 /* Asks for a share of the rows that come next, beside work that waits for no memory: share i of n; none of NULL. */
 INLINE void fetch_share(const kvb_packed_run *run, int i, int n) {
     for (int p = 0; run && p < run->tables->n_planes; p++) {
-        size_t all =
-            (size_t)run->n_rows * (size_t)kvb_layout_plane_bytes(run->tables->head_dim, run->tables->plane_widths[p]);
+        int width = p == 0 && run->next_width ? run->next_width : run->tables->plane_widths[p];
+        size_t all = (size_t)run->n_rows * (size_t)kvb_layout_plane_bytes(run->tables->head_dim, width);
         const uint8_t *end = run->next[p] + all * (size_t)(i + 1) / (size_t)n;
         for (const uint8_t *at = run->next[p] + all * (size_t)i / (size_t)n; run->next[p] && at < end; at += 64) {
             __builtin_prefetch(at, 0, 2);

@@ -28,6 +28,7 @@ typedef struct kvb_packed_run {
     int n_rows;
     /* Rows that will be read after these, to fetch them into caches; may be NULL. */
     const uint8_t *next[KVB_MAX_PLANES];
+    int next_width; /* bits of next[0], where they are not those of this run's plane: rows straightened; else 0 */
 } kvb_packed_run;
 
 /* Up to KVB_TILE_TOKENS rows as they came, of KVB_F16 or KVB_BF16. */
@@ -38,6 +39,8 @@ typedef struct kvb_half_run {
     int n_rows, dim;     /* the first dim values of each row */
     const uint8_t *next; /* as in kvb_packed_run */
 } kvb_half_run;
+
+typedef struct kvb_weft kvb_weft; /* weave.h */
 
 typedef struct kvb_cpu_ops {
     /* 1 when all n values are finite with magnitude up to KVB_MAX_ABS. */
@@ -97,6 +100,8 @@ typedef struct kvb_cpu_ops {
     void (*add_ordered)(const kvb_packed_run *values, const float *weights, int n_rows, void *scratch, float *ordered);
     void (*finish_ordered)(const kvb_codec_tables *values, int dim, const float *ordered, int n_rows, float *sums,
                            size_t sums_stride);
+    /* Trellis rows as scalar ones: attend_trellis.c. 0 where it does not serve them, and NULL: the way of all sets. */
+    int (*weave)(const kvb_weft *w);
     /* Sums over rows of floats, bit-exact. */
     void (*dot_each)(const kvb_dot_job *job);
     void (*add_each)(const kvb_add_job *job);

@@ -24,7 +24,8 @@ static int legal(const kvb_ab_options *options) {
     for (int i = 0; good && i < c->n_bits; i++)
         good = within(c->bits[i], 1, KVB_MAX_BITS);
     for (int i = 0; good && c->pairs && i < c->n_pairs; i++)
-        good = within(c->pairs[i].k_bits, 1, KVB_MAX_BITS) && within(c->pairs[i].v_bits, 1, KVB_MAX_BITS);
+        good = within(c->pairs[i].k_bits, 1, KVB_MAX_BITS - (c->halves && c->halves[i].k_bits)) &&
+               within(c->pairs[i].v_bits, 1, KVB_MAX_BITS - (c->halves && c->halves[i].v_bits));
     for (int i = 0; good && i < c->n_kv_lens; i++)
         good = within(c->kv_lens[i], 1, 1 << 20);
     good = good && isfinite(c->scale) && isfinite(c->softcap) && c->thresholds[0] > 0.0 && c->thresholds[1] > 0.0;

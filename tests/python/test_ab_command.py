@@ -346,6 +346,33 @@ class Checks(Case):
 
 
 class Pairs(Case):
+    def test_half_bits_are_pairs_like_others(self):
+        question = (*SMALL, "--pairs", "6/4.5,5.5/4,6/4,4.5/4.5", "--scale-dtype", "f16", "--scale-kind", "lsq")
+        document = json.loads(self.json_of(*question, "--thresholds", "5,9"))
+        found = {f"{p['k']}/{p['v']}": p for p in document["worst_pairs"]}
+        self.assertEqual({name: pair["average_bits"] for name, pair in found.items()},
+                         {"6/4.5": 5.5, "5.5/4": 5, "6/4": 5.25, "4.5/4.5": 4.75})  # and a half for each of 64 values
+        for needed in document["needed"]:
+            self.assertEqual((needed["k_bits_alone"], needed["v_bits_alone"], needed["symmetric_bits"]), (4.5, 4, None))
+            self.assertEqual((needed["cheapest_pair"]["k"], needed["cheapest_pair"]["v"]), ("4.5", "4.5"))
+        self.assertEqual(document["verdict"], "pair_4.5_4.5_sufficient")
+        # Between whole bits: the same data, the same codebooks.
+        whole = json.loads(self.json_of(*question[: len(SMALL)], "--pairs", "6/5,6/4,5/4,5/5", *question[-4:]))
+        errors = {f"{p['k']}/{p['v']}": p["nrmse_mean"] for p in document["pair_cells"] + whole["pair_cells"]
+                  if p["kv_seq_len"] == 70}
+        self.assertLess(errors["6/5"], errors["6/4.5"])
+        self.assertLess(errors["6/4.5"], errors["6/4"])
+        self.assertLess(errors["5/5"], errors["4.5/4.5"])
+        # --codebook library: the codes of half a bit are the library's own.
+        report = self.ab(*SMALL, "--pairs", "5.5/4.5", "--codebook", "library", "--out", "halves")
+        self.assertEqual(report.returncode, 0, report.stderr)
+        self.assertIn("5.5/4.5", (self.folder / "halves" / "report.html").read_text(encoding="utf-8"))
+
+    def test_head_dims_that_have_no_half_bits_are_refused(self):
+        self.refuse(2, "head-dim is 72; legal with half bits: multiples of 16", "--pairs", "6/4.5", "--head-dim",
+                    "72", "--trials", "1", "--kv-lens", "8", "--vectors", "1", "--head-dims", "32", "--bits", "3",
+                    left=())
+
     @FULL_SIZE
     def test_seven_and_five_bits_pass_where_six_and_six_fail(self):
         document = json.loads(self.json_of("--pairs", "7/5,6/4,6/6", "--thresholds", "0.1,0.15"))

@@ -41,13 +41,17 @@ class Options(unittest.TestCase):
         for arguments, sentence in (
                 (("eval",), "which MODEL.gguf?"),
                 (("eval", "m.gguf"), "which text?"),
-                (("eval", "m.gguf", "--text", "t", "--schemes", "9/4"), "--schemes is '9/4'; legal: .*1-8 or 16"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "9/4"), "--schemes is '9/4'; legal: .*1-8 in steps of 0.5 or 16"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "8.5/4"), "--schemes is '8.5/4'"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "4.25/4"), "--schemes is '4.25/4'"),
+                (("eval", "m.gguf", "--text", "t", "--schemes", "6.5/6.5t16"), "--schemes is '6.5/6.5t16'"),
+                (("eval", "m.gguf", "--text", "t", "--sensitivity", "4.5/4"), "--sensitivity is '4.5/4'; legal: "),
                 (("eval", "m.gguf", "--text", "t", "--schemes", "4/4,"), "--schemes is '4/4,'"),
                 (("eval", "m.gguf", "--text", "t", "--schemes", "4/4+1+2+3"), "--schemes is"),
                 (("eval", "m.gguf", "--text", "t", "--schemes", "4/4t7"), "--schemes is '4/4t7'; legal: .*64 or 256 states"),
                 (("eval", "m.gguf", "--text", "t", "--schemes", "8/7t64"), "--schemes is '8/7t64'"),
                 (("eval", "m.gguf", "--text", "t", "--k-bits", "4"), "--k-bits and --v-bits come together"),
-                (("eval", "m.gguf", "--text", "t", "--k-bits", "9", "--v-bits", "4"), "--k-bits is 9; legal: 1 to 8"),
+                (("eval", "m.gguf", "--text", "t", "--k-bits", "9", "--v-bits", "4"), "--k-bits is '9'; legal: 1 to 8 in steps of 0.5"),
                 (("eval", "m.gguf", "--text", "t", "--needle", "--needle-depths", "0,101"), "--needle-depths is '0,101'; legal: .*0 to 100"),
                 (("eval", "m.gguf", "--text", "t", "--needle", "--needle-depths", "50,50"), "--needle-depths is '50,50'; .*rising order"),
                 (("eval", "m.gguf", "--text", "t", "--needle", "--needle-depths", "-1"), "--needle-depths is '-1'; legal: "),
@@ -127,6 +131,14 @@ class Engine(unittest.TestCase):
             weighted = sum(part["kl_mean"]["value"] * (part["to"] + 1 - part["from"]) for part in scheme["positions"]) / 96
             self.assertAlmostEqual(weighted / kl["mean"]["value"], 1, places=4)
         self.assertEqual(result["tokens"], 384)
+
+    def test_half_bits_are_between_whole_ones(self):
+        result = self.evaluate("llama", "--schemes", "5/5,4.5/4.5,4/4,6.5/4.5t16", "--engine", "none")
+        schemes = {scheme["name"]: scheme for scheme in result["schemes"]}
+        self.assertEqual([schemes[name]["bits_per_value"] for name in ("5/5", "4.5/4.5", "4/4", "6.5/4.5t16")],
+                         [5.5, 5, 4.5, 6])
+        means = [schemes[name]["kl"]["mean"]["value"] for name in ("5/5", "4.5/4.5", "4/4")]
+        self.assertEqual(means, sorted(means))
 
     def test_trellis_codes_and_searched_scales_are_better_at_the_same_bytes(self):
         result = self.evaluate("llama", "--schemes", "3/3,3/3t16,3/3t16s,8/3t16s+2", "--engine", "none")

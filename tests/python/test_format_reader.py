@@ -4,7 +4,9 @@ import json
 import math
 import pathlib
 import struct
+import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -21,6 +23,15 @@ def describe(head_dim, rotation, scale_kind, half, seed, planes, levels, states=
     data = struct.pack("<HBBHBBBBHIQ", *head)
     for p, (width, low_bit) in enumerate(planes):
         data += struct.pack("<BBBBHH", width, low_bit, states > 0 and p == 0, 0, 0, head_dim)
+    return data + struct.pack(f"<{len(levels)}f", *levels)
+
+
+def describe_half(head_dim, first, second, levels, states=0):
+    """Of planes (width, lowest bit) of either half; rotation none, lsq scales in half."""
+    data = struct.pack("<HBBHBBBBHIQ", 1, 4 if states else 3, len(first + second), head_dim, 0, 1, 1, 0, len(levels), states, 0)
+    for start, planes in ((0, first), (head_dim // 2, second)):
+        for p, (width, low_bit) in enumerate(planes):
+            data += struct.pack("<BBBBHH", width, low_bit, states > 0 and p == 0, 0, start, head_dim // 2)
     return data + struct.pack(f"<{len(levels)}f", *levels)
 
 
@@ -59,6 +70,14 @@ class HandRows(unittest.TestCase):
         codes, scales = format_reader.unpack(description, bytes.fromhex("00386999"), 1)
         self.assertEqual(codes, [[6, 2, 1, 4, 6, 3, 2, 7]])
         self.assertEqual(scales, [0.5])
+
+    def test_row_d(self):
+        description = format_reader.Description.parse(
+            describe_half(16, [(2, 0)], [(1, 0)], [-3, -1, 1, 3, -0.5, 0.5])
+        )
+        self.assertEqual(description.bits, 1.5)
+        self.assertEqual(format_reader.decode(description, bytes.fromhex("00401be44d"), 1),
+                         [[6, -6, 2, -2, -2, 2, -6, 6, 1, -1, 1, 1, -1, -1, 1, -1]])
 
 
 class Golden(unittest.TestCase):
@@ -117,11 +136,55 @@ class Refusals(unittest.TestCase):
             with self.subTest(offset=offset), self.assertRaises(format_reader.FormatError):
                 format_reader.Description.parse(good[:offset] + bytes([value]) + good[offset + 1 :])
 
+        good = describe_half(32, [(2, 0), (1, 2)], [(2, 0)], [-7, -5, -3, -1, 1, 3, 5, 7, -3, -1, 1, 3])
+        format_reader.Description.parse(good)
+        for offset, value in ((2, 1), (2, 4), (2, 5), (3, 2), (4, 40), (10, 11), (12, 16), (24, 1), (28, 16), (30, 32),
+                              (33, 0), (36, 16), (40, 1), (40, 4), (41, 2), (42, 1), (44, 0), (46, 32), (79, 0x7F),
+                              (83, 0x41)):
+            with self.subTest(offset=offset), self.assertRaises(format_reader.FormatError):
+                format_reader.Description.parse(good[:offset] + bytes([value]) + good[offset + 1 :])
+        with self.assertRaises(format_reader.FormatError):  # two bits between the halves
+            format_reader.Description.parse(describe_half(32, [(2, 0), (1, 2)], [(1, 0)],
+                                                          [-7, -5, -3, -1, 1, 3, 5, 7, -1, 1]))
+
     def test_blocks_of_another_size_are_refused(self):
         description = format_reader.Description.parse(describe(64, 2, 1, 0, 5, [(2, 0)], [-1.5, -0.5, 0.5, 1.5]))
         for size in (19, 21):
             with self.assertRaises(format_reader.FormatError):
                 format_reader.decode(description, bytes(size), 1)
+
+
+class Command(unittest.TestCase):
+    def reader(self, *arguments):
+        command = [sys.executable, ROOT / "python" / "format_reader.py", *arguments]
+        return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+    def test_a_golden_file_is_printed(self):
+        done = self.reader(GOLDEN / "d64-b4.json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(done.stdout.startswith("head_dim 64, 4 bits, rotation "), done.stdout[:80])
+        self.assertEqual(self.reader("--help").returncode, 0)
+
+    def test_what_cannot_be_shown_is_one_sentence(self):
+        golden = json.loads((GOLDEN / "d64-b4.json").read_text(encoding="utf-8"))
+        no_object = "not a JSON object with \"description\", \"block\" and \"n_rows\""
+        cases = [("", no_object), ("[]", no_object), ("{}", no_object), ("\udcff".encode("utf-8", "surrogateescape"), no_object),
+                 (json.dumps({**golden, "n_rows": "x"}), no_object), (json.dumps({**golden, "block": "0g"}), no_object),
+                 (json.dumps({**golden, "block": golden["block"][2:]}), "block has "),
+                 (json.dumps({**golden, "n_rows": -1}), "block has "),
+                 (json.dumps({**golden, "description": golden["description"][:40]}), "description has 20 bytes")]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "broken.json"
+            for content, sentence in cases:
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+                done = self.reader(path)
+                self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+                self.assertTrue(done.stderr.startswith(f"format_reader.py: {path}: {sentence}"), done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertEqual(self.reader("/nowhere/file").stderr, "format_reader.py: /nowhere/file: No such file or directory\n")
+        for arguments in ((), ("a", "b"), ("--nonsense",)):
+            done = self.reader(*arguments)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), done.stderr)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def up_to_64(n):
 
 
 def row_bytes(bits, dim, scale):
-    return 2 * dim if bits == 16 else bits * dim // 8 + scale
+    return 2 * dim if bits == 16 else int(bits * dim) // 8 + scale
 
 
 def layer_bytes(bits, dims, heads, tokens, page=64, scale=2, window=0, first=0, last=0):
@@ -91,6 +91,23 @@ class Figures(unittest.TestCase):
                 values = 8 * sum(row_bytes(b, d, s.get("scale", 2)) for b, d in zip(bits, s["dims"], strict=True))
                 self.assertAlmostEqual(pair["bits_per_value"], values / sum(s["dims"]), places=6)
 
+    def test_half_bits(self):
+        chosen = printed("--k-bits", "4.5", "--v-bits", "3.5")["chosen"]
+        self.assertEqual((chosen["k_bits"], chosen["v_bits"], chosen["bits_per_value"]), (4.5, 3.5, 4.125))
+        self.assertEqual(chosen["bytes"], 32 * 131072 * 8 * (74 + 58))
+        text = run("--k-bits", "4.5", "--v-bits", "3.5").stdout
+        self.assertIn("K 4.5 bits, V 3.5 bits: 4.125 bits per value, scales included\n", text)
+        self.assertRegex(text, r"K \\ V +1 +2 +3")
+        text = run("--half-bits").stdout
+        self.assertEqual(len(re.findall(r"K \\ V +1 +1.5 +2 +2.5 +3 +3.5 +4 +4.5 +5 +5.5 +6 +6.5 +7 +7.5 +8 +16\n", text)), 3)
+        pairs = printed("--half-bits", "--layers", 1)["pairs"]
+        widths = [*(half / 2 for half in range(2, 17)), 16]
+        self.assertEqual([(p["k_bits"], p["v_bits"]) for p in pairs], [(k, v) for k in widths for v in widths])
+        for p in pairs:
+            self.assertEqual(p["bytes"], layer_bytes((p["k_bits"], p["v_bits"]), (128, 128), 8, 131072))
+        whole = [p for p in pairs if p["k_bits"] % 1 == 0 and p["v_bits"] % 1 == 0]
+        self.assertEqual(whole, printed("--layers", 1)["pairs"])
+
     def test_defaults_are_the_example(self):
         self.assertEqual(printed(), printed(*EXAMPLE))
         self.assertEqual(printed()["chosen"], next(p for p in printed()["pairs"] if (p["k_bits"], p["v_bits"]) == (6, 4)))
@@ -120,8 +137,11 @@ class Errors(unittest.TestCase):
         self.expect("--tokens is '99999999999999999999'; legal: a whole number from 1 to 1099511627776",
                     "--tokens", "99999999999999999999")
         self.expect("--tokens is ' 5'", "--tokens", " 5")
-        self.expect("--k-bits is 9; legal: 1 to 8, or 16 for dense rows", "--k-bits", "9")
-        self.expect("--v-bits is 0; legal: 1 to 8, or 16", "--v-bits", "0")
+        for bits in ("9", "0", "8.5", "16.5", "4.25", "4.", "4.5x", "-4", ".5", "0.5", ""):
+            self.expect(f"--k-bits is '{bits}'; legal: 1 to 8 in steps of 0.5, or 16 for dense rows", "--k-bits", bits)
+        self.expect("--v-bits is '0'; legal: 1 to 8 in steps of 0.5, or 16", "--v-bits", "0")
+        for arguments in (("--half-bits",), ("--k-bits", "4.5")):
+            self.expect("head_dim 72 of a code with half a bit is not a multiple of 16", "--head-dim", "72", *arguments)
         self.expect("--page-tokens is 48; legal: powers of two from 16 to 1024", "--page-tokens", "48")
         self.expect("--window is '-1'", "--window", "-1")
         self.expect("--exact-first is '65537'; legal: a whole number from 0 to 65536", "--exact-first", "65537")

@@ -55,6 +55,33 @@ class Plan(unittest.TestCase):
             self.assertLess(abs(layer["measured"] / layer["predicted"] - 1), .1)
         self.assertGreater(self.plan["rank_correlation"], .7)
 
+    def test_half_bits_never_do_more_damage_and_are_read_back(self):
+        for options in ((), ("--trellis", 16)):
+            made, whole = (plan("--bits", 3.6, *options, *more) for more in (("--half-bits",), ()))
+            bits = [layer[side]["bits"] for layer in made["layers"] for side in "kv"]
+            self.assertTrue(any(b % 1 == .5 for b in bits), bits)
+            self.assertTrue(all(b % 1 == 0 for layer in whole["layers"] for b in (layer["k"]["bits"], layer["v"]["bits"])))
+            self.assertLess(made["predicted"], whole["predicted"])
+            self.assertLessEqual(made["bits_per_value"], 3.6)
+            rows = sum(layer["n_kv_heads"] * (layer[side]["head_dim"] * layer[side]["bits"] / 8 + 2)
+                       for layer in made["layers"] for side in "kv")
+            self.assertEqual(made["bytes_per_token"], rows)
+            self.assertEqual(made["uniform"], whole["uniform"])
+            for layer in made["layers"]:
+                if not options:  # of two kinds of codes pairs are not measured
+                    self.assertLess(abs(layer["measured"] / layer["predicted"] - 1), .1)
+                for side in "kv":
+                    has_trellis = 2 <= layer[side]["bits"] <= 6 and bool(options)
+                    self.assertEqual(layer[side]["trellis_states"], 16 if has_trellis else 0)
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "plan.json"
+                path.write_text(json.dumps(made), encoding="utf-8")
+                done = kvbits("info", "--plan", path, "--tokens", 640, "--json")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertEqual(json.loads(done.stdout)["bytes_per_token"], rows)
+                width = next(b for b in bits if b % 1)
+                self.assertRegex(kvbits("info", "--plan", path).stdout, rf"(?m)^ +\d+ .*\b{width}(t16)?\b")
+
     def test_an_error_is_met_with_the_fewest_bytes(self):
         made = plan("--error", .1)
         self.assertLessEqual(made["predicted"], .1)
@@ -173,7 +200,9 @@ class Plan(unittest.TestCase):
             return json.dumps(document)
         cases = (("", "not valid JSON"), ("[]", "no plan"), ("{\"kvbits_plan\": 2}", "\"kvbits_plan\" must be a whole number from 1 to 1"),
                  (changed("layers", [], ()), "an array of 1 to 1024 objects"), (changed("n_kv_heads", 0), "\"n_kv_heads\" of layers[1]"),
-                 (changed("bits", 9, ("layers", 2, "k")), "layers[2]"), (changed("bits", "4", ("layers", 2, "v")), "layers[2] (values)"),
+                 (changed("bits", 9, ("layers", 2, "k")), "layers[2]"),
+                 *((changed("bits", b, ("layers", 2, "k")), "must be a number from 1 to 8 in steps of 0.5, or 16")
+                   for b in (0, .5, 4.25, 8.5, 16.5, 17, -4, 1e300, None)), (changed("bits", "4", ("layers", 2, "v")), "layers[2] (values)"),
                  (changed("trellis_states", 12, ("layers", 0, "k")), "trellis_states 12"),
                  (changed("rotation", "spin", ("layers", 3, "v")), "none|hadamard|signed"),
                  (changed("head_dim", 63, ("layers", 0, "k")), "layers[0]"), (changed("sign_seed", "7", ("layers", 0, "k")), "hexadecimal"),

@@ -66,6 +66,14 @@ static void values_land_where_they_belong(void **state) {
     assert_true(o.config.pairs[1].k_bits == 6 && o.config.pairs[1].v_bits == 4);
     assert_true(o.config.thresholds[0] == 0.05 && o.config.thresholds[1] == 2.0);
     assert_true(o.config.baselines == 1 && o.config.redraws == 7);
+    assert_null(o.config.halves);
+    accept(&o, "--pairs 7/5,5.5/4,6/4.5,6/4");
+    assert_true(o.config.n_pairs == 4 && o.config.pairs[1].k_bits == 5 && o.config.pairs[2].v_bits == 4);
+    for (int i = 0; i < 4; i++) {
+        assert_true(o.config.halves[i].k_bits == (i == 1) && o.config.halves[i].v_bits == (i == 2));
+    }
+    accept(&o, "--pairs 5.5/4 --pairs 6/4"); /* the last counts */
+    assert_null(o.config.halves);
     accept(&o, "--rotation signed --sign-seed 0xFFFFFFFFFFFFFFFF --scale-kind lsq --scale-dtype f16 --cdf as26.2.17");
     assert_true(o.config.rotation == KVB_ROTATION_SIGNED && o.config.sign_seed == UINT64_MAX);
     assert_true(o.config.scale_kind == KVB_SCALE_LSQ && o.config.scale_dtype == KVB_F16);

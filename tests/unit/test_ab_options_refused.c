@@ -93,6 +93,13 @@ static void values_outside_their_range_are_refused_with_it(void **state) {
     refuse_range("--pairs 0/4", "K bits is 0; legal: 1 to 8");
     refuse_range("--pairs 4/9", "V bits is 9; legal: 1 to 8");
     refuse_range("--pairs 4/5,4/5", "pair 4/5 is listed twice");
+    refuse_range("--pairs 4/5.5,4/5,4/5.5", "pair 4/5.5 is listed twice");
+    refuse_range("--pairs 8.5/4", "K bits is 8.5; legal: 1 to 8 in steps of 0.5");
+    refuse_range("--pairs 4/8.5", "V bits is 8.5; legal: 1 to 8 in steps of 0.5");
+    refuse_range("--pairs 0.5/4", "K bits is 0; legal: 1 to 8");
+    refuse_range("--pairs 6/4.5 --sums index-order", "half bits are given; legal with pairs and sums of lanes only");
+    refuse("--pairs 6/4.25", "'6/4.25'", "7/5,6/4.5", "");
+    refuse("--pairs 6./4", "'6./4'", "7/5,6/4.5", "");
     refuse_range("--thresholds 0,1", "threshold is 0; legal");
     refuse_range("--thresholds 0.1,11", "threshold is 11; legal");
     refuse_range("--redraws 1001", "redraws is 1001; legal: 0 to 1000");

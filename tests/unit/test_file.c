@@ -368,6 +368,101 @@ static void a_sequence_of_other_layers_is_refused_with_the_difference(void **sta
     kvb_cache_destroy(cache);
 }
 
+/* Of a layer of 2 heads. */
+static kvb_cache *cache_of(kvb_codec_spec k, kvb_codec_spec v, const float *k_mean) {
+    kvb_error error;
+    kvb_layer_spec layer = kvb_layer_spec_default(2, k.head_dim, k.bits, v.bits);
+    kvb_cache_spec spec = {.layers = &layer, .n_layers = 1, .max_sequences = 2, .max_tokens = 64, .budget = 1 << 17};
+    kvb_cache *cache;
+    layer.k = k;
+    layer.v = v;
+    layer.k_mean = k_mean;
+    assert_ok(kvb_cache_create(&spec, NULL, NULL, &cache, &error), error);
+    return cache;
+}
+
+static void keys_less_other_means_are_refused(void **state) {
+    (void)state;
+    kvb_error error;
+    char path[sizeof image_path];
+    float mean[2 * 64] = {0}, other[2 * 64] = {0};
+    kvb_codec_spec four = kvb_codec_spec_default(64, 4);
+    int sequence;
+    other[2 * 64 - 1] = 0x1p-20f;
+    strcpy(path, path_in_folder("one.kvb"));
+    kvb_cache *caches[3] = {cache_of(four, four, NULL), cache_of(four, four, mean), cache_of(four, four, other)};
+    for (int from = 0; from < 3; from++) {
+        assert_ok(kvb_cache_open_sequence(caches[from], &sequence, &error), error);
+        assert_ok(file_case_grow(caches[from], sequence, 3, 1, &error), error);
+        assert_ok(kvb_cache_save_sequence(caches[from], sequence, path, &error), error);
+        for (int to = 0; to < 3; to++) {
+            if (to == from) {
+                assert_ok(kvb_cache_load_sequence(caches[to], path, NULL, &sequence, &error), error);
+                assert_same_rows(caches[to], 0, caches[to], sequence);
+                kvb_cache_free_sequence(caches[to], sequence);
+            } else {
+                refuse_sequence(caches[to], path, KVB_ERROR_ARGUMENT,
+                                from == 0 ? "layer 0 of the file has k_mean 0, and that of the cache 1"
+                                : to == 0 ? "layer 0 of the file has k_mean 1, and that of the cache 0"
+                                          : "layer 0 of the file has another k_mean");
+            }
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        kvb_cache_destroy(caches[i]);
+    }
+}
+
+static void whole_bits_are_refused_in_place_of_half_ones(void **state) {
+    (void)state;
+    kvb_error error;
+    char path[sizeof image_path];
+    kvb_codec_spec whole = kvb_codec_spec_default(64, 4), half = whole;
+    int sequence;
+    half.half_bit = 1;
+    strcpy(path, path_in_folder("one.kvb"));
+    kvb_cache *cache = cache_of(half, whole, NULL), *keys = cache_of(whole, whole, NULL),
+              *values = cache_of(half, half, NULL);
+    assert_ok(kvb_cache_open_sequence(cache, &sequence, &error), error);
+    assert_ok(kvb_cache_save_sequence(cache, sequence, path, &error), error);
+    refuse_sequence(keys, path, KVB_ERROR_ARGUMENT, "other keys: head_dim 64, 4.5 bits, rotation 2, scale 1 of type 1");
+    refuse_sequence(values, path, KVB_ERROR_ARGUMENT, "and that of the cache 64, 4.5, 2");
+    kvb_cache_destroy(cache);
+    kvb_cache_destroy(keys);
+    kvb_cache_destroy(values);
+}
+
+static uint32_t codecs_in(kvb_cache *cache) {
+    image file = image_of(cache);
+    const uint8_t *at = file.bytes + KVB_FILE_HEADER_BYTES + KVB_FILE_HEAD_BYTES;
+    uint32_t n = (uint32_t)kvb_file_get(&at, 4);
+    free(file.bytes);
+    kvb_cache_destroy(cache);
+    return n;
+}
+
+/* Of half a bit the library's centroids lie in two tables, a caller's in one. */
+static void equal_codes_of_half_a_bit_are_described_once(void **state) {
+    (void)state;
+    float centroids[32 + 16];
+    kvb_codec_spec half = kvb_codec_spec_default(64, 4), own = half;
+    own.half_bit = half.half_bit = 1;
+    own.centroids = centroids;
+    memcpy(centroids, kvb_codebook(5), 32 * sizeof *centroids);
+    memcpy(centroids + 32, kvb_codebook(4), 16 * sizeof *centroids);
+    assert_int_equal(codecs_in(cache_of(half, half, NULL)), 1);
+    assert_int_equal(codecs_in(cache_of(half, own, NULL)), 1);
+    assert_int_equal(codecs_in(cache_of(own, half, NULL)), 1);
+    assert_int_equal(codecs_in(cache_of(own, own, NULL)), 1);
+    assert_int_equal(codecs_in(cache_of(half, kvb_codec_spec_default(64, 4), NULL)), 2);
+    for (int i = 31; i < 48; i += 16) { /* the last of either */
+        centroids[i] *= 1.25f;
+        assert_int_equal(codecs_in(cache_of(half, own, NULL)), 2);
+        assert_int_equal(codecs_in(cache_of(own, half, NULL)), 2);
+        centroids[i] /= 1.25f;
+    }
+}
+
 static void a_sequence_that_does_not_fit_the_cache_is_refused(void **state) {
     (void)state;
     kvb_error error;
@@ -421,6 +516,9 @@ int main(void) {
         cmocka_unit_test(tokens_that_are_not_committed_are_refused),
         cmocka_unit_test(one_sequence_can_be_saved_and_joins_another_cache),
         cmocka_unit_test(a_sequence_of_other_layers_is_refused_with_the_difference),
+        cmocka_unit_test(keys_less_other_means_are_refused),
+        cmocka_unit_test(whole_bits_are_refused_in_place_of_half_ones),
+        cmocka_unit_test(equal_codes_of_half_a_bit_are_described_once),
         cmocka_unit_test(a_sequence_that_does_not_fit_the_cache_is_refused),
         cmocka_unit_test(nothing_is_asked_of_null),
     };

@@ -23,7 +23,14 @@ static int pick_bits(void) {
     return bits == 0 ? KVB_DENSE_BITS : bits;
 }
 
+/* Half a bit more, where a side may have it. */
+static void add_half(kvb_codec_spec *side) {
+    int most = side->trellis_states ? KVB_MAX_TRELLIS_BITS : KVB_MAX_BITS;
+    side->half_bit = side->bits < most && side->head_dim % 16 == 0 && pick(3) == 0;
+}
+
 static kvb_layer_spec random_layer(void) {
+    static const float mean[2 * 64] = {[0] = 0.5f, [31] = -2.0f, [40] = 1e-3f, [127] = 1.0f};
     static const int dims[] = {32, 40, 64};
     kvb_layer_spec layer = kvb_layer_spec_default(1 + pick(2), dims[pick(3)], pick_bits(), pick_bits());
     layer.v.head_dim = dims[pick(3)];
@@ -39,6 +46,11 @@ static kvb_layer_spec random_layer(void) {
         layer.v_prefix_of_k = 1;
         layer.k.rotation = KVB_ROTATION_NONE;
         layer.v.head_dim = 32;
+    }
+    add_half(&layer.k);
+    add_half(&layer.v);
+    if (!layer.v_prefix_of_k && layer.k.bits != KVB_DENSE_BITS && pick(3) == 0) {
+        layer.k_mean = mean;
     }
     return layer;
 }

@@ -258,47 +258,6 @@ static void what_is_no_file_is_refused(void **state) {
     expect_no_file(long_name, "File name too long");
 }
 
-static void centered_keys_have_no_place_in_a_file(void **state) {
-    (void)state;
-    static const float mean[64];
-    kvb_layer_spec layers[2] = {kvb_layer_spec_default(1, 64, 4, 4), kvb_layer_spec_default(1, 64, 4, 4)};
-    layers[1].k_mean = mean;
-    kvb_cache_spec spec = {.layers = layers, .n_layers = 2, .max_sequences = 1, .max_tokens = 64, .budget = 1 << 16};
-    kvb_cache *centered;
-    kvb_error error = {""};
-    int sequence;
-    assert_ok(kvb_cache_create(&spec, NULL, NULL, &centered, &error), error);
-    assert_ok(kvb_cache_open_sequence(centered, &sequence, &error), error);
-    assert_int_equal(kvb_cache_save(centered, path, &error), KVB_ERROR_UNSUPPORTED);
-    assert_string_equal(error.text, "layer 1 keeps keys less their mean, which a file has no place for");
-    assert_int_equal(kvb_cache_save_sequence(centered, sequence, path, &error), KVB_ERROR_UNSUPPORTED);
-    layers[1].k_mean = NULL;
-    kvb_cache *plain;
-    assert_ok(kvb_cache_create(&spec, NULL, NULL, &plain, &error), error);
-    assert_ok(kvb_cache_open_sequence(plain, &sequence, &error), error);
-    assert_ok(kvb_cache_save_sequence(plain, sequence, path, &error), error);
-    assert_int_equal(kvb_cache_load_sequence(centered, path, NULL, &sequence, &error), KVB_ERROR_ARGUMENT);
-    assert_non_null(strstr(error.text, "layer 1 of the file has k_mean 0, and that of the cache 1"));
-    kvb_cache_destroy(plain);
-    kvb_cache_destroy(centered);
-}
-
-static void half_bits_have_no_place_in_a_file(void **state) {
-    (void)state;
-    kvb_layer_spec layers[2] = {kvb_layer_spec_default(1, 64, 4, 4), kvb_layer_spec_default(1, 64, 4, 4)};
-    kvb_cache_spec spec = {.layers = layers, .n_layers = 2, .max_sequences = 1, .max_tokens = 64, .budget = 1 << 16};
-    kvb_error error = {""};
-    for (int side = 0; side < 2; side++) {
-        kvb_cache *halves;
-        layers[1].k.half_bit = side == 0;
-        layers[1].v.half_bit = side == 1;
-        assert_ok(kvb_cache_create(&spec, NULL, NULL, &halves, &error), error);
-        assert_int_equal(kvb_cache_save(halves, path, &error), KVB_ERROR_UNSUPPORTED);
-        assert_string_equal(error.text, "layer 1 has codes with half a bit, which files of version 1 do not hold");
-        kvb_cache_destroy(halves);
-    }
-}
-
 static void what_cannot_be_read_is_refused(void **state) {
     (void)state;
     kvb_error error = {""};
@@ -325,8 +284,6 @@ int main(void) {
         TEST(a_link_in_place_of_a_temporary_file_is_not_followed),
         TEST(a_link_is_followed_and_the_mode_is_kept),
         TEST(what_is_no_file_is_refused),
-        TEST(centered_keys_have_no_place_in_a_file),
-        TEST(half_bits_have_no_place_in_a_file),
         TEST(what_cannot_be_read_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, remove_folder);

@@ -72,6 +72,22 @@ static void row_c_of_the_document(void **state) {
     kvb_codec_destroy(codec);
 }
 
+static void row_d_of_the_document(void **state) {
+    (void)state;
+    static const float levels[] = {-3, -1, 1, 3, -0.5f, 0.5f};
+    static const float expected[16] = {6, -6, 2, -2, -2, 2, -6, 6, 1, -1, 1, 1, -1, -1, 1, -1};
+    kvb_codec_spec spec = {16, 1, KVB_ROTATION_NONE, 0, KVB_SCALE_NORM, KVB_F16, levels, 0, 1};
+    _Alignas(2) uint8_t block[5] = {0x00, 0x40, 0x1b, 0xe4, 0x4d};
+    kvb_codec *codec = create_codec(&spec);
+    kvb_packed packed = kvb_packed_view(codec, block, 1);
+    kvb_error error;
+    float decoded[16];
+    assert_int_equal(kvb_codec_block_bytes(codec, 1), sizeof block);
+    assert_ok(kvb_decode(codec, &packed, 0, 1, KVB_DOMAIN_INPUT, decoded, 16, &error), error);
+    assert_memory_equal(decoded, expected, sizeof expected);
+    kvb_codec_destroy(codec);
+}
+
 typedef struct bytes {
     uint8_t *data;
     size_t size;
@@ -196,6 +212,7 @@ int main(void) {
         cmocka_unit_test(golden_files_are_reproduced_for_every_width_and_head_dim),
         cmocka_unit_test(golden_trellis_rows_are_reproduced),
         cmocka_unit_test(row_c_of_the_document),
+        cmocka_unit_test(row_d_of_the_document),
         cmocka_unit_test(golden_edge_rows_are_reproduced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
