@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Times kvb_cuda_attend beside the best of PyTorch's attention in bfloat16, interleaved in one process:
 
-    torch_sdpa.py LIBRARY [--json FILE] [--rounds 50] [--shape NAME]
+    torch_sdpa.py SHARED_OBJECT [--json FILE] [--rounds 50] [--shape NAME]
 
-LIBRARY is libkvbits-cuda-peer.so (cmake --build build-cuda --target kvbits-cuda-peer). Every round runs each
+SHARED_OBJECT is libkvbits-cuda-peer.so (cmake --build build-cuda --target kvbits-cuda-peer). Every round runs each
 contender twice, each time after clean foreign lines have filled the L2, so that what disturbs one disturbs all; the
 first run finds other kernels' instructions in the caches, the second its own. Reported are medians with quartiles of
 both, by events. PyTorch's flash, cuDNN and efficient kernels are tried each (enable_gqa; what refuses
@@ -83,7 +83,7 @@ class Packed:
 
     def __init__(self, library, bits, shape, q, k, v):
         heads, kv_heads, dim, batch, tokens = shape
-        self.library, self.layer, codecs = library, c.c_void_p(), []
+        self.kvbits, self.layer, codecs = library, c.c_void_p(), []
         for b in bits:
             spec, codec = library.so.kvb_codec_spec_default(dim, b), c.c_void_p()
             library.must("kvb_codec_create", c.byref(spec), None, None, c.byref(codec))
@@ -116,7 +116,7 @@ class Packed:
         return c.c_void_p(torch.cuda.current_stream().cuda_stream)
 
     def call(self, name):
-        self.library.must(name, self.layer, c.byref(self.pages), c.byref(self.queries), c.c_void_p(self.scratch.data_ptr()),
+        self.kvbits.must(name, self.layer, c.byref(self.pages), c.byref(self.queries), c.c_void_p(self.scratch.data_ptr()),
                           c.c_size_t(self.scratch.numel()), self.stream())
 
     def plan(self):
@@ -196,12 +196,12 @@ def compare(library, name, shape, rounds, flush):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("library")
+    parser.add_argument("shared_object")
     parser.add_argument("--json")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--shape", help="a part of a shape's name")
     arguments = parser.parse_args()
-    library = Library(arguments.library)
+    library = Library(arguments.shared_object)
     flush = torch.ones(128 << 20, dtype=torch.float32, device="cuda")
     results = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda,
                "rounds": arguments.rounds, "shapes": []}

@@ -72,10 +72,10 @@ def measure(runs, foreign):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("library")
+    parser.add_argument("shared_object")
     parser.add_argument("--json")
     arguments = parser.parse_args()
-    library = ctypes.CDLL(arguments.library)
+    library = ctypes.CDLL(arguments.shared_object)
     library.ladder_open.restype = ctypes.c_void_p
     library.ladder_close.argtypes = [ctypes.c_void_p]
     foreign = torch.ones(64 << 20, device="cuda", dtype=torch.float32)
