@@ -162,6 +162,19 @@ static void run_case(const rows_case *c, oracle_random *random) {
 static const int dims[] = {32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
                            160, 192, 224, 256, 288, 320, 384, 448, 512, 576};
 
+/* Of head dim i, all but widths and states: rotations, scales and types in turn. */
+static rows_case nth_case(int i, int n) {
+    return (rows_case){.head_dim = dims[i],
+                       .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
+                       .scale = (kvb_scale_kind)((n + i) % 3),
+                       .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
+                       .dtype = (kvb_dtype)(n % 3)};
+}
+
+/* The shortest row there is, all but widths and states. */
+static const rows_case shortest = {
+    .head_dim = 8, .rotation = KVB_ROTATION_NONE, .scale = KVB_SCALE_LSQ, .scale_dtype = KVB_F16};
+
 static void exported_rows_are_those_of_the_cpu(void **state) {
     (void)state;
     need_gpu();
@@ -172,22 +185,15 @@ static void exported_rows_are_those_of_the_cpu(void **state) {
             if (gpu_few() && n % 23 != 0) {
                 continue;
             }
-            rows_case c = {.head_dim = dims[i],
-                           .bits = bits,
-                           .v_bits = bits % 8 + 1,
-                           .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
-                           .scale = (kvb_scale_kind)((n + (int)i) % 3),
-                           .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
-                           .dtype = (kvb_dtype)(n % 3)};
+            rows_case c = nth_case((int)i, n);
+            c.bits = bits;
+            c.v_bits = bits % 8 + 1;
             run_case(&c, &random);
         }
     }
-    rows_case narrow = {.head_dim = 8,
-                        .bits = 3,
-                        .v_bits = 4,
-                        .rotation = KVB_ROTATION_NONE,
-                        .scale = KVB_SCALE_LSQ,
-                        .scale_dtype = KVB_F16};
+    rows_case narrow = shortest;
+    narrow.bits = 3;
+    narrow.v_bits = 4;
     run_case(&narrow, &random);
 }
 
@@ -203,15 +209,11 @@ static void paths_are_those_of_the_cpu(void **state) {
             if (gpu_few() && n % 19 != 0) {
                 continue;
             }
-            rows_case c = {.head_dim = dims[i],
-                           .bits = bits,
-                           .v_bits = 8 - bits,
-                           .states = states[n % 4],
-                           .v_states = n % 6 == 0 ? 0 : states[n / 4 % 4],
-                           .rotation = (kvb_rotation)(n % 5 == 0 ? n % 3 : 2),
-                           .scale = (kvb_scale_kind)((n + (int)i) % 3),
-                           .scale_dtype = n % 4 ? KVB_F16 : KVB_F32,
-                           .dtype = (kvb_dtype)(n % 3)};
+            rows_case c = nth_case((int)i, n);
+            c.bits = bits;
+            c.v_bits = 8 - bits;
+            c.states = states[n % 4];
+            c.v_states = n % 6 == 0 ? 0 : states[n / 4 % 4];
             run_case(&c, &random);
         }
     }
@@ -227,14 +229,11 @@ static void paths_are_those_of_the_cpu(void **state) {
                           .has_ties = 1};
         run_case(&ties, &random);
     }
-    rows_case narrow = {.head_dim = 8,
-                        .bits = 3,
-                        .v_bits = 6,
-                        .states = 8,
-                        .v_states = 256,
-                        .rotation = KVB_ROTATION_NONE,
-                        .scale = KVB_SCALE_LSQ,
-                        .scale_dtype = KVB_F16};
+    rows_case narrow = shortest;
+    narrow.bits = 3;
+    narrow.v_bits = 6;
+    narrow.states = 8;
+    narrow.v_states = 256;
     run_case(&narrow, &random);
 }
 
