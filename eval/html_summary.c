@@ -74,8 +74,10 @@ static void write_verdict(kvb_writer *out, const json_t *document, int i, double
     } else if (bits == 0) {
         kvb_writer_add(out, "<p class=\"big\">None</p><p>of the tested widths is enough for K and V alike</p>\n");
     } else if (verdict != NULL) {
+        kvb_writer words = {0};
+        kvb_view_verdict_words(&words, verdict);
         kvb_writer_add(out, "<p>");
-        kvb_writer_html(out, verdict);
+        kvb_html_move(out, &words);
         kvb_writer_add(out, "</p>\n");
     }
     if (needed != NULL) {

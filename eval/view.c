@@ -63,13 +63,26 @@ int kvb_view_verdict_bits(const char *verdict) {
     return -1;
 }
 
+/* The words of "pair_<k>_<v>_sufficient"; 0 for anything else. */
+static int write_pair_words(kvb_writer *out, const char *verdict) {
+    double k, v;
+    int end = 0;
+    if (sscanf(verdict, "pair_%lf_%lf_sufficient%n", &k, &v, &end) != 2 || end == 0 || verdict[end] != 0) {
+        return 0;
+    }
+    kvb_writer_format(out, "K/V %s/%s is enough", kvb_general(k, 2).text, kvb_general(v, 2).text);
+    return 1;
+}
+
 void kvb_view_verdict_words(kvb_writer *out, const char *verdict) {
     int bits = kvb_view_verdict_bits(verdict);
     if (bits > 0) {
         kvb_writer_format(out, "%d bit%s enough", bits, bits == 1 ? " is" : "s are");
     } else if (bits == 0) {
         kvb_writer_add(out, "no tested bit width is enough");
-    } else {
+    } else if (strcmp(verdict, "all_pairs_fail") == 0) {
+        kvb_writer_add(out, "no tested pair is enough");
+    } else if (!write_pair_words(out, verdict)) {
         kvb_writer_add(out, verdict);
     }
 }

@@ -364,9 +364,11 @@ class Pairs(Case):
         self.assertLess(errors["6/4.5"], errors["6/4"])
         self.assertLess(errors["5/5"], errors["4.5/4.5"])
         # --codebook library: the codes of half a bit are the library's own.
-        report = self.ab(*SMALL, "--pairs", "5.5/4.5", "--codebook", "library", "--out", "halves")
+        report = self.ab(*SMALL, "--pairs", "5.5/4.5", "--codebook", "library", "--thresholds", "5,0.0001", "--out", "halves")
         self.assertEqual(report.returncode, 0, report.stderr)
-        self.assertIn("5.5/4.5", (self.folder / "halves" / "report.html").read_text(encoding="utf-8"))
+        for text in report.stdout, (self.folder / "halves" / "report.html").read_text(encoding="utf-8"):
+            self.assertIn("K/V 5.5/4.5 is enough", text)
+            self.assertIn("no tested pair is enough", text)
 
     def test_head_dims_that_have_no_half_bits_are_refused(self):
         self.refuse(2, "head-dim is 72; legal with half bits: multiples of 16", "--pairs", "6/4.5", "--head-dim",
