@@ -7,8 +7,8 @@ JOBS ?= $(shell nproc)
 ARGS ?=
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 20
-# A call from here must not hand this make's flags to the one that CMake may start.
-CMAKE_BUILD = MAKEFLAGS= cmake --build build --parallel $(JOBS)
+# The make that CMake may start gets neither this one's flags nor its level, which would have it name every directory.
+CMAKE_BUILD = MAKEFLAGS= MAKELEVEL= cmake --build build --parallel $(JOBS)
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -40,7 +40,7 @@ parity: build packages-cross ## the tests of every backend; neon is built for AA
 
 cuda: packages ## build libkvbits-cuda in build-cuda/ (minutes of nvcc) and run its tests on the GPU, if there is one
 	@cmake --preset cuda
-	@MAKEFLAGS= cmake --build build-cuda --parallel $(JOBS)
+	@MAKEFLAGS= MAKELEVEL= cmake --build build-cuda --parallel $(JOBS)
 	ctest --test-dir build-cuda -L cuda --output-on-failure --no-tests=error --timeout 600
 
 build: build/configured ## build the libraries, build/kvbits and the tests (release)
