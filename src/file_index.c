@@ -46,6 +46,14 @@ void kvb_file_index_free(kvb_file_index *index) {
     release(index, index->codec_content, index->codec_bytes);
 }
 
+/* The content of a section of `size` bytes, any where it is UINT64_MAX, and the offset where it begins. */
+static kvb_status read_content(kvb_file_reader *reader, const kvb_file_index *index, uint32_t type, uint64_t size,
+                               uint8_t **content, size_t *bytes, uint64_t *offset, kvb_error *error) {
+    kvb_status status = kvb_file_expect(reader, type, KVB_FILE_NONE, KVB_FILE_NONE, size, error);
+    *offset = reader->offset;
+    return status ? status : kvb_file_read_content(reader, &index->allocator, content, bytes, error);
+}
+
 /* ---- Codecs and layers ---- */
 
 static kvb_status parse_codecs(const kvb_file_reader *reader, kvb_file_index *index, uint64_t offset,
@@ -81,12 +89,9 @@ static kvb_status parse_codecs(const kvb_file_reader *reader, kvb_file_index *in
 }
 
 static kvb_status read_codecs(kvb_file_reader *reader, kvb_file_index *index, kvb_error *error) {
-    kvb_status status;
-    if ((status = kvb_file_expect(reader, KVB_FILE_CODECS, KVB_FILE_NONE, KVB_FILE_NONE, UINT64_MAX, error))) {
-        return status;
-    }
-    uint64_t offset = reader->offset;
-    status = kvb_file_read_content(reader, &index->allocator, &index->codec_content, &index->codec_bytes, error);
+    uint64_t offset;
+    kvb_status status = read_content(reader, index, KVB_FILE_CODECS, UINT64_MAX, &index->codec_content,
+                                     &index->codec_bytes, &offset, error);
     return status ? status : parse_codecs(reader, index, offset, error);
 }
 
@@ -155,16 +160,12 @@ static kvb_status parse_means(const kvb_file_reader *reader, const kvb_file_inde
 
 /* There is a section where there are centered layers. */
 static kvb_status read_means(kvb_file_reader *reader, kvb_file_index *index, kvb_error *error) {
-    uint64_t bytes = mean_bytes(index);
-    kvb_status status;
+    uint64_t offset, bytes = mean_bytes(index);
     if (bytes == 0) {
         return KVB_OK;
     }
-    if ((status = kvb_file_expect(reader, KVB_FILE_MEANS, KVB_FILE_NONE, KVB_FILE_NONE, bytes, error))) {
-        return status;
-    }
-    uint64_t offset = reader->offset;
-    status = kvb_file_read_content(reader, &index->allocator, &index->mean_content, &index->mean_bytes, error);
+    kvb_status status =
+        read_content(reader, index, KVB_FILE_MEANS, bytes, &index->mean_content, &index->mean_bytes, &offset, error);
     return status ? status : parse_means(reader, index, offset, error);
 }
 
