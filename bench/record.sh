@@ -19,6 +19,23 @@ measure() { # PART OPTION...
 
 all=2,3,4,5,6,7,8,16,6/4,8/4
 short=(--seconds 0.05 --rounds 7)
+
+in_turn() { # PART COMPARE OPTION...: scalar codes and trellis codes in turn, five times; bench/COMPARE.py compares
+    local part=$1 compare=$2 states of=()
+    shift 2
+    for states in 0 16; do
+        of+=("bench/results/$part-$states-$name.json")
+        : >"${of[-1]}"
+    done
+    for _ in 1 2 3 4 5; do
+        for states in 0 16; do
+            "${run[@]}" "$build/kvbits" bench "${short[@]}" "$@" --kv-len 8192 --threads 1 --no-peers --memory 300 --trellis "$states" \
+                --json - >>"bench/results/$part-$states-$name.json"
+        done
+    done
+    "bench/$compare.py" "${of[@]}" >"bench/results/$part-$name.txt"
+}
+
 for part in "${parts[@]}"; do
     echo "$part"
     case $part in
@@ -33,24 +50,8 @@ for part in "${parts[@]}"; do
             >"bench/results/goals-$name.txt" || code=$?
         [ $code -le 1 ] ;;
     compare) measure compare "${short[@]}" --shapes A,B --kv-len 8192 --threads 1 --no-peers --bits 4,6,8,16 --prefill 256,2048 ;;
-    trellis) # scalar codes and trellis codes in turn, five times; bench/trellis_ratio.py compares
-        for states in 0 16; do : >"bench/results/trellis-$states-$name.json"; done
-        for _ in 1 2 3 4 5; do
-            for states in 0 16; do
-                "${run[@]}" "$build/kvbits" bench "${short[@]}" --only attend,encode --shapes A,B,C --kv-len 8192 --bits 2,3,4,5,6 \
-                    --threads 1 --no-peers --memory 300 --trellis $states --json - >>"bench/results/trellis-$states-$name.json"
-            done
-        done
-        bench/trellis_ratio.py "bench/results/trellis-0-$name.json" "bench/results/trellis-16-$name.json" >"bench/results/trellis-$name.txt" ;;
-    halves) # half bits and the widths around them, scalar codes and trellis codes in turn, five times; bench/half_ratio.py compares
-        for states in 0 16; do : >"bench/results/halves-$states-$name.json"; done
-        for _ in 1 2 3 4 5; do
-            for states in 0 16; do
-                "${run[@]}" "$build/kvbits" bench "${short[@]}" --only attend --shapes A,B --kv-len 8192 --bits 3,3.5,4,4.5,5,6/4,6/4.5,6/5 \
-                    --threads 1 --no-peers --memory 300 --trellis $states --json - >>"bench/results/halves-$states-$name.json"
-            done
-        done
-        bench/half_ratio.py "bench/results/halves-0-$name.json" "bench/results/halves-16-$name.json" >"bench/results/halves-$name.txt" ;;
+    trellis) in_turn trellis trellis_ratio --only attend,encode --shapes A,B,C --bits 2,3,4,5,6 ;;
+    halves) in_turn halves half_ratio --only attend --shapes A,B --bits 3,3.5,4,4.5,5,6/4,6/4.5,6/5 ;; # and the widths around them
     accuracy) "${run[@]}" "$build/bench/bench-accuracy" >"bench/results/accuracy-$name.json" ;;
     *)
         echo "record.sh: '$part' is no part" >&2

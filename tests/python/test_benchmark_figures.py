@@ -106,6 +106,13 @@ class Figures(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn("2 differ by more than 1.5", done.stdout)
 
+    def test_quotients_of_codes_are_those_of_their_runs(self):
+        results = ROOT / "bench" / "results"
+        for compare, part, name in (("trellis_ratio.py", "trellis", "zen3"), ("trellis_ratio.py", "trellis", "zen4"),
+                                    ("half_ratio.py", "halves", "zen4")):
+            done = script(compare, results / f"{part}-0-{name}.json", results / f"{part}-16-{name}.json")
+            self.assertEqual((done.returncode, done.stdout), (0, (results / f"{part}-{name}.txt").read_text()), done.stderr)
+
     def test_other_files_are_refused(self):
         other = self.folder / "other.json"
         other.write_text('{"kind": "something"}\n')
