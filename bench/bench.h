@@ -5,7 +5,7 @@
 
 #include "kvbits/eval.h"
 
-enum { KVB_BENCH_LIST = 32, KVB_BENCH_DENSE = 16 };
+enum { KVB_BENCH_LIST = 32, KVB_BENCH_DENSE = KVB_DENSE_BITS };
 
 /* What can be measured; a set of these bits. */
 typedef enum kvb_bench_work {

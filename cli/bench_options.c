@@ -1,6 +1,5 @@
 #include "bench_options.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "option_loop.h"
@@ -122,9 +121,11 @@ static kvb_status parse_kv_lens(const char *text, kvb_bench_config *config, kvb_
 
 /* "4", "4.5" or "16"; 1 when it is one of those. */
 static int parse_width(const char *text, double *bits) {
-    const int is_number = kvb_parse_real("bits", text, bits, NULL) == KVB_OK;
-    return is_number &&
-           ((*bits >= 1.0 && *bits <= KVB_MAX_BITS && floor(2.0 * *bits) == 2.0 * *bits) || *bits == KVB_BENCH_DENSE);
+    kvb_width width;
+    if (!kvb_scan_width(&text, &width) || *text)
+        return 0;
+    *bits = kvb_width_bits(width);
+    return 1;
 }
 
 /* "4,6/4.5,16": K and V alike, or K/V. */

@@ -55,10 +55,6 @@ static width_list list_widths(const kvb_info_options *options) {
     return list;
 }
 
-static double bits_of(kvb_width width) {
-    return width.bits + 0.5 * width.half;
-}
-
 /* Against halves with the same window, which need no exact tokens. */
 static kvb_status find_cost(const kvb_info_options *options, kvb_width k, kvb_width v, pair_cost *cost,
                             kvb_error *error) {
@@ -112,10 +108,10 @@ static void print_table(const char *title, const width_list *list, const pair_co
                         void print_cell(const pair_cost *)) {
     printf("\n%s\n  K \\ V", title);
     for (int v = 0; v < list->n; v++)
-        printf(" %9g", bits_of(list->at[v]));
+        printf(" %9g", kvb_width_bits(list->at[v]));
     for (int i = 0; i < list->n * list->n; i++) {
         if (i % list->n == 0)
-            printf("\n  %5g", bits_of(costs[i].k));
+            printf("\n  %5g", kvb_width_bits(costs[i].k));
         print_cell(&costs[i]);
     }
     putchar('\n');
@@ -124,8 +120,8 @@ static void print_table(const char *title, const width_list *list, const pair_co
 static void print_text(const kvb_info_options *options, const pair_cost *chosen, const width_list *list,
                        const pair_cost *costs) {
     print_shape(options);
-    printf("K %g bits, V %g bits: %.6g bits per value, scales included\n", bits_of(chosen->k), bits_of(chosen->v),
-           chosen->bits_per_value);
+    printf("K %g bits, V %g bits: %.6g bits per value, scales included\n", kvb_width_bits(chosen->k),
+           kvb_width_bits(chosen->v), chosen->bits_per_value);
     printf("  per token     %.1f bytes\n", chosen->bytes_per_token);
     printf("  total         %" PRIu64 " bytes (%.3f GiB)\n", chosen->bytes, (double)chosen->bytes / (1 << 30));
     printf("  against f16   %.3f times smaller\n", chosen->ratio);
@@ -139,7 +135,8 @@ static void print_text(const kvb_info_options *options, const pair_cost *chosen,
 static void print_pair(const pair_cost *cost) {
     printf("{\"k_bits\": %g, \"v_bits\": %g, \"bits_per_value\": %.9g, \"bytes_per_token\": %.15g, \"bytes\": %" PRIu64
            ", \"ratio_to_f16\": %.9g}",
-           bits_of(cost->k), bits_of(cost->v), cost->bits_per_value, cost->bytes_per_token, cost->bytes, cost->ratio);
+           kvb_width_bits(cost->k), kvb_width_bits(cost->v), cost->bits_per_value, cost->bytes_per_token, cost->bytes,
+           cost->ratio);
 }
 
 static void print_json(const kvb_info_options *options, const pair_cost *chosen, const width_list *list,

@@ -55,7 +55,7 @@ static kvb_status add_uniform(kvb_subject *subject, const kvb_eval_options *opti
     kvb_layer_spec *layers = layers_of(subject, options, u, error);
     if (!layers)
         return KVB_ERROR_MEMORY;
-    snprintf(name, sizeof name, "%g/%g", u->k.bits + 0.5 * u->k.half, u->v.bits + 0.5 * u->v.half);
+    snprintf(name, sizeof name, "%g/%g", kvb_width_bits(u->k), kvb_width_bits(u->v));
     if (u->trellis_states)
         snprintf(name + strlen(name), sizeof name - strlen(name), "t%d", u->trellis_states);
     if (u->search)

@@ -15,6 +15,10 @@ typedef struct kvb_width {
     int bits, half;
 } kvb_width;
 
+static inline double kvb_width_bits(kvb_width width) {
+    return width.bits + 0.5 * width.half;
+}
+
 /* "4" or "4.5" at *text, which moves behind it; 0 for what is no width. */
 int kvb_scan_width(const char **text, kvb_width *out);
 KVB_CHECKED kvb_status kvb_parse_width(const char *option, const char *text, kvb_width *out, kvb_error *error);
