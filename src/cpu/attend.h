@@ -4,9 +4,8 @@
 
 #include "cpu/ops.h"
 
-#define KVB_TILE_ROWS                                                                                                  \
-    64 /* query rows that share the decoded keys and values, or one query's group when it is larger                    \
-        */
+/* Query rows that share the decoded keys and values, or one query's group when it is larger. */
+#define KVB_TILE_ROWS 64
 
 /* A code that kernels read: of whole rows, or with half a bit of one half of them. */
 typedef struct kvb_attend_code {
