@@ -65,12 +65,21 @@ int kvb_view_verdict_bits(const char *verdict) {
 
 /* The words of "pair_<k>_<v>_sufficient"; 0 for anything else. */
 static int write_pair_words(kvb_writer *out, const char *verdict) {
-    double k, v;
-    int end = 0;
-    if (sscanf(verdict, "pair_%lf_%lf_sufficient%n", &k, &v, &end) != 2 || end == 0 || verdict[end] != 0) {
+    static const char before[] = "pair_", after[] = "_sufficient";
+    const size_t around = sizeof before + sizeof after - 2, length = strlen(verdict);
+    char pair[sizeof "7.5_7.5"];
+    if (length <= around || length - around >= sizeof pair || strncmp(verdict, before, sizeof before - 1) != 0 ||
+        strcmp(verdict + length - (sizeof after - 1), after) != 0) {
         return 0;
     }
-    kvb_writer_format(out, "K/V %s/%s is enough", kvb_general(k, 2).text, kvb_general(v, 2).text);
+    memcpy(pair, verdict + sizeof before - 1, length - around);
+    pair[length - around] = '\0';
+    char *between = strchr(pair, '_');
+    if (between == NULL) {
+        return 0;
+    }
+    *between = '/';
+    kvb_writer_format(out, "K/V %s is enough", pair);
     return 1;
 }
 
