@@ -77,8 +77,8 @@ def processor():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kvbits")
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("kvbits", help="the command, such as build/kvbits")
+    parser.add_argument("--runs", type=int, default=7, help="after one to warm up (default 7)")
     parser.add_argument("--threads", type=int, help="the command's --threads")
     parser.add_argument("--raw", help="write every run as JSON here")
     arguments = parser.parse_args()
