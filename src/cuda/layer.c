@@ -2,6 +2,7 @@
 #include "layer.h"
 
 #include "codec.h"
+#include "encode_buckets.h"
 #include "fragments.h"
 #include "memory.h"
 
@@ -15,6 +16,7 @@ typedef struct tables {
     uint64_t hadamard[2][KVB_MAX_HADAMARD_ORDER];
     uint16_t half_centroids[KVB_MAX_LEVELS];
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
+    kvb_cuda_buckets buckets;
 } tables;
 
 static kvb_cuda_format dense_format(int head_dim, kvb_dtype dense) {
@@ -69,12 +71,16 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
     format->hadamard_order = m;
     format->inverse_sqrt_dim = from->inverse_sqrt_dim;
     format->sqrt_dim = from->sqrt_dim;
+    kvb_cuda_buckets_fill(from->midpoints, from->levels - (from->trellis_states ? 4 : 1), to->half_centroids, &to->buckets,
+                          format);
     return KVB_OK;
 }
 
 static void point(kvb_cuda_format *format, const tables *on_device) {
     format->centroids = on_device->centroids;
     format->midpoints = on_device->midpoints;
+    format->bucket_midpoints = on_device->buckets.midpoints;
+    format->bucket_levels = on_device->buckets.levels;
     format->half_centroids = on_device->half_centroids;
     format->signs = on_device->signs;
     format->hadamard = on_device->hadamard[0];

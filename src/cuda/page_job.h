@@ -19,6 +19,11 @@ typedef struct kvb_cuda_format {
     int rotates, hadamard_order;
     float inverse_sqrt_dim, sqrt_dim;
     const float *centroids, *midpoints; /* `levels`; the last midpoint is Inf, of a trellis code the last four */
+    /* The search by buckets (encode_buckets.h); n_buckets 0: the midpoints are too uneven for it. */
+    int n_buckets;
+    float bucket_factor, bucket_offset, bucket_step;
+    const float *bucket_midpoints;
+    const uint32_t *bucket_levels;
     const uint16_t *half_centroids;
     const uint32_t *signs;    /* bit i % 32 of word i / 32 */
     const uint64_t *hadamard; /* rows of bits, NULL when the order is 1 */
@@ -60,8 +65,9 @@ typedef struct kvb_cuda_convert_job {
 extern "C" {
 #endif
 
-/* Each queues its kernel on the stream; a cudaError_t. */
-int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream);
+/* Each queues its kernel on the stream; a cudaError_t. Jobs of one append may run at the same time: they are different
+ * layers'. */
+int kvb_cuda_launch_append(const kvb_cuda_append_job *jobs, int n, void *stream);
 int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *row_begin, int n_sequences, void *stream);
 int kvb_cuda_launch_export(const kvb_cuda_convert_job *job, void *stream);
 int kvb_cuda_launch_import(const kvb_cuda_convert_job *job, void *stream);

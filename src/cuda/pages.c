@@ -103,8 +103,9 @@ static kvb_status rows_check(const kvb_cuda_rows *rows, int needs_values, kvb_er
     return KVB_OK;
 }
 
-kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
-                           void *stream, kvb_error *error) {
+/* Checks what one layer is given, and says it to the kernels; asks no device. */
+static kvb_status append_job(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                             kvb_cuda_append_job *job, kvb_error *error) {
     kvb_status status = kvb_cuda_pages_check(layer, pages, error);
     if (status == KVB_OK) {
         status = rows_check(rows, 1, error);
@@ -115,29 +116,65 @@ kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
     if (status != KVB_OK) {
         return status;
     }
-    kvb_cuda_append_job job = {.rows = {rows->k, rows->v},
-                               .dtype = (int)rows->dtype,
-                               .n_sequences = pages->n_sequences,
-                               .n_kv_heads = layer->n_kv_heads,
-                               .most_rows = rows->most_rows,
-                               .row_begin = rows->row_begin,
-                               .lengths = pages->lengths,
-                               .k_mean = layer->k_mean,
-                               .exact_first = {pages->exact_first_k, pages->exact_first_v},
-                               .exact_last = {pages->exact_last_k, pages->exact_last_v},
-                               .n_exact_first = pages->exact_first,
-                               .n_exact_last = pages->exact_last,
-                               .exact_last_slots = pages->exact_last > 0 ? pages->exact_last_slots : 0,
-                               .dense = (int)layer->dense};
-    status = kvb_cuda_current_check(layer, error);
-    if (status != KVB_OK) {
-        return status;
-    }
+    *job = (kvb_cuda_append_job){.rows = {rows->k, rows->v},
+                                 .dtype = (int)rows->dtype,
+                                 .n_sequences = pages->n_sequences,
+                                 .n_kv_heads = layer->n_kv_heads,
+                                 .most_rows = rows->most_rows,
+                                 .row_begin = rows->row_begin,
+                                 .lengths = pages->lengths,
+                                 .k_mean = layer->k_mean,
+                                 .exact_first = {pages->exact_first_k, pages->exact_first_v},
+                                 .exact_last = {pages->exact_last_k, pages->exact_last_v},
+                                 .n_exact_first = pages->exact_first,
+                                 .n_exact_last = pages->exact_last,
+                                 .exact_last_slots = pages->exact_last > 0 ? pages->exact_last_slots : 0,
+                                 .dense = (int)layer->dense};
     for (int side = 0; side < 2; side++) {
-        job.formats[side] = layer->formats[side];
-        job.places[side] = kvb_cuda_place_of(layer, pages, side);
+        job->formats[side] = layer->formats[side];
+        job->places[side] = kvb_cuda_place_of(layer, pages, side);
     }
-    return kvb_cuda_status(kvb_cuda_launch_append(&job, stream), "kvb_cuda_append", error);
+    return KVB_OK;
+}
+
+kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                           void *stream, kvb_error *error) {
+    return kvb_cuda_append_layers(&layer, pages, rows, 1, stream, error);
+}
+
+kvb_status kvb_cuda_append_layers(const kvb_cuda_layer *const *layers, const kvb_cuda_pages *pages,
+                                  const kvb_cuda_rows *rows, int n_layers, void *stream, kvb_error *error) {
+    enum { at_once = 32 };
+    kvb_cuda_append_job jobs[at_once];
+    if (n_layers < 1 || !layers) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_append_layers: %s is %s, legal are %s",
+                             layers ? "n_layers" : "layers", layers ? "below 1" : "NULL",
+                             layers ? "1 and more" : "pointers to n_layers layers");
+    }
+    /* All are checked before the first is queued. */
+    for (int i = 0; i < n_layers; i++) {
+        kvb_status status = append_job(layers[i], pages ? pages + i : NULL, rows ? rows + i : NULL, &jobs[0], error);
+        if (status == KVB_OK) {
+            status = kvb_cuda_current_check(layers[i], error);
+        }
+        if (status != KVB_OK) {
+            return status;
+        }
+    }
+    for (int first = 0; first < n_layers; first += at_once) {
+        const int n = n_layers - first < at_once ? n_layers - first : at_once;
+        for (int i = 0; i < n; i++) {
+            kvb_status status = append_job(layers[first + i], &pages[first + i], &rows[first + i], &jobs[i], error);
+            if (status != KVB_OK) {
+                return status;
+            }
+        }
+        kvb_status status = kvb_cuda_status(kvb_cuda_launch_append(jobs, n, stream), "kvb_cuda_append", error);
+        if (status != KVB_OK) {
+            return status;
+        }
+    }
+    return KVB_OK;
 }
 
 kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, const kvb_cuda_rows *rows, void *stream, kvb_error *error) {

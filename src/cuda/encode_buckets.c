@@ -1,0 +1,43 @@
+/* Buckets of a codebook, for the kernels that encode. */
+#include "encode_buckets.h"
+
+/* Whether no two midpoints share one of `many` buckets. */
+static int are_apart(const float *midpoints, int n, const kvb_cuda_format *f) {
+    for (int i = 1; i < n; i++) {
+        if (kvb_bucket_number(f->bucket_factor, f->bucket_offset, f->bucket_step, midpoints[i]) ==
+            kvb_bucket_number(f->bucket_factor, f->bucket_offset, f->bucket_step, midpoints[i - 1])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+void kvb_cuda_buckets_fill(const float *midpoints, int n, const uint16_t *half_centroids, kvb_cuda_buckets *to,
+                           kvb_cuda_format *f) {
+    const float least_subnormal = 0x1p-149f, range = midpoints[n - 1] - midpoints[0];
+    int many = 16;
+    f->n_buckets = 0;
+    f->bucket_factor = range > 0.0f ? 1.0f / range : 1.0f;
+    f->bucket_offset = -midpoints[0] * f->bucket_factor;
+    if (!isfinite(f->bucket_factor) || !isfinite(f->bucket_offset)) {
+        return;
+    }
+    do {
+        many *= 2;
+        f->bucket_step = (float)(many - 1) * least_subnormal;
+    } while (!are_apart(midpoints, n, f) && many < KVB_CUDA_MAX_BUCKETS);
+    if (!are_apart(midpoints, n, f)) {
+        return;
+    }
+    f->n_buckets = many;
+    for (int bucket = 0, code = 0; bucket < many; bucket++) {
+        const int has_midpoint = code < n && kvb_bucket_number(f->bucket_factor, f->bucket_offset, f->bucket_step,
+                                                               midpoints[code]) == (uint32_t)bucket;
+        to->midpoints[bucket] = has_midpoint ? midpoints[code] : INFINITY;
+        for (int above = 0; above < 2; above++) {
+            const int level = code + (has_midpoint ? above : 0);
+            to->levels[2 * bucket + above] = (uint32_t)half_centroids[level] << 16 | (uint32_t)level;
+        }
+        code += has_midpoint;
+    }
+}

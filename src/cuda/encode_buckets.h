@@ -1,0 +1,42 @@
+/* The search for a code, prepared: equal intervals of values, the buckets, so narrow that in none lies more than one
+ * midpoint. A value's bucket and one comparison then give its code. */
+#ifndef KVB_CUDA_ENCODE_BUCKETS_H
+#define KVB_CUDA_ENCODE_BUCKETS_H
+
+#include "page_job.h"
+
+#include <math.h>
+#include <string.h>
+
+#define KVB_CUDA_MAX_BUCKETS 1024
+
+/* As they lie on the device. Bucket i holds the codes below and above its midpoint in levels[2 i] and [2 i + 1], with
+ * the centroid's half in the upper 16 bits; the midpoint of one that has none is Inf. */
+typedef struct kvb_cuda_buckets {
+    float midpoints[KVB_CUDA_MAX_BUCKETS];
+    uint32_t levels[2 * KVB_CUDA_MAX_BUCKETS];
+} kvb_cuda_buckets;
+
+/* Any number that does not fall as value rises would do, for the comparison decides; the host and the device must only
+ * agree on it. NaN is in bucket 0. `step` is a number of buckets times the least subnormal, so that the bits of the
+ * last product are the number itself. */
+#ifdef __CUDACC__
+static __device__ __forceinline__ uint32_t kvb_bucket_number(float factor, float offset, float step, float value) {
+    return __float_as_uint(__fmul_rn(__saturatef(__fmaf_rn(value, factor, offset)), step));
+}
+#else
+static inline uint32_t kvb_bucket_number(float factor, float offset, float step, float value) {
+    float at = fmaf(value, factor, offset);
+    at = at > 0.0f ? at < 1.0f ? at : 1.0f : 0.0f;
+    at *= step;
+    uint32_t bits;
+    memcpy(&bits, &at, sizeof bits);
+    return bits;
+}
+
+/* The fewest buckets for the format's `n` midpoints, from 32 up; n_buckets stays 0 where the most are too few. */
+void kvb_cuda_buckets_fill(const float *midpoints, int n, const uint16_t *half_centroids, kvb_cuda_buckets *to,
+                           kvb_cuda_format *format);
+#endif
+
+#endif

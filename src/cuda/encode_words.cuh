@@ -1,0 +1,178 @@
+// Codes of a block, in registers of a warp, to its words: no lane reads what another wrote.
+#pragma once
+#include "fragments.h"
+
+#include <stdint.h>
+
+namespace kvb {
+
+// A lane's codes as bytes, four to a word, in the order of its stream (fragments.h), become the words of its stream.
+// Words[i], with bytes of codes below 2^BITS, for whole rounds of 32 codes.
+
+// Codes two by two: bytes of twice the bits, of two words one.
+template <int BITS> __device__ __forceinline__ uint32_t pair_up(uint32_t first, uint32_t second) {
+    return __byte_perm(first | first >> (8 - BITS), second | second >> (8 - BITS), 0x6420);
+}
+
+// Bytes of 6 or 7 bits: the last of a round go to the spare bits of the others.
+template <int BITS> __device__ __forceinline__ void fill_spare(const uint32_t *bytes, uint32_t *words) {
+    constexpr int spare = 8 - BITS, n = BITS / spare;
+    constexpr uint32_t mask = 0x01010101u * ((1u << spare) - 1);
+#pragma unroll
+    for (int i = 0; i < n; i++) {
+        words[i] = bytes[i] | (bytes[n] >> spare * i & mask) << BITS;
+    }
+}
+
+// The lowest bits of 32 codes: the first of a pair's in the low half of a word, the second's in the high one.
+__device__ __forceinline__ uint32_t lowest_bits(const uint32_t *bytes) {
+    uint32_t word = 0;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const uint32_t twos = (bytes[i] & 0x01010101u) | (bytes[i] & 0x01010101u) >> 15;
+        word |= (__byte_perm(twos, 0, 0x4140) & 0x00030003u) << 2 * i;
+    }
+    return word;
+}
+
+// Of one round: 32 codes, BITS words.
+template <int BITS> __device__ __forceinline__ void pack_round(const uint32_t *bytes, uint32_t *words) {
+    if constexpr (BITS == 1) {
+        words[0] = lowest_bits(bytes);
+    } else if constexpr (BITS == 2) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            words[i] = pair_up<4>(pair_up<2>(bytes[4 * i], bytes[4 * i + 1]),
+                                  pair_up<2>(bytes[4 * i + 2], bytes[4 * i + 3]));
+        }
+    } else if constexpr (BITS == 3) {
+        uint32_t pairs[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            pairs[i] = pair_up<3>(bytes[2 * i], bytes[2 * i + 1]);
+        }
+        fill_spare<6>(pairs, words);
+    } else if constexpr (BITS == 4) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            words[i] = pair_up<4>(bytes[2 * i], bytes[2 * i + 1]);
+        }
+    } else if constexpr (BITS == 5) {
+        words[0] = lowest_bits(bytes);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            words[1 + i] = pair_up<4>(bytes[2 * i] >> 1 & 0x0f0f0f0fu, bytes[2 * i + 1] >> 1 & 0x0f0f0f0fu);
+        }
+    } else if constexpr (BITS == 6) {
+        fill_spare<6>(bytes, words);
+        fill_spare<6>(bytes + 4, words + 3);
+    } else if constexpr (BITS == 7) {
+        fill_spare<7>(bytes, words);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            words[i] = bytes[i];
+        }
+    }
+}
+
+// A lane's stream of STEPS steps, to where fragments.h has it. Of a block that is not `whole`, codes whose byte in
+// `fresh` is 0 stay as they are: fresh[0] and [1] are the bytes of a step, as those of `bytes` are.
+template <int BITS, int STEPS>
+__device__ __forceinline__ void store_stream(const uint32_t (&bytes)[2 * STEPS], bool whole, const uint32_t (&fresh)[2],
+                                             uint8_t *block, int lane) {
+    constexpr int rounds = STEPS / 4, n = rounds * BITS;
+    static_assert(STEPS % 4 == 0 && n == kvb_fragment_words(STEPS, BITS), "whole rounds");
+    uint32_t words[n];
+#pragma unroll
+    for (int i = 0; i < rounds; i++) {
+        pack_round<BITS>(bytes + 8 * i, words + BITS * i);
+    }
+    if (!whole) {
+        uint32_t masks[BITS], all[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            all[i] = fresh[i % 2] & 0x01010101u * ((1u << BITS) - 1);
+        }
+        pack_round<BITS>(all, masks);
+#pragma unroll
+        for (int i = 0; i < n; i++) {
+            const uint32_t old = *(const uint32_t *)(block + kvb_fragment_word_offset(n, lane, i));
+            words[i] = (old & ~masks[i % BITS]) | (words[i] & masks[i % BITS]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < n / 4; i++) {
+        *(uint4 *)(block + kvb_fragment_word_offset(n, lane, 4 * i)) =
+            make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
+    }
+    if constexpr (n % 4 >= 2) {
+        *(uint2 *)(block + kvb_fragment_word_offset(n, lane, n / 4 * 4)) =
+            make_uint2(words[n / 4 * 4], words[n / 4 * 4 + 1]);
+    }
+    if constexpr (n % 2 == 1) {
+        *(uint32_t *)(block + kvb_fragment_word_offset(n, lane, n - 1)) = words[n - 1];
+    }
+}
+
+template <int STEPS>
+__device__ __forceinline__ void store_codes(int bits, const uint32_t (&bytes)[2 * STEPS], bool whole,
+                                            const uint32_t (&fresh)[2], uint8_t *block, int lane) {
+    switch (bits) {
+#define STORE(BITS)                                                                                                    \
+    case BITS:                                                                                                         \
+        return store_stream<BITS, STEPS>(bytes, whole, fresh, block, lane);
+        STORE(1)
+        STORE(2)
+        STORE(3)
+        STORE(4)
+        STORE(5)
+        STORE(6)
+        STORE(7)
+        STORE(8)
+#undef STORE
+    }
+}
+
+// Keys' codes as a warp works them out: lane 4 g + t has of each step coordinates 2t, 2t + 1, 2t + 8, 2t + 9 of token
+// g, and in `upper` of token g + 8. To the order of its stream, which for values is that of other lanes: 8 x 8 matrices
+// of two codes each are transposed.
+__device__ __forceinline__ uint32_t transposed(uint32_t pairs) {
+    uint32_t to;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(to) : "r"(pairs));
+    return to;
+}
+template <int STEPS>
+__device__ __forceinline__ void to_stream(bool is_value, const uint32_t (&lower)[STEPS], const uint32_t (&upper)[STEPS],
+                                          uint32_t (&bytes)[2 * STEPS]) {
+    if (is_value) {
+#pragma unroll
+        for (int s = 0; s < STEPS; s++) { // of both tokens: coordinates 2t and 2t + 1, then 8 more
+            const uint32_t low = transposed(__byte_perm(lower[s], upper[s], 0x5140)),
+                           high = transposed(__byte_perm(lower[s], upper[s], 0x7362));
+            bytes[2 * s] = __byte_perm(low, high, 0x6420);
+            bytes[2 * s + 1] = __byte_perm(low, high, 0x7531);
+        }
+    } else {
+#pragma unroll
+        for (int s = 0; s < STEPS; s++) {
+            bytes[2 * s] = __byte_perm(lower[s], upper[s], 0x5410);
+            bytes[2 * s + 1] = __byte_perm(lower[s], upper[s], 0x7632);
+        }
+    }
+}
+
+// Bytes of a step whose codes are new, as to_stream orders them: tokens begin to end - 1.
+__device__ __forceinline__ void fresh_bytes(bool is_value, int begin, int end, int lane, uint32_t (&fresh)[2]) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        fresh[i] = 0;
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const int token = kvb_fragment_token(lane, 4 * i + k, is_value);
+            fresh[i] |= token >= begin && token < end ? 0xffu << 8 * k : 0;
+        }
+    }
+}
+
+} // namespace kvb
