@@ -34,10 +34,8 @@ void kvb_cuda_buckets_fill(const float *midpoints, int n, const uint16_t *half_c
         const int has_midpoint = code < n && kvb_bucket_number(f->bucket_factor, f->bucket_offset, f->bucket_step,
                                                                midpoints[code]) == (uint32_t)bucket;
         to->midpoints[bucket] = has_midpoint ? midpoints[code] : INFINITY;
-        for (int above = 0; above < 2; above++) {
-            const int level = code + (has_midpoint ? above : 0);
-            to->levels[2 * bucket + above] = (uint32_t)half_centroids[level] << 16 | (uint32_t)level;
-        }
+        to->below[bucket] = (uint32_t)half_centroids[code] << 16 | (uint32_t)code;
         code += has_midpoint;
+        to->above[bucket] = (uint32_t)half_centroids[code] << 16 | (uint32_t)code;
     }
 }

@@ -10,11 +10,13 @@
 
 #define KVB_CUDA_MAX_BUCKETS 1024
 
-/* As they lie on the device. Bucket i holds the codes below and above its midpoint in levels[2 i] and [2 i + 1], with
- * the centroid's half in the upper 16 bits; the midpoint of one that has none is Inf. */
+/* Of bucket i the midpoint, Inf where there is none, and the codes of values up to it and above it, each with its
+ * centroid's half in the upper 16 bits. */
 typedef struct kvb_cuda_buckets {
     float midpoints[KVB_CUDA_MAX_BUCKETS];
-    uint32_t levels[2 * KVB_CUDA_MAX_BUCKETS];
+    uint32_t below[KVB_CUDA_MAX_BUCKETS];
+    uint32_t apart[16]; /* in shared memory: a bucket's two codes are in different banks */
+    uint32_t above[KVB_CUDA_MAX_BUCKETS];
 } kvb_cuda_buckets;
 
 /* Any number that does not fall as value rises would do, for the comparison decides; the host and the device must only

@@ -60,15 +60,29 @@ __device__ __forceinline__ float fold_quarters(const float (&sums)[4]) {
     return __fadd_rn(a, b);
 }
 
-// What is above a bucket's midpoint, if it has one, has the second of its two levels (encode_buckets.h).
-struct Buckets {
-    const float *midpoints;
-    const uint32_t *levels;
-};
+// The code that a bucket has for a value, by the address in shared memory of its midpoint. The compiler would take three
+// operations for the predicated sum.
+__device__ __forceinline__ uint32_t level_of(uint32_t midpoint, float value) {
+    uint32_t level;
+    asm("{\n\t"
+        ".reg .pred is_above;\n\t"
+        ".reg .f32 m;\n\t"
+        ".reg .u32 at;\n\t"
+        "ld.shared.f32 m, [%1];\n\t"
+        "mov.u32 at, %1;\n\t"
+        "setp.gt.f32 is_above, %2, m;\n\t"
+        "@is_above add.u32 at, at, %4;\n\t"
+        "ld.shared.u32 %0, [at + %3];\n\t"
+        "}"
+        : "=r"(level)
+        : "r"(midpoint), "f"(value), "n"(offsetof(kvb_cuda_buckets, below)),
+          "n"(offsetof(kvb_cuda_buckets, above) - offsetof(kvb_cuda_buckets, below)));
+    return level;
+}
 
 // Codes when coordinates are multiplied by r, four to a word.
 template <int DIM>
-__device__ __forceinline__ Sums choose_codes(const kvb_cuda_format &f, const Quarter<DIM> &row, const Buckets &buckets,
+__device__ __forceinline__ Sums choose_codes(const kvb_cuda_format &f, const Quarter<DIM> &row, uint32_t buckets,
                                              float r, uint32_t (&codes)[DIM / 16]) {
     float row_c[4] = {}, c_c[4] = {};
 #pragma unroll
@@ -78,7 +92,7 @@ __device__ __forceinline__ Sums choose_codes(const kvb_cuda_format &f, const Qua
         for (int k = 0; k < 4; k++) {
             const float x = row.x[4 * j + k], value = __fmul_rn(x, r);
             const uint32_t bucket = kvb_bucket_number(f.bucket_factor, f.bucket_offset, f.bucket_step, value);
-            level[k] = buckets.levels[2 * bucket + (value > buckets.midpoints[bucket] ? 1 : 0)];
+            level[k] = level_of(buckets + 4 * bucket, value);
             const float c = __half2float(__ushort_as_half((uint16_t)(level[k] >> 16)));
             row_c[k] = __fadd_rn(row_c[k], __fmul_rn(x, c));
             c_c[k] = __fadd_rn(c_c[k], __fmul_rn(c, c));
@@ -91,7 +105,7 @@ __device__ __forceinline__ Sums choose_codes(const kvb_cuda_format &f, const Qua
 // The rotated row's codes as they are stored; returns the bits of its scale.
 template <int DIM>
 __device__ __forceinline__ uint32_t encode_quarter(const kvb_cuda_format &f, const Quarter<DIM> &row,
-                                                   const Buckets &buckets, uint32_t (&codes)[DIM / 16]) {
+                                                   uint32_t buckets, uint32_t (&codes)[DIM / 16]) {
     float sums[4] = {};
 #pragma unroll
     for (int i = 0; i < row.N; i++) {

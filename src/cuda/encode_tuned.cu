@@ -60,6 +60,16 @@ __device__ __forceinline__ void stage_copies(const uint8_t *token0, size_t token
 }
 
 template <int DIM>
+__device__ __noinline__ void stage_values(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
+                                          uint8_t *to, int lane) {
+#pragma unroll 1
+    for (int i = t.begin * DIM + lane; i < t.end * DIM; i += 32) {
+        *(float *)(to + i / DIM * row_stride(DIM, 4) + i % DIM * 4) =
+            source(p, s, is_value, t.head, t.first + i / DIM, i % DIM);
+    }
+}
+
+template <int DIM>
 __device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
                                       uint8_t *to, int lane) {
     if (come_as_they_are(p, is_value)) {
@@ -72,11 +82,7 @@ __device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &
             stage_copies<4 * DIM>(row, (size_t)p.n_kv_heads * DIM * 4, t, to, row_stride(DIM, 4), lane);
         }
     } else {
-#pragma unroll 1
-        for (int i = t.begin * DIM + lane; i < t.end * DIM; i += 32) {
-            *(float *)(to + i / DIM * row_stride(DIM, 4) + i % DIM * 4) =
-                source(p, s, is_value, t.head, t.first + i / DIM, i % DIM);
-        }
+        stage_values<DIM>(p, s, is_value, t, to, lane);
     }
     close_copies();
 }
@@ -146,7 +152,7 @@ __device__ __forceinline__ void store_scales(const kvb_cuda_format &f, const Tas
 // Encodes what stage() brought.
 template <int DIM>
 __device__ __forceinline__ void encode_block(const kvb_cuda_format &f, bool is_value, int dtype, const Task &t,
-                                             const uint8_t *rows, const Buckets &buckets, const Signs<DIM> &signs,
+                                             const uint8_t *rows, uint32_t buckets, const Signs<DIM> &signs,
                                              uint8_t *block, int lane) {
     constexpr int STEPS = DIM / 16;
     uint32_t codes[STEPS] = {}, lower[STEPS] = {}, scales[2] = {};
@@ -203,16 +209,15 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4) append_tuned(c
         }
         return;
     }
-    float *midpoints = (float *)shared;
-    uint32_t *levels = (uint32_t *)(midpoints + f.n_buckets);
-    for (int k = threadIdx.x; k < f.n_buckets / 4; k += 32 * WARPS) {
-        copy_async(midpoints + 4 * k, f.bucket_midpoints + 4 * k);
-        copy_async(levels + 8 * k, f.bucket_levels + 8 * k);
-        copy_async(levels + 8 * k + 4, f.bucket_levels + 8 * k + 4);
+    kvb_cuda_buckets &buckets = *(kvb_cuda_buckets *)shared;
+    for (int k = threadIdx.x * 4; k < f.n_buckets; k += 4 * 32 * WARPS) {
+        copy_async(buckets.midpoints + k, f.buckets->midpoints + k);
+        copy_async(buckets.below + k, f.buckets->below + k);
+        copy_async(buckets.above + k, f.buckets->above + k);
     }
     const int stage_bytes = KVB_BLOCK_TOKENS * row_stride(DIM, staged_bytes(p, is_value)),
               dtype = come_as_they_are(p, is_value) ? p.dtype : KVB_F32;
-    uint8_t *stages = shared + 12 * f.n_buckets + warp * 2 * stage_bytes;
+    uint8_t *stages = shared + sizeof buckets + warp * 2 * stage_bytes;
     Task t = task_of(span, p.n_kv_heads, min(i, n - 1));
     if (i < n) {
         stage<DIM>(p, span, is_value, t, stages, lane);
@@ -229,7 +234,7 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4) append_tuned(c
             wait_for_copies<0>();
         }
         __syncwarp();
-        encode_block<DIM>(f, is_value, dtype, t, stages + at * stage_bytes, {midpoints, levels}, signs,
+        encode_block<DIM>(f, is_value, dtype, t, stages + at * stage_bytes, (uint32_t)__cvta_generic_to_shared(&buckets), signs,
                           block_at(p.places[is_value], f, span.sequence, t.head, t.first), lane);
         __syncwarp(); // all have read before the rows' place is filled again
         t = next;
@@ -254,7 +259,7 @@ template <int DIM, int LAYERS> static cudaError_t launch(const kvb_cuda_append_j
     for (int i = 0; i < n; i++) {
         all.of[i] = jobs[i];
         for (int side = 0; side < 2; side++) {
-            const size_t needed = 12 * (size_t)jobs[i].formats[side].n_buckets +
+            const size_t needed = sizeof(kvb_cuda_buckets) +
                                   WARPS * 2 * KVB_BLOCK_TOKENS * row_stride(DIM, staged_bytes(jobs[i], side));
             bytes = max(bytes, needed);
         }

@@ -16,7 +16,7 @@ typedef struct tables {
     uint64_t hadamard[2][KVB_MAX_HADAMARD_ORDER];
     uint16_t half_centroids[KVB_MAX_LEVELS];
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
-    kvb_cuda_buckets buckets;
+    _Alignas(16) kvb_cuda_buckets buckets;
 } tables;
 
 static kvb_cuda_format dense_format(int head_dim, kvb_dtype dense) {
@@ -79,8 +79,7 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
 static void point(kvb_cuda_format *format, const tables *on_device) {
     format->centroids = on_device->centroids;
     format->midpoints = on_device->midpoints;
-    format->bucket_midpoints = on_device->buckets.midpoints;
-    format->bucket_levels = on_device->buckets.levels;
+    format->buckets = &on_device->buckets;
     format->half_centroids = on_device->half_centroids;
     format->signs = on_device->signs;
     format->hadamard = on_device->hadamard[0];

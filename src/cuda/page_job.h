@@ -22,8 +22,7 @@ typedef struct kvb_cuda_format {
     /* The search by buckets (encode_buckets.h); n_buckets 0: the midpoints are too uneven for it. */
     int n_buckets;
     float bucket_factor, bucket_offset, bucket_step;
-    const float *bucket_midpoints;
-    const uint32_t *bucket_levels;
+    const struct kvb_cuda_buckets *buckets;
     const uint16_t *half_centroids;
     const uint32_t *signs;    /* bit i % 32 of word i / 32 */
     const uint64_t *hadamard; /* rows of bits, NULL when the order is 1 */

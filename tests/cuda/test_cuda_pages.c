@@ -12,6 +12,7 @@ typedef struct rows_case {
     kvb_rotation rotation;
     kvb_scale_kind scale;
     kvb_dtype scale_dtype, dtype;
+    int unevenness; /* 0, or the levels are powers of this and a bit, both signs, so that their gaps differ widely */
     int has_ties; /* levels and rows such that ways through a trellis cost the same */
 } rows_case;
 
@@ -24,6 +25,14 @@ static kvb_codec *codec_of(const rows_case *c, int is_value) {
     spec.scale_dtype = c->scale_dtype;
     spec.trellis_states = is_value ? c->v_states : c->states;
     float levels[KVB_MAX_LEVELS];
+    if (c->unevenness) {
+        const int half = 1 << (spec.bits - 1);
+        for (int i = 0; i < half; i++) {
+            levels[half + i] = kvb_f16_to_f32(kvb_f32_to_f16(3.0f * powf(1.25f * (float)c->unevenness, (float)(i - half + 1))));
+            levels[half - 1 - i] = -levels[half + i] - 0.5f * (float)(i == half - 1);
+        }
+        spec.centroids = levels;
+    }
     if (c->has_ties) {
         oracle_uniform_levels(spec.bits + 1, 0.25, levels);
         spec.centroids = levels;
@@ -112,8 +121,11 @@ static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cud
 static void run_case(const rows_case *c, oracle_random *random) {
     kvb_codec *k = codec_of(c, 0), *v = codec_of(c, 1);
     kvb_cuda_layer *layer = gpu_layer(k, v, n_heads, n_heads);
+    /* The twin is a second layer of the same launches, with keys and values in each other's place. */
     gpu_batch batch = gpu_batch_make(layer, n_sequences, most_tokens),
+              twin = gpu_batch_make(layer, n_sequences, most_tokens),
               other = gpu_batch_make(layer, n_sequences, most_tokens);
+    const kvb_cuda_layer *layers[2] = {layer, layer};
     static const int appends[][n_sequences] = {{1, 70}, {18, 1}, {0, 33}, {64, 0}, {5, 15}};
     int length[n_sequences] = {0}, total = 0, row_of[n_sequences * most_tokens];
     kvb_error error = {""};
@@ -137,8 +149,18 @@ static void run_case(const rows_case *c, oracle_random *random) {
                               .dtype = c->dtype,
                               .row_begin = row_begin,
                               .most_rows = appends[a][0] > appends[a][1] ? appends[a][0] : appends[a][1]};
-        assert_int_equal(kvb_cuda_append(layer, &batch.pages, &rows, NULL, &error), KVB_OK);
+        kvb_cuda_rows both[2] = {rows, rows};
+        both[1].k = rows.v;
+        both[1].v = rows.k;
+        const kvb_cuda_pages pages[2] = {batch.pages, twin.pages};
+        if (a % 2 == 0) {
+            assert_int_equal(kvb_cuda_append(layer, &pages[0], &both[0], NULL, &error), KVB_OK);
+            assert_int_equal(kvb_cuda_append(layer, &pages[1], &both[1], NULL, &error), KVB_OK);
+        } else {
+            assert_int_equal(kvb_cuda_append_layers(layers, pages, both, 2, NULL, &error), KVB_OK);
+        }
         assert_int_equal(kvb_cuda_advance(&batch.pages, &rows, NULL, &error), KVB_OK);
+        assert_int_equal(kvb_cuda_advance(&twin.pages, &rows, NULL, &error), KVB_OK);
         row += (size_t)begin[n_sequences];
         GPU(cudaDeviceSynchronize());
         GPU(cudaFree(row_begin));
@@ -148,15 +170,73 @@ static void run_case(const rows_case *c, oracle_random *random) {
     assert_memory_equal(lengths, length, sizeof length);
     check_side(c, k, layer, &batch, &other, KVB_CUDA_K, length, k_rows, row_of);
     check_side(c, v, layer, &batch, &other, KVB_CUDA_V, length, v_rows, row_of);
+    check_side(c, k, layer, &twin, &other, KVB_CUDA_K, length, v_rows, row_of);
+    check_side(c, v, layer, &twin, &other, KVB_CUDA_V, length, k_rows, row_of);
     GPU(cudaFree(k_device));
     GPU(cudaFree(v_device));
     free(k_rows);
     free(v_rows);
     gpu_batch_free(&batch);
+    gpu_batch_free(&twin);
     gpu_batch_free(&other);
     kvb_cuda_layer_destroy(layer);
     kvb_codec_destroy(k);
     kvb_codec_destroy(v);
+}
+
+/* So many tokens that every warp has several blocks; rows at an address of no power of two where `is_odd`. */
+static void run_long(const rows_case *c, int n, int is_odd, oracle_random *random) {
+    enum { heads = 8, first = 5 };
+    kvb_codec *codecs[2] = {codec_of(c, 0), codec_of(c, 1)};
+    kvb_cuda_layer *layer = gpu_layer(codecs[0], codecs[1], heads, heads);
+    gpu_batch batch = gpu_batch_make(layer, 1, n);
+    const size_t d = (size_t)c->head_dim, value = kvb_dtype_bytes(c->dtype), bytes = (size_t)n * heads * d * value;
+    uint8_t *rows[2], *device[2];
+    kvb_error error = {""};
+    for (int side = 0; side < 2; side++) {
+        float *x = normal_rows((size_t)n * heads * d, random);
+        rows[side] = typed(x, (size_t)n * heads * d, c->dtype);
+        device[side] = (uint8_t *)gpu_allocate(bytes + value) + (is_odd ? value : 0);
+        gpu_write(device[side], rows[side], bytes);
+        free(x);
+    }
+    for (int begin = 0; begin < n; begin = begin ? n : first) {
+        const int32_t ends[2] = {begin, begin ? n : first};
+        kvb_cuda_rows part = {.k = device[0],
+                              .v = device[1],
+                              .dtype = c->dtype,
+                              .row_begin = gpu_copy(ends, sizeof ends),
+                              .most_rows = ends[1] - ends[0]};
+        assert_int_equal(kvb_cuda_append(layer, &batch.pages, &part, NULL, &error), KVB_OK);
+        assert_int_equal(kvb_cuda_advance(&batch.pages, &part, NULL, &error), KVB_OK);
+        GPU(cudaDeviceSynchronize());
+        GPU(cudaFree((void *)part.row_begin));
+    }
+    for (int side = 0; side < 2; side++) {
+        const size_t block_bytes = kvb_codec_block_bytes(codecs[side], (size_t)n);
+        uint8_t *expected = host_allocate(block_bytes), *got = host_allocate(block_bytes);
+        void *block = gpu_allocate(block_bytes);
+        const kvb_packed on_device = kvb_packed_view(codecs[side], block, (size_t)n);
+        for (int h = 0; h < heads; h++) {
+            kvb_packed to = kvb_packed_view(codecs[side], expected, (size_t)n);
+            kvb_encode_unchecked(codecs[side], rows[side] + (size_t)h * d * value, c->dtype, heads * d, (size_t)n, &to,
+                                 0, NULL);
+            assert_int_equal(kvb_cuda_export(layer, &batch.pages, (kvb_cuda_side)side, 0, h, 0, n, &on_device, NULL,
+                                             &error),
+                             KVB_OK);
+            gpu_read(got, block, block_bytes);
+            assert_memory_equal(got, expected, block_bytes);
+        }
+        GPU(cudaFree(block));
+        free(expected);
+        free(got);
+        GPU(cudaFree(device[side] - (is_odd ? value : 0)));
+        free(rows[side]);
+    }
+    gpu_batch_free(&batch);
+    kvb_cuda_layer_destroy(layer);
+    kvb_codec_destroy(codecs[0]);
+    kvb_codec_destroy(codecs[1]);
 }
 
 static const int dims[] = {32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
@@ -237,8 +317,47 @@ static void paths_are_those_of_the_cpu(void **state) {
     run_case(&narrow, &random);
 }
 
+static void long_appends_are_those_of_the_cpu(void **state) {
+    (void)state;
+    need_gpu();
+    static const int dims_of[] = {64, 128, 256};
+    static const kvb_dtype dtypes[] = {KVB_BF16, KVB_F16, KVB_F32};
+    oracle_random random = {.state = 13};
+    for (int i = 0; i < 9; i++) {
+        rows_case c = {.head_dim = dims_of[i % 3],
+                       .bits = i % 8 + 1,
+                       .v_bits = (i + 3) % 8 + 1,
+                       .rotation = KVB_ROTATION_SIGNED,
+                       .scale = KVB_SCALE_LSQ,
+                       .scale_dtype = KVB_F16,
+                       .dtype = dtypes[(i + i / 3) % 3]};
+        run_long(&c, gpu_few() ? 40 : 5003, 0, &random);
+        run_long(&c, 70, 1, &random);
+    }
+}
+
+/* Levels so uneven that no number of buckets keeps their midpoints apart, and as many as a bucket each. */
+static void uneven_levels_are_those_of_the_cpu(void **state) {
+    (void)state;
+    need_gpu();
+    oracle_random random = {.state = 14};
+    for (int uneven = 1; uneven <= 3; uneven++) {
+        rows_case c = {.head_dim = 128,
+                       .bits = 4,
+                       .v_bits = 3,
+                       .rotation = KVB_ROTATION_SIGNED,
+                       .scale = KVB_SCALE_LSQ,
+                       .scale_dtype = KVB_F16,
+                       .dtype = KVB_BF16,
+                       .unevenness = uneven};
+        run_case(&c, &random);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exported_rows_are_those_of_the_cpu),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(long_appends_are_those_of_the_cpu),
+                                       cmocka_unit_test(uneven_levels_are_those_of_the_cpu),
+                                       cmocka_unit_test(exported_rows_are_those_of_the_cpu),
                                        cmocka_unit_test(paths_are_those_of_the_cpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
