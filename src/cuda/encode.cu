@@ -16,12 +16,12 @@ __host__ __device__ constexpr int stride_of(int dim) {
     return dim + 4;
 }
 
-// Grid: blocks of 16 tokens that the longest append touches, KV heads, 2 x sequences.
+// Grid: blocks of 16 tokens that the longest append touches, KV heads, sequences.
 template <Paths PATHS>
-__global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
-    const int is_value = blockIdx.z % 2, head = blockIdx.y;
+__global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p, int is_value) {
+    const int head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
-    const Span span = span_of(p, blockIdx.z / 2);
+    const Span span = span_of(p, blockIdx.z);
     const int first = (span.begin / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS; // token of the block
     if (span.begin >= span.end || first >= span.end) {
         return;
@@ -97,9 +97,9 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
            (size_t)KVB_BLOCK_TOKENS * stride_of(f.head_dim) + ways;
 }
 
-static cudaError_t launch_append(const kvb_cuda_append_job &job, cudaStream_t stream) {
-    const size_t k = shared_bytes(job.formats[0]), v = shared_bytes(job.formats[1]), bytes = k > v ? k : v;
-    const int states = max(job.formats[0].trellis_states, job.formats[1].trellis_states);
+static cudaError_t launch_append(const kvb_cuda_append_job &job, int side, cudaStream_t stream) {
+    const size_t bytes = shared_bytes(job.formats[side]);
+    const int states = job.formats[side].trellis_states;
     const auto kernel = states == 0 ? append<NO_PATHS> : states <= LANES ? append<SHORT_PATHS> : append<ALL_PATHS>;
     // The largest rows take 49 KB, with a trellis 68; every call asks, since the attribute belongs to the current
     // device.
@@ -108,7 +108,7 @@ static cudaError_t launch_append(const kvb_cuda_append_job &job, cudaStream_t st
         return error;
     }
     const int blocks = (job.most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1;
-    kernel<<<dim3(blocks, job.n_kv_heads, 2 * job.n_sequences), THREADS, bytes, stream>>>(job);
+    kernel<<<dim3(blocks, job.n_kv_heads, job.n_sequences), THREADS, bytes, stream>>>(job, side);
     return cudaGetLastError();
 }
 
@@ -122,18 +122,45 @@ static cudaError_t launch_keep_exact(const kvb_cuda_append_job &job, cudaStream_
     return cudaGetLastError();
 }
 
+// What appends a side: kernels of encode_tuned.h, or the one of this file.
+enum Kind { TUNED, FINDS_PATHS, ANY };
+static Kind kind_of(const kvb_cuda_append_job &job, int side) {
+    const kvb_cuda_format *f = &job.formats[side];
+    return kvb_cuda_append_is_tuned(f) ? TUNED : kvb_cuda_append_finds_paths(f) ? FINDS_PATHS : ANY;
+}
+static bool sides_share(const kvb_cuda_append_job &job) { // one launch
+    const kvb_cuda_format *f = job.formats;
+    return kind_of(job, 0) != ANY && kind_of(job, 0) == kind_of(job, 1) && f[0].head_dim == f[1].head_dim &&
+           f[0].trellis_states == f[1].trellis_states;
+}
+static bool layers_share(const kvb_cuda_append_job &a, const kvb_cuda_append_job &b) {
+    return kind_of(a, 0) == TUNED && kind_of(b, 0) == TUNED && sides_share(a) && sides_share(b) &&
+           a.formats[0].head_dim == b.formats[0].head_dim;
+}
+
+static int launch_sides(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
+    switch (kind_of(*jobs, first_side)) {
+    case TUNED:
+        return kvb_cuda_launch_append_tuned(jobs, n, first_side, n_sides, stream);
+    case FINDS_PATHS:
+        return kvb_cuda_launch_append_paths(jobs, first_side, n_sides, stream);
+    default:
+        return (int)launch_append(*jobs, first_side, (cudaStream_t)stream);
+    }
+}
+
 } // namespace kvb
 
 int kvb_cuda_launch_append(const kvb_cuda_append_job *jobs, int n, void *stream) {
     int error = (int)cudaSuccess;
-    for (int i = 0; i < n && error == (int)cudaSuccess;) {
-        int done = 0;
-        error = kvb_cuda_launch_append_tuned(jobs + i, n - i, stream, &done);
-        if (error == (int)cudaSuccess && done == 0) {
-            error = (int)kvb::launch_append(jobs[i], (cudaStream_t)stream);
-            done = 1;
+    for (int i = 0, many = 1; i < n && error == (int)cudaSuccess; i += many) {
+        for (many = 1; many < KVB_CUDA_MOST_LAYERS && i + many < n && kvb::layers_share(jobs[i], jobs[i + many]);) {
+            many++;
         }
-        i += done;
+        const int n_sides = kvb::sides_share(jobs[i]) ? 2 : 1;
+        for (int side = 0; side < 2 && error == (int)cudaSuccess; side += n_sides) {
+            error = kvb::launch_sides(jobs + i, many, side, n_sides, stream);
+        }
     }
     for (int i = 0; i < n && error == (int)cudaSuccess; i++) {
         error = (int)kvb::launch_keep_exact(jobs[i], (cudaStream_t)stream);

@@ -1,7 +1,6 @@
 // Appending rows of 64, 128 and 256 values: a warp to the 16 tokens of a block, rows on their way while others are
 // encoded, one launch for many layers.
-#include "encode_quads.cuh"
-#include "encode_source.cuh"
+#include "encode_stage.cuh"
 #include "encode_tuned.h"
 #include "encode_words.cuh"
 
@@ -9,127 +8,11 @@ namespace kvb {
 
 constexpr int WARPS = 4;
 
+// Layer l of column y has job y / n_sides and side first_side + y % n_sides.
 template <int LAYERS> struct Jobs {
+    int first_side, n_sides;
     kvb_cuda_append_job of[LAYERS];
 };
-
-__device__ __forceinline__ void copy_async(void *to, const void *from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from)
-                 : "memory");
-}
-__device__ __forceinline__ void close_copies() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int PENDING> __device__ __forceinline__ void wait_for_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
-
-// Whether rows come as they are, 16 bytes at a time, or as floats, value by value: older ones, rounded or centered ones,
-// and those that lie elsewhere than at multiples of 16.
-__host__ __device__ inline bool come_as_they_are(const kvb_cuda_append_job &p, int is_value) {
-    return p.n_exact_last == 0 && (is_value || !p.k_mean) && (uintptr_t)p.rows[is_value] % 16 == 0;
-}
-__host__ __device__ inline int staged_bytes(const kvb_cuda_append_job &p, int is_value) { // of a value
-    return come_as_they_are(p, is_value) && p.dtype != KVB_F32 ? 2 : 4;
-}
-// Of a row in shared memory: the lanes of a warp, eight rows at a time, find their values in different banks.
-__host__ __device__ constexpr int row_stride(int dim, int bytes) {
-    return dim * bytes + (bytes == 2 ? 16 : 32);
-}
-
-// What a warp does next: 16 tokens of a head.
-struct Task {
-    int head, first, begin, end; // tokens first + begin to first + end - 1
-};
-__device__ __forceinline__ Task task_of(const Span &s, int n_heads, int i) {
-    const int first = (s.begin / KVB_BLOCK_TOKENS + i / n_heads) * KVB_BLOCK_TOKENS;
-    return {i % n_heads, first, max(s.begin - first, 0), min(s.end - first, KVB_BLOCK_TOKENS)};
-}
-
-template <int ROW>
-__device__ __forceinline__ void stage_copies(const uint8_t *token0, size_t token_bytes, const Task &t, uint8_t *to,
-                                             int stride, int lane) {
-    constexpr int pieces = ROW / 16;
-#pragma unroll
-    for (int i = 0; i < KVB_BLOCK_TOKENS * pieces / 32; i++) {
-        const int token = (32 * i + lane) / pieces, piece = (32 * i + lane) % pieces;
-        if (token >= t.begin && token < t.end) {
-            copy_async(to + token * stride + piece * 16, token0 + token * token_bytes + piece * 16);
-        }
-    }
-}
-
-template <int DIM>
-__device__ __noinline__ void stage_values(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
-                                          uint8_t *to, int lane) {
-#pragma unroll 1
-    for (int i = t.begin * DIM + lane; i < t.end * DIM; i += 32) {
-        *(float *)(to + i / DIM * row_stride(DIM, 4) + i % DIM * 4) =
-            source(p, s, is_value, t.head, t.first + i / DIM, i % DIM);
-    }
-}
-
-template <int DIM>
-__device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
-                                      uint8_t *to, int lane) {
-    if (come_as_they_are(p, is_value)) {
-        const int bytes = p.dtype == KVB_F32 ? 4 : 2;
-        const uint8_t *row = (const uint8_t *)p.rows[is_value] +
-                             ((long long)(s.row_begin + t.first - s.before) * p.n_kv_heads + t.head) * DIM * bytes;
-        if (bytes == 2) {
-            stage_copies<2 * DIM>(row, (size_t)p.n_kv_heads * DIM * 2, t, to, row_stride(DIM, 2), lane);
-        } else {
-            stage_copies<4 * DIM>(row, (size_t)p.n_kv_heads * DIM * 4, t, to, row_stride(DIM, 4), lane);
-        }
-    } else {
-        stage_values<DIM>(p, s, is_value, t, to, lane);
-    }
-    close_copies();
-}
-
-// Signs of a lane's coordinates, of 16 pairs to a word: bit k of the first of pair k, bit 16 + k of the second.
-template <int DIM> struct Signs {
-    uint32_t of[(DIM + 127) / 128];
-    __device__ __forceinline__ Signs(const uint32_t *signs, int lane) {
-#pragma unroll
-        for (int i = 0; i < (DIM + 127) / 128; i++) {
-            of[i] = 0;
-        }
-#pragma unroll
-        for (int pair = 0; pair < DIM / 8; pair++) {
-            const uint32_t two = signs[pair / 4] >> (pair % 4 * 8 + lane % 4 * 2);
-            of[pair / 16] |= (two & 1) << pair % 16 | (two >> 1 & 1) << (16 + pair % 16);
-        }
-    }
-    __device__ __forceinline__ uint32_t mask(int pair) const { // bits 15 and 31
-        return of[pair / 16] << (15 - pair % 16) & 0x80008000u;
-    }
-};
-
-template <int DIM>
-__device__ __forceinline__ void read_row(Quarter<DIM> &row, const uint8_t *from, int dtype, const Signs<DIM> &signs,
-                                         int lane) {
-    if (dtype == KVB_F32) {
-#pragma unroll
-        for (int pair = 0; pair < DIM / 8; pair++) {
-            const uint2 x = *(const uint2 *)(from + (8 * pair + lane % 4 * 2) * 4);
-            row.x[2 * pair] = __uint_as_float(x.x ^ signs.mask(pair) << 16);
-            row.x[2 * pair + 1] = __uint_as_float(x.y ^ (signs.mask(pair) & 0x80000000u));
-        }
-        return;
-    }
-#pragma unroll
-    for (int pair = 0; pair < DIM / 8; pair++) {
-        const uint32_t x = *(const uint32_t *)(from + (8 * pair + lane % 4 * 2) * 2) ^ signs.mask(pair);
-        if (dtype == KVB_BF16) {
-            row.x[2 * pair] = __uint_as_float(x << 16);
-            row.x[2 * pair + 1] = __uint_as_float(x & 0xffff0000u);
-        } else {
-            row.x[2 * pair] = __half2float(__ushort_as_half((uint16_t)x));
-            row.x[2 * pair + 1] = __half2float(__ushort_as_half((uint16_t)(x >> 16)));
-        }
-    }
-}
 
 __device__ __forceinline__ void store_scales(const kvb_cuda_format &f, const Task &t, uint8_t *block,
                                              const uint32_t (&bits)[2], int lane) {
@@ -185,8 +68,8 @@ extern __shared__ __align__(16) uint8_t shared[];
 // Grid: as many as the device holds or as there are tasks, layers and sides, sequences.
 template <int DIM, int LAYERS>
 __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4) append_tuned(const __grid_constant__ Jobs<LAYERS> jobs) {
-    const kvb_cuda_append_job &p = jobs.of[LAYERS > 1 ? blockIdx.y / 2 : 0];
-    const int is_value = blockIdx.y % 2, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const kvb_cuda_append_job &p = jobs.of[LAYERS > 1 ? blockIdx.y / jobs.n_sides : 0];
+    const int is_value = jobs.first_side + blockIdx.y % jobs.n_sides, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     if (LAYERS > 1 && (int)blockIdx.z >= p.n_sequences) {
         return;
     }
@@ -241,75 +124,50 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4) append_tuned(c
     }
 }
 
-template <int DIM> static bool serves(const kvb_cuda_append_job &job) {
-    for (int side = 0; side < 2; side++) {
-        const kvb_cuda_format &f = job.formats[side];
-        if (f.head_dim != DIM || f.trellis_states ||
-            (f.bits != 16 && (f.n_buckets == 0 || (f.rotates && f.hadamard_order > 1)))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-template <int DIM, int LAYERS> static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, cudaStream_t stream) {
-    Jobs<LAYERS> all = {};
+template <int DIM, int LAYERS>
+static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, cudaStream_t stream) {
+    Jobs<LAYERS> all = {first_side, n_sides, {}};
     size_t bytes = 0;
-    int tasks = 0, sequences = 0, device = 0, multiprocessors = 0, fit = 0;
+    int tasks = 0, sequences = 0, room = 0;
     for (int i = 0; i < n; i++) {
         all.of[i] = jobs[i];
-        for (int side = 0; side < 2; side++) {
-            const size_t needed = sizeof(kvb_cuda_buckets) +
-                                  WARPS * 2 * KVB_BLOCK_TOKENS * row_stride(DIM, staged_bytes(jobs[i], side));
-            bytes = max(bytes, needed);
+        for (int side = first_side; side < first_side + n_sides; side++) {
+            bytes = max(bytes, sizeof(kvb_cuda_buckets) +
+                                   WARPS * 2 * KVB_BLOCK_TOKENS * row_stride(DIM, staged_bytes(jobs[i], side)));
         }
-        tasks = max(tasks, jobs[i].n_kv_heads * ((jobs[i].most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1));
+        tasks = max(tasks, most_tasks(jobs[i]));
         sequences = max(sequences, jobs[i].n_sequences);
     }
-    // Every call asks, since the attribute belongs to the current device.
-    cudaError_t error = cudaFuncSetAttribute(append_tuned<DIM, LAYERS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                             (int)bytes);
-    if (error == cudaSuccess) {
-        error = cudaGetDevice(&device);
-    }
-    if (error == cudaSuccess) {
-        error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-    }
-    if (error == cudaSuccess) {
-        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, append_tuned<DIM, LAYERS>, 32 * WARPS, bytes);
-    }
+    const cudaError_t error = prepare(append_tuned<DIM, LAYERS>, 32 * WARPS, bytes, &room);
     if (error != cudaSuccess) {
         return error;
     }
-    const int columns = 2 * n * sequences, room = max(multiprocessors * fit / columns, 1),
-              wanted = (tasks + WARPS - 1) / WARPS;
-    append_tuned<DIM, LAYERS><<<dim3(min(room, wanted), 2 * n, sequences), 32 * WARPS, bytes, stream>>>(all);
+    const int columns = n_sides * n * sequences, wanted = (tasks + WARPS - 1) / WARPS;
+    append_tuned<DIM, LAYERS><<<dim3(max(min(room / columns, wanted), 1), n_sides * n, sequences), 32 * WARPS, bytes,
+                                stream>>>(all);
     return cudaGetLastError();
 }
 
-template <int DIM> static int launch_first(const kvb_cuda_append_job *jobs, int n, cudaStream_t stream, int *done) {
-    int many = 0;
-    while (many < n && many < KVB_CUDA_MOST_LAYERS && serves<DIM>(jobs[many])) {
-        many++;
-    }
-    if (many == 0) {
-        return (int)cudaSuccess;
-    }
-    *done = many;
-    return (int)(many == 1 ? launch<DIM, 1>(jobs, 1, stream) : launch<DIM, KVB_CUDA_MOST_LAYERS>(jobs, many, stream));
+template <int DIM>
+static int launch_layers(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
+    return (int)(n == 1 ? launch<DIM, 1>(jobs, 1, first_side, n_sides, (cudaStream_t)stream)
+                        : launch<DIM, KVB_CUDA_MOST_LAYERS>(jobs, n, first_side, n_sides, (cudaStream_t)stream));
 }
 
 } // namespace kvb
 
-int kvb_cuda_launch_append_tuned(const kvb_cuda_append_job *jobs, int n, void *stream, int *done) {
-    switch (jobs->formats[0].head_dim) {
+int kvb_cuda_append_is_tuned(const kvb_cuda_format *f) {
+    return (f->head_dim == 64 || f->head_dim == 128 || f->head_dim == 256) && f->trellis_states == 0 &&
+           (f->bits == 16 || (f->n_buckets > 0 && !(f->rotates && f->hadamard_order > 1)));
+}
+
+int kvb_cuda_launch_append_tuned(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
+    switch (jobs->formats[first_side].head_dim) {
     case 64:
-        return kvb::launch_first<64>(jobs, n, (cudaStream_t)stream, done);
+        return kvb::launch_layers<64>(jobs, n, first_side, n_sides, stream);
     case 128:
-        return kvb::launch_first<128>(jobs, n, (cudaStream_t)stream, done);
-    case 256:
-        return kvb::launch_first<256>(jobs, n, (cudaStream_t)stream, done);
+        return kvb::launch_layers<128>(jobs, n, first_side, n_sides, stream);
     default:
-        return (int)cudaSuccess;
+        return kvb::launch_layers<256>(jobs, n, first_side, n_sides, stream);
     }
 }

@@ -76,43 +76,56 @@ template <int BITS> __device__ __forceinline__ void pack_round(const uint32_t *b
     }
 }
 
-// A lane's stream of STEPS steps, to where fragments.h has it. Of a block that is not `whole`, codes whose byte in
-// `fresh` is 0 stay as they are: fresh[0] and [1] are the bytes of a step, as those of `bytes` are.
+// A lane's N words to where fragments.h has them. Bits that are not in `fresh` stay as they are, but for a block that is
+// new as a whole.
+template <int N>
+__device__ __forceinline__ void store_words(uint32_t (&words)[N], bool whole, const uint32_t (&fresh)[N],
+                                            uint8_t *block, int lane) {
+    if (!whole) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const uint32_t old = *(const uint32_t *)(block + kvb_fragment_word_offset(N, lane, i));
+            words[i] = (old & ~fresh[i]) | (words[i] & fresh[i]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        *(uint4 *)(block + kvb_fragment_word_offset(N, lane, 4 * i)) =
+            make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
+    }
+    if constexpr (N % 4 >= 2) {
+        *(uint2 *)(block + kvb_fragment_word_offset(N, lane, N / 4 * 4)) =
+            make_uint2(words[N / 4 * 4], words[N / 4 * 4 + 1]);
+    }
+    if constexpr (N % 2 == 1) {
+        *(uint32_t *)(block + kvb_fragment_word_offset(N, lane, N - 1)) = words[N - 1];
+    }
+}
+
+// A lane's stream of STEPS steps; of the codes whose byte in `fresh` is not 0: fresh[0] and [1] are a step's, as those
+// of `bytes` are.
 template <int BITS, int STEPS>
 __device__ __forceinline__ void store_stream(const uint32_t (&bytes)[2 * STEPS], bool whole, const uint32_t (&fresh)[2],
                                              uint8_t *block, int lane) {
     constexpr int rounds = STEPS / 4, n = rounds * BITS;
     static_assert(STEPS % 4 == 0 && n == kvb_fragment_words(STEPS, BITS), "whole rounds");
-    uint32_t words[n];
+    uint32_t words[n], masks[n] = {};
 #pragma unroll
     for (int i = 0; i < rounds; i++) {
         pack_round<BITS>(bytes + 8 * i, words + BITS * i);
     }
     if (!whole) {
-        uint32_t masks[BITS], all[8];
+        uint32_t all[8];
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             all[i] = fresh[i % 2] & 0x01010101u * ((1u << BITS) - 1);
         }
-        pack_round<BITS>(all, masks);
 #pragma unroll
-        for (int i = 0; i < n; i++) {
-            const uint32_t old = *(const uint32_t *)(block + kvb_fragment_word_offset(n, lane, i));
-            words[i] = (old & ~masks[i % BITS]) | (words[i] & masks[i % BITS]);
+        for (int i = 0; i < rounds; i++) {
+            pack_round<BITS>(all, masks + BITS * i);
         }
     }
-#pragma unroll
-    for (int i = 0; i < n / 4; i++) {
-        *(uint4 *)(block + kvb_fragment_word_offset(n, lane, 4 * i)) =
-            make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
-    }
-    if constexpr (n % 4 >= 2) {
-        *(uint2 *)(block + kvb_fragment_word_offset(n, lane, n / 4 * 4)) =
-            make_uint2(words[n / 4 * 4], words[n / 4 * 4 + 1]);
-    }
-    if constexpr (n % 2 == 1) {
-        *(uint32_t *)(block + kvb_fragment_word_offset(n, lane, n - 1)) = words[n - 1];
-    }
+    store_words<n>(words, whole, masks, block, lane);
 }
 
 template <int STEPS>

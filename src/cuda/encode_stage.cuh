@@ -1,0 +1,149 @@
+// Rows on their way from memory to the lanes that encode them: 16 tokens of a head are a warp's task.
+#pragma once
+#include "encode_quads.cuh"
+#include "encode_source.cuh"
+
+namespace kvb {
+
+__device__ __forceinline__ void copy_async(void *to, const void *from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from)
+                 : "memory");
+}
+__device__ __forceinline__ void close_copies() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int PENDING> __device__ __forceinline__ void wait_for_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+// Whether rows come as they are, 16 bytes at a time, or as floats, value by value: older ones, rounded or centered ones,
+// and those that lie elsewhere than at multiples of 16.
+__host__ __device__ inline bool come_as_they_are(const kvb_cuda_append_job &p, int is_value) {
+    return p.n_exact_last == 0 && (is_value || !p.k_mean) && (uintptr_t)p.rows[is_value] % 16 == 0;
+}
+__host__ __device__ inline int staged_bytes(const kvb_cuda_append_job &p, int is_value) { // of a value
+    return come_as_they_are(p, is_value) && p.dtype != KVB_F32 ? 2 : 4;
+}
+// Of a row in shared memory: the lanes of a warp, eight rows at a time, find their values in different banks.
+__host__ __device__ constexpr int row_stride(int dim, int bytes) {
+    return dim * bytes + (bytes == 2 ? 16 : 32);
+}
+
+// What a warp does next: 16 tokens of a head.
+struct Task {
+    int head, first, begin, end; // tokens first + begin to first + end - 1
+};
+__device__ __forceinline__ Task task_of(const Span &s, int n_heads, int i) {
+    const int first = (s.begin / KVB_BLOCK_TOKENS + i / n_heads) * KVB_BLOCK_TOKENS;
+    return {i % n_heads, first, max(s.begin - first, 0), min(s.end - first, KVB_BLOCK_TOKENS)};
+}
+
+// Of the longest append to a sequence.
+static int most_tasks(const kvb_cuda_append_job &p) {
+    return p.n_kv_heads * ((p.most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1);
+}
+
+// Blocks of threads that the current device holds, once the kernel may take so much memory. Every call asks, since the
+// attribute belongs to the device.
+template <class Kernel> static cudaError_t prepare(Kernel kernel, int threads, size_t bytes, int *room) {
+    int device = 0, multiprocessors = 0, fit = 0;
+    cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    if (error == cudaSuccess) {
+        error = cudaGetDevice(&device);
+    }
+    if (error == cudaSuccess) {
+        error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+    }
+    if (error == cudaSuccess) {
+        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, kernel, threads, bytes);
+    }
+    *room = multiprocessors * fit;
+    return error;
+}
+
+template <int ROW>
+__device__ __forceinline__ void stage_copies(const uint8_t *token0, size_t token_bytes, const Task &t, uint8_t *to,
+                                             int stride, int lane) {
+    constexpr int pieces = ROW / 16;
+#pragma unroll
+    for (int i = 0; i < KVB_BLOCK_TOKENS * pieces / 32; i++) {
+        const int token = (32 * i + lane) / pieces, piece = (32 * i + lane) % pieces;
+        if (token >= t.begin && token < t.end) {
+            copy_async(to + token * stride + piece * 16, token0 + token * token_bytes + piece * 16);
+        }
+    }
+}
+
+template <int DIM>
+__device__ __noinline__ void stage_values(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
+                                          uint8_t *to, int lane) {
+#pragma unroll 1
+    for (int i = t.begin * DIM + lane; i < t.end * DIM; i += 32) {
+        *(float *)(to + i / DIM * row_stride(DIM, 4) + i % DIM * 4) =
+            source(p, s, is_value, t.head, t.first + i / DIM, i % DIM);
+    }
+}
+
+template <int DIM>
+__device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
+                                      uint8_t *to, int lane) {
+    if (come_as_they_are(p, is_value)) {
+        const int bytes = p.dtype == KVB_F32 ? 4 : 2;
+        const uint8_t *row = (const uint8_t *)p.rows[is_value] +
+                             ((long long)(s.row_begin + t.first - s.before) * p.n_kv_heads + t.head) * DIM * bytes;
+        if (bytes == 2) {
+            stage_copies<2 * DIM>(row, (size_t)p.n_kv_heads * DIM * 2, t, to, row_stride(DIM, 2), lane);
+        } else {
+            stage_copies<4 * DIM>(row, (size_t)p.n_kv_heads * DIM * 4, t, to, row_stride(DIM, 4), lane);
+        }
+    } else {
+        stage_values<DIM>(p, s, is_value, t, to, lane);
+    }
+    close_copies();
+}
+
+// Signs of a lane's coordinates, of 16 pairs to a word: bit k of the first of pair k, bit 16 + k of the second.
+template <int DIM> struct Signs {
+    uint32_t of[(DIM + 127) / 128];
+    __device__ __forceinline__ Signs(const uint32_t *signs, int lane) {
+#pragma unroll
+        for (int i = 0; i < (DIM + 127) / 128; i++) {
+            of[i] = 0;
+        }
+#pragma unroll
+        for (int pair = 0; pair < DIM / 8; pair++) {
+            const uint32_t two = signs[pair / 4] >> (pair % 4 * 8 + lane % 4 * 2);
+            of[pair / 16] |= (two & 1) << pair % 16 | (two >> 1 & 1) << (16 + pair % 16);
+        }
+    }
+    __device__ __forceinline__ uint32_t mask(int pair) const { // bits 15 and 31
+        return of[pair / 16] << (15 - pair % 16) & 0x80008000u;
+    }
+};
+
+template <int DIM>
+__device__ __forceinline__ void read_row(Quarter<DIM> &row, const uint8_t *from, int dtype, const Signs<DIM> &signs,
+                                         int lane) {
+    if (dtype == KVB_F32) {
+#pragma unroll
+        for (int pair = 0; pair < DIM / 8; pair++) {
+            const uint2 x = *(const uint2 *)(from + (8 * pair + lane % 4 * 2) * 4);
+            row.x[2 * pair] = __uint_as_float(x.x ^ signs.mask(pair) << 16);
+            row.x[2 * pair + 1] = __uint_as_float(x.y ^ (signs.mask(pair) & 0x80000000u));
+        }
+        return;
+    }
+#pragma unroll
+    for (int pair = 0; pair < DIM / 8; pair++) {
+        const uint32_t x = *(const uint32_t *)(from + (8 * pair + lane % 4 * 2) * 2) ^ signs.mask(pair);
+        if (dtype == KVB_BF16) {
+            row.x[2 * pair] = __uint_as_float(x << 16);
+            row.x[2 * pair + 1] = __uint_as_float(x & 0xffff0000u);
+        } else {
+            row.x[2 * pair] = __half2float(__ushort_as_half((uint16_t)x));
+            row.x[2 * pair + 1] = __half2float(__ushort_as_half((uint16_t)(x >> 16)));
+        }
+    }
+}
+
+} // namespace kvb
