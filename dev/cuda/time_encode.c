@@ -57,8 +57,9 @@ static void time_append(int dim, int bits, int states, int n_layers, int n_seque
                                   .row_begin = gpu_copy(begin, sizeof begin),
                                   .most_rows = n};
     }
-    const size_t moved = (size_t)n_layers * (4 * values + 2 * (values / (size_t)dim) *
-                                                              ((size_t)dim * (size_t)bits / 8 + 2)); /* read and written */
+    const size_t moved =
+        (size_t)n_layers *
+        (4 * values + 2 * (values / (size_t)dim) * ((size_t)dim * (size_t)bits / 8 + 2)); /* read and written */
     uint8_t *foreign = gpu_allocate(flush), *from = gpu_allocate(moved / 2), *to = gpu_allocate(moved / 2);
     cudaEvent_t a, b;
     GPU(cudaEventCreate(&a));

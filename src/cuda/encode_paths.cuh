@@ -4,7 +4,7 @@
 #include "encode_quads.cuh"
 #include "encode_trellis.cuh"
 #include "encode_words.cuh"
-#include "trellis.h"
+#include "layout.h"
 
 namespace kvb {
 
@@ -26,8 +26,8 @@ template <int STATES> __host__ __device__ constexpr int subset_of(int p) {
     return (int)(bit0 | bit1 << 1);
 }
 
-// A lane's row in shared memory: its coordinates, and a word for two of them. In that first lie the ways, a bit for each
-// state: whether the better one came from the upper half; then codes, a level and in bit 7 the input. The even
+// A lane's row in shared memory: its coordinates, and a word for two of them. In that first lie the ways, a bit for
+// each state: whether the better one came from the upper half; then codes, a level and in bit 7 the input. The even
 // coordinate has the upper 16 bits.
 struct OwnRow {
     const float *x;

@@ -60,8 +60,17 @@ __device__ __forceinline__ float fold_quarters(const float (&sums)[4]) {
     return __fadd_rn(a, b);
 }
 
-// The code that a bucket has for a value, by the address in shared memory of its midpoint. The compiler would take three
-// operations for the predicated sum.
+template <int DIM> __device__ __forceinline__ float sum_of_squares(const Quarter<DIM> &row) {
+    float sums[4] = {};
+#pragma unroll
+    for (int i = 0; i < row.N; i++) {
+        sums[i % 4] = __fadd_rn(sums[i % 4], __fmul_rn(row.x[i], row.x[i]));
+    }
+    return fold_quarters(sums);
+}
+
+// The code that a bucket has for a value, by the address in shared memory of its midpoint. The compiler would take
+// three operations for the predicated sum.
 __device__ __forceinline__ uint32_t level_of(uint32_t midpoint, float value) {
     uint32_t level;
     asm("{\n\t"
@@ -97,21 +106,17 @@ __device__ __forceinline__ Sums choose_codes(const kvb_cuda_format &f, const Qua
             row_c[k] = __fadd_rn(row_c[k], __fmul_rn(x, c));
             c_c[k] = __fadd_rn(c_c[k], __fmul_rn(c, c));
         }
-        codes[j] = __byte_perm(__byte_perm(level[0], level[1], 0x0040), __byte_perm(level[2], level[3], 0x0040), 0x5410);
+        codes[j] =
+            __byte_perm(__byte_perm(level[0], level[1], 0x0040), __byte_perm(level[2], level[3], 0x0040), 0x5410);
     }
     return {fold_quarters(row_c), fold_quarters(c_c)};
 }
 
 // The rotated row's codes as they are stored; returns the bits of its scale.
 template <int DIM>
-__device__ __forceinline__ uint32_t encode_quarter(const kvb_cuda_format &f, const Quarter<DIM> &row,
-                                                   uint32_t buckets, uint32_t (&codes)[DIM / 16]) {
-    float sums[4] = {};
-#pragma unroll
-    for (int i = 0; i < row.N; i++) {
-        sums[i % 4] = __fadd_rn(sums[i % 4], __fmul_rn(row.x[i], row.x[i]));
-    }
-    const Start start = start_of(f, fold_quarters(sums));
+__device__ __forceinline__ uint32_t encode_quarter(const kvb_cuda_format &f, const Quarter<DIM> &row, uint32_t buckets,
+                                                   uint32_t (&codes)[DIM / 16]) {
+    const Start start = start_of(f, sum_of_squares(row));
     const Stored stored = stored_scale(
         f, start, choose_best(f, start.r, [&](float r) { return choose_codes<DIM>(f, row, buckets, r, codes); }));
     const uint32_t kept = stored.has_codes ? 0xffffffffu : 0;

@@ -50,13 +50,15 @@ __device__ __forceinline__ float least_squares(Sums s) {
 // Codes by choose(r); where the scale is searched, by the factor of r whose codes lower the squared error most, the
 // first among equals, which is tried again at the end.
 template <class Choose> __device__ __forceinline__ Sums choose_best(const kvb_cuda_format &f, float r, Choose choose) {
-    const int tries = f.scale_kind == KVB_SCALE_SEARCH ? KVB_SEARCH_FACTORS : 0;
     float most = 0.0f, best = 1.0f;
     Sums sums = {0.0f, 0.0f};
 #pragma unroll 1
-    for (int i = 0; i <= tries; i++) {
-        const float factor = i < tries ? search_factors[i] : best;
+    for (int i = f.scale_kind == KVB_SCALE_SEARCH ? 0 : KVB_SEARCH_FACTORS; i <= KVB_SEARCH_FACTORS; i++) {
+        const float factor = i < KVB_SEARCH_FACTORS ? search_factors[i] : best;
         sums = choose(__fmul_rn(r, factor));
+        if (i == KVB_SEARCH_FACTORS) {
+            break;
+        }
         const float gain = __fmul_rn(least_squares(sums), sums.row_c);
         if (i == 0 || gain > most) {
             most = gain;

@@ -5,9 +5,11 @@
 
 namespace kvb {
 
-__device__ __forceinline__ void copy_async(void *to, const void *from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from)
-                 : "memory");
+__device__ __forceinline__ uint32_t shared_address(const void *p) {
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+__device__ __forceinline__ void copy_async(uint32_t to, const void *from) { // to a shared_address
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 __device__ __forceinline__ void close_copies() {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -16,8 +18,8 @@ template <int PENDING> __device__ __forceinline__ void wait_for_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-// Whether rows come as they are, 16 bytes at a time, or as floats, value by value: older ones, rounded or centered ones,
-// and those that lie elsewhere than at multiples of 16.
+// Whether rows come as they are, 16 bytes at a time, or as floats, value by value: older ones, rounded or centered
+// ones, and those that lie elsewhere than at multiples of 16.
 __host__ __device__ inline bool come_as_they_are(const kvb_cuda_append_job &p, int is_value) {
     return p.n_exact_last == 0 && (is_value || !p.k_mean) && (uintptr_t)p.rows[is_value] % 16 == 0;
 }
@@ -29,15 +31,46 @@ __host__ __device__ constexpr int row_stride(int dim, int bytes) {
     return dim * bytes + (bytes == 2 ? 16 : 32);
 }
 
+// A format's buckets to shared memory, by all threads of a block.
+__device__ __forceinline__ void fill_buckets(kvb_cuda_buckets &to, const kvb_cuda_format &f) {
+    for (int k = threadIdx.x * 4; k < f.n_buckets; k += 4 * blockDim.x) {
+        copy_async(shared_address(to.midpoints + k), f.buckets->midpoints + k);
+        copy_async(shared_address(to.below + k), f.buckets->below + k);
+        copy_async(shared_address(to.above + k), f.buckets->above + k);
+    }
+}
+
 // What a warp does next: 16 tokens of a head.
 struct Task {
     int head, first, begin, end; // tokens first + begin to first + end - 1
+    __device__ __forceinline__ bool is_whole() const {
+        return begin == 0 && end == KVB_BLOCK_TOKENS;
+    }
 };
-__device__ __forceinline__ Task task_of(const Span &s, int n_heads, int i) {
-    const int first = (s.begin / KVB_BLOCK_TOKENS + i / n_heads) * KVB_BLOCK_TOKENS;
-    return {i % n_heads, first, max(s.begin - first, 0), min(s.end - first, KVB_BLOCK_TOKENS)};
-}
 
+// The tasks of a span, every so many of them: heads first.
+struct Walk {
+    int head, first, head_step, token_step;
+    __device__ __forceinline__ Walk(const Span &s, int n_heads, int i, int step)
+        : head(i % n_heads), first((s.begin / KVB_BLOCK_TOKENS + i / n_heads) * KVB_BLOCK_TOKENS),
+          head_step(step % n_heads), token_step(step / n_heads * KVB_BLOCK_TOKENS) {
+    }
+    __device__ __forceinline__ void next(int n_heads) {
+        const bool wraps = head + head_step >= n_heads;
+        head += head_step - (wraps ? n_heads : 0);
+        first += token_step + (wraps ? KVB_BLOCK_TOKENS : 0);
+    }
+    __device__ __forceinline__ bool is_over(const Span &s) const {
+        return first >= s.end;
+    }
+    __device__ __forceinline__ Task task(const Span &s) const {
+        return {head, first, max(s.begin - first, 0), min(s.end - first, KVB_BLOCK_TOKENS)};
+    }
+};
+
+__device__ __forceinline__ int n_tasks(const kvb_cuda_append_job &p, const Span &s) {
+    return p.n_kv_heads * ((s.end - 1) / KVB_BLOCK_TOKENS - s.begin / KVB_BLOCK_TOKENS + 1);
+}
 // Of the longest append to a sequence.
 static int most_tasks(const kvb_cuda_append_job &p) {
     return p.n_kv_heads * ((p.most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1);
@@ -62,21 +95,27 @@ template <class Kernel> static cudaError_t prepare(Kernel kernel, int threads, s
 }
 
 template <int ROW>
-__device__ __forceinline__ void stage_copies(const uint8_t *token0, size_t token_bytes, const Task &t, uint8_t *to,
+__device__ __forceinline__ void stage_copies(const uint8_t *token0, size_t token_bytes, const Task &t, uint32_t to,
                                              int stride, int lane) {
-    constexpr int pieces = ROW / 16;
+    constexpr int pieces = ROW / 16, n = KVB_BLOCK_TOKENS * pieces / 32;
+    constexpr int tokens = pieces < 32 ? 32 / pieces : 1, parts = pieces > 32 ? pieces / 32 : 1; // at once; to a token
+    const int token = lane / pieces, piece = lane % pieces;                                      // the first
+    const uint8_t *from = token0 + token * token_bytes + piece * 16;
+    to += token * stride + piece * 16;
+    const bool whole = t.is_whole();
 #pragma unroll
-    for (int i = 0; i < KVB_BLOCK_TOKENS * pieces / 32; i++) {
-        const int token = (32 * i + lane) / pieces, piece = (32 * i + lane) % pieces;
-        if (token >= t.begin && token < t.end) {
-            copy_async(to + token * stride + piece * 16, token0 + token * token_bytes + piece * 16);
+    for (int i = 0; i < n; i++) {
+        const int at = token + i / parts * tokens;
+        if (whole || (at >= t.begin && at < t.end)) {
+            copy_async(to + i / parts * tokens * stride + i % parts * 512, from + i % parts * 512);
         }
+        from += i % parts == parts - 1 ? tokens * token_bytes : 0;
     }
 }
 
 template <int DIM>
-__device__ __noinline__ void stage_values(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
-                                          uint8_t *to, int lane) {
+__device__ __noinline__ void stage_values(const kvb_cuda_append_job &p, Span s, int is_value, Task t, uint8_t *to,
+                                          int lane) { // copies, which stay in registers
 #pragma unroll 1
     for (int i = t.begin * DIM + lane; i < t.end * DIM; i += 32) {
         *(float *)(to + i / DIM * row_stride(DIM, 4) + i % DIM * 4) =
@@ -92,9 +131,9 @@ __device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &
         const uint8_t *row = (const uint8_t *)p.rows[is_value] +
                              ((long long)(s.row_begin + t.first - s.before) * p.n_kv_heads + t.head) * DIM * bytes;
         if (bytes == 2) {
-            stage_copies<2 * DIM>(row, (size_t)p.n_kv_heads * DIM * 2, t, to, row_stride(DIM, 2), lane);
+            stage_copies<2 * DIM>(row, (size_t)p.n_kv_heads * DIM * 2, t, shared_address(to), row_stride(DIM, 2), lane);
         } else {
-            stage_copies<4 * DIM>(row, (size_t)p.n_kv_heads * DIM * 4, t, to, row_stride(DIM, 4), lane);
+            stage_copies<4 * DIM>(row, (size_t)p.n_kv_heads * DIM * 4, t, shared_address(to), row_stride(DIM, 4), lane);
         }
     } else {
         stage_values<DIM>(p, s, is_value, t, to, lane);

@@ -20,8 +20,8 @@ __device__ __forceinline__ void store_scales(const kvb_cuda_format &f, const Tas
     if (lane % 4 != 0) {
         return;
     }
-    if (f.scale_bytes == 2 && t.begin == 0 && t.end == KVB_BLOCK_TOKENS) { // those of tokens g and g + 8 lie together
-        *(uint32_t *)(block + kvb_fragment_scale_offset(f.head_dim, f.code, 2, g)) = bits[0] | bits[1] << 16;
+    if (f.scale_bytes == 2 && t.is_whole()) { // those of tokens g and g + 8 lie together
+        *(uint32_t *)(block + f.code_bytes + kvb_fragment_scale_place(2, g)) = bits[0] | bits[1] << 16;
         return;
     }
 #pragma unroll
@@ -57,17 +57,20 @@ __device__ __forceinline__ void encode_block(const kvb_cuda_format &f, bool is_v
         }
     }
     store_scales(f, t, block, scales, lane);
-    uint32_t bytes[2 * STEPS], fresh[2];
+    uint32_t bytes[2 * STEPS], fresh[2] = {};
     to_stream<STEPS>(is_value, lower, codes, bytes);
-    fresh_bytes(is_value, t.begin, t.end, lane, fresh);
-    store_codes<STEPS>(f.bits, bytes, t.begin == 0 && t.end == KVB_BLOCK_TOKENS, fresh, block, lane);
+    if (!t.is_whole()) {
+        fresh_bytes(is_value, t.begin, t.end, lane, fresh);
+    }
+    store_codes<STEPS>(f.bits, bytes, t.is_whole(), fresh, block, lane);
 }
 
 extern __shared__ __align__(16) uint8_t shared[];
 
 // Grid: as many as the device holds or as there are tasks, layers and sides, sequences.
 template <int DIM, int LAYERS>
-__global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4) append_tuned(const __grid_constant__ Jobs<LAYERS> jobs) {
+__global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4)
+    append_tuned(const __grid_constant__ Jobs<LAYERS> jobs) {
     const kvb_cuda_append_job &p = jobs.of[LAYERS > 1 ? blockIdx.y / jobs.n_sides : 0];
     const int is_value = jobs.first_side + blockIdx.y % jobs.n_sides, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     if (LAYERS > 1 && (int)blockIdx.z >= p.n_sequences) {
@@ -78,49 +81,44 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4) append_tuned(c
     if (span.begin >= span.end) {
         return;
     }
-    const int n = p.n_kv_heads * ((span.end - 1) / KVB_BLOCK_TOKENS - span.begin / KVB_BLOCK_TOKENS + 1),
-              step = gridDim.x * WARPS;
-    int i = blockIdx.x * WARPS + warp;
-    if (i - warp >= n) {
+    const int i = blockIdx.x * WARPS + warp;
+    if (i - warp >= n_tasks(p, span)) {
         return;
     }
+    Walk walk(span, p.n_kv_heads, i, gridDim.x * WARPS);
     if (f.bits == 16) {
-        for (; i < n; i += step) {
-            const Task t = task_of(span, p.n_kv_heads, i);
+        for (; !walk.is_over(span); walk.next(p.n_kv_heads)) {
+            const Task t = walk.task(span);
             keep_dense(p, span, is_value, t.head, t.first, t.begin, t.end,
                        block_at(p.places[is_value], f, span.sequence, t.head, t.first), lane, 32);
         }
         return;
     }
     kvb_cuda_buckets &buckets = *(kvb_cuda_buckets *)shared;
-    for (int k = threadIdx.x * 4; k < f.n_buckets; k += 4 * 32 * WARPS) {
-        copy_async(buckets.midpoints + k, f.buckets->midpoints + k);
-        copy_async(buckets.below + k, f.buckets->below + k);
-        copy_async(buckets.above + k, f.buckets->above + k);
-    }
+    fill_buckets(buckets, f);
     const int stage_bytes = KVB_BLOCK_TOKENS * row_stride(DIM, staged_bytes(p, is_value)),
               dtype = come_as_they_are(p, is_value) ? p.dtype : KVB_F32;
+    const uint32_t buckets_at = shared_address(&buckets);
     uint8_t *stages = shared + sizeof buckets + warp * 2 * stage_bytes;
-    Task t = task_of(span, p.n_kv_heads, min(i, n - 1));
-    if (i < n) {
-        stage<DIM>(p, span, is_value, t, stages, lane);
+    if (!walk.is_over(span)) {
+        stage<DIM>(p, span, is_value, walk.task(span), stages, lane);
     }
     const Signs<DIM> signs(f.signs, lane);
     wait_for_copies<0>();
     __syncthreads();
-    for (int at = 0; i < n; i += step, at ^= 1) {
-        const Task next = task_of(span, p.n_kv_heads, min(i + step, n - 1));
-        if (i + step < n) {
-            stage<DIM>(p, span, is_value, next, stages + (at ^ 1) * stage_bytes, lane);
+    for (int at = 0; !walk.is_over(span); at ^= 1) {
+        const Task t = walk.task(span);
+        walk.next(p.n_kv_heads);
+        if (!walk.is_over(span)) {
+            stage<DIM>(p, span, is_value, walk.task(span), stages + (at ^ 1) * stage_bytes, lane);
             wait_for_copies<1>();
         } else {
             wait_for_copies<0>();
         }
         __syncwarp();
-        encode_block<DIM>(f, is_value, dtype, t, stages + at * stage_bytes, (uint32_t)__cvta_generic_to_shared(&buckets), signs,
+        encode_block<DIM>(f, is_value, dtype, t, stages + at * stage_bytes, buckets_at, signs,
                           block_at(p.places[is_value], f, span.sequence, t.head, t.first), lane);
         __syncwarp(); // all have read before the rows' place is filled again
-        t = next;
     }
 }
 
@@ -143,8 +141,8 @@ static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, int first_side
         return error;
     }
     const int columns = n_sides * n * sequences, wanted = (tasks + WARPS - 1) / WARPS;
-    append_tuned<DIM, LAYERS><<<dim3(max(min(room / columns, wanted), 1), n_sides * n, sequences), 32 * WARPS, bytes,
-                                stream>>>(all);
+    append_tuned<DIM, LAYERS>
+        <<<dim3(max(min(room / columns, wanted), 1), n_sides * n, sequences), 32 * WARPS, bytes, stream>>>(all);
     return cudaGetLastError();
 }
 

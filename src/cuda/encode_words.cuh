@@ -42,8 +42,8 @@ template <int BITS> __device__ __forceinline__ void pack_round(const uint32_t *b
     } else if constexpr (BITS == 2) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            words[i] = pair_up<4>(pair_up<2>(bytes[4 * i], bytes[4 * i + 1]),
-                                  pair_up<2>(bytes[4 * i + 2], bytes[4 * i + 3]));
+            words[i] =
+                pair_up<4>(pair_up<2>(bytes[4 * i], bytes[4 * i + 1]), pair_up<2>(bytes[4 * i + 2], bytes[4 * i + 3]));
         }
     } else if constexpr (BITS == 3) {
         uint32_t pairs[4];
@@ -76,8 +76,8 @@ template <int BITS> __device__ __forceinline__ void pack_round(const uint32_t *b
     }
 }
 
-// A lane's N words to where fragments.h has them. Bits that are not in `fresh` stay as they are, but for a block that is
-// new as a whole.
+// A lane's N words to where fragments.h has them. Bits that are not in `fresh` stay as they are, but for a block that
+// is new as a whole.
 template <int N>
 __device__ __forceinline__ void store_words(uint32_t (&words)[N], bool whole, const uint32_t (&fresh)[N],
                                             uint8_t *block, int lane) {

@@ -270,9 +270,12 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_dim(int lane, int v, int is_value) {
     return v / 8 * 16 + kvb_fragment_token(lane, v, !is_value);
 }
 
-/* Byte offset in a block of token's scale. */
+/* Byte offset of token's scale behind a block's codes, and in the block. */
+KVB_FRAGMENT_FUNCTION int kvb_fragment_scale_place(int scale_bytes, int token) {
+    return (token % 8 * 2 + token / 8) * scale_bytes;
+}
 KVB_FRAGMENT_FUNCTION int kvb_fragment_scale_offset(int head_dim, int code, int scale_bytes, int token) {
-    return kvb_fragment_code_bytes(head_dim, code) + (token % 8 * 2 + token / 8) * scale_bytes;
+    return kvb_fragment_code_bytes(head_dim, code) + kvb_fragment_scale_place(scale_bytes, token);
 }
 
 #endif

@@ -71,8 +71,8 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
     format->hadamard_order = m;
     format->inverse_sqrt_dim = from->inverse_sqrt_dim;
     format->sqrt_dim = from->sqrt_dim;
-    kvb_cuda_buckets_fill(from->midpoints, from->levels - (from->trellis_states ? 4 : 1), to->half_centroids, &to->buckets,
-                          format);
+    kvb_cuda_buckets_fill(from->midpoints, from->levels - (from->trellis_states ? 4 : 1), to->half_centroids,
+                          &to->buckets, format);
     return KVB_OK;
 }
 
@@ -235,8 +235,9 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
         } else {
             *f = dense_format(i ? spec->v_dim : spec->k_dim, spec->dense);
         }
-        made.head_bytes[i] = (size_t)kvb_fragment_block_bytes(f->head_dim, f->code, f->scale_bytes) *
-                             (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
+        f->code_bytes = kvb_fragment_code_bytes(f->head_dim, f->code);
+        f->block_bytes = kvb_fragment_block_bytes(f->head_dim, f->code, f->scale_bytes);
+        made.head_bytes[i] = (size_t)f->block_bytes * (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
     }
     if (status != KVB_OK) {
         return status;

@@ -10,7 +10,7 @@ __device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_form
     const int page_number = token / 64 - (p.first_page ? p.first_page[sequence] : 0);
     const int page = p.table[(size_t)sequence * p.table_stride + page_number];
     return p.pool + (size_t)page * p.page_bytes + (size_t)head * p.head_bytes +
-           (size_t)(token % 64 / KVB_BLOCK_TOKENS) * kvb_fragment_block_bytes(f.head_dim, f.code, f.scale_bytes);
+           (size_t)(token % 64 / KVB_BLOCK_TOKENS) * f.block_bytes;
 }
 
 // `codes` [16][head_dim] of tokens begin to end - 1 of a block, in shared memory, into the block; tokens before and
@@ -58,7 +58,7 @@ __device__ inline uint16_t *dense_at(const kvb_cuda_format &f, bool is_value, ui
 }
 
 __device__ inline void store_scale(const kvb_cuda_format &f, uint8_t *block, int token, uint32_t bits) {
-    uint8_t *at = block + kvb_fragment_scale_offset(f.head_dim, f.code, f.scale_bytes, token);
+    uint8_t *at = block + f.code_bytes + kvb_fragment_scale_place(f.scale_bytes, token);
     if (f.scale_bytes == 2) {
         *(uint16_t *)at = (uint16_t)bits;
     } else {

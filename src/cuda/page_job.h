@@ -11,6 +11,7 @@
 typedef struct kvb_cuda_format {
     int head_dim, bits, scale_bytes; /* 16 bits: values of `dense`, no scales, and nothing else counts */
     int code;                        /* as fragments.h numbers them */
+    int code_bytes, block_bytes;     /* of a block, as fragments.h says */
     int dense;                       /* kvb_dtype */
     int levels;
     int trellis_states, trellis_memory; /* 0: a scalar code; bits of a state */

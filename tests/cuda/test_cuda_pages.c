@@ -13,7 +13,7 @@ typedef struct rows_case {
     kvb_scale_kind scale;
     kvb_dtype scale_dtype, dtype;
     int unevenness; /* 0, or the levels are powers of this and a bit, both signs, so that their gaps differ widely */
-    int has_ties; /* levels and rows such that ways through a trellis cost the same */
+    int has_ties;   /* levels and rows such that ways through a trellis cost the same */
 } rows_case;
 
 static kvb_codec *codec_of(const rows_case *c, int is_value) {
@@ -28,7 +28,8 @@ static kvb_codec *codec_of(const rows_case *c, int is_value) {
     if (c->unevenness) {
         const int half = 1 << (spec.bits - 1);
         for (int i = 0; i < half; i++) {
-            levels[half + i] = kvb_f16_to_f32(kvb_f32_to_f16(3.0f * powf(1.25f * (float)c->unevenness, (float)(i - half + 1))));
+            levels[half + i] =
+                kvb_f16_to_f32(kvb_f32_to_f16(3.0f * powf(1.25f * (float)c->unevenness, (float)(i - half + 1))));
             levels[half - 1 - i] = -levels[half + i] - 0.5f * (float)(i == half - 1);
         }
         spec.centroids = levels;
@@ -221,9 +222,9 @@ static void run_long(const rows_case *c, int n, int is_odd, oracle_random *rando
             kvb_packed to = kvb_packed_view(codecs[side], expected, (size_t)n);
             kvb_encode_unchecked(codecs[side], rows[side] + (size_t)h * d * value, c->dtype, heads * d, (size_t)n, &to,
                                  0, NULL);
-            assert_int_equal(kvb_cuda_export(layer, &batch.pages, (kvb_cuda_side)side, 0, h, 0, n, &on_device, NULL,
-                                             &error),
-                             KVB_OK);
+            assert_int_equal(
+                kvb_cuda_export(layer, &batch.pages, (kvb_cuda_side)side, 0, h, 0, n, &on_device, NULL, &error),
+                KVB_OK);
             gpu_read(got, block, block_bytes);
             assert_memory_equal(got, expected, block_bytes);
         }
@@ -355,9 +356,8 @@ static void uneven_levels_are_those_of_the_cpu(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(long_appends_are_those_of_the_cpu),
-                                       cmocka_unit_test(uneven_levels_are_those_of_the_cpu),
-                                       cmocka_unit_test(exported_rows_are_those_of_the_cpu),
-                                       cmocka_unit_test(paths_are_those_of_the_cpu)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(long_appends_are_those_of_the_cpu), cmocka_unit_test(uneven_levels_are_those_of_the_cpu),
+        cmocka_unit_test(exported_rows_are_those_of_the_cpu), cmocka_unit_test(paths_are_those_of_the_cpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
