@@ -100,8 +100,7 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, cons
                                                const kvb_cuda_rows *rows, void *stream, kvb_error *error);
 /* The same for n_layers layers, layers[i] with pages[i] and rows[i], 1 and more; no two may write the same page or
  * exact token. Layers with scalar codes of 1-8 bits or dense sides and head_dims of 64, 128 or 256, K's that of V, that
- * follow each other, up to 32, go into one launch; of all others each has its own. The error names no layer when there
- * is one. */
+ * follow each other, up to 32, go into one launch; of all others each has its own. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_append_layers(const kvb_cuda_layer *const *layers, const kvb_cuda_pages *pages,
                                                       const kvb_cuda_rows *rows, int n_layers, void *stream,
                                                       kvb_error *error);

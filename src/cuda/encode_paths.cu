@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(32 * path_warps(DIM), 1)
     __syncthreads();
     x += warp * warp_bytes(DIM) / 4;
     uint32_t *pairs = (uint32_t *)(x + 32 * x_stride(DIM));
-    const Signs<DIM> signs(f.signs, lane);
+    const Signs<DIM> signs(f, lane);
     const int n = n_tasks(p, span), step = 2 * gridDim.x * path_warps(DIM);
     for (int i = 2 * (blockIdx.x * path_warps(DIM) + warp); i < n; i += step) {
         float sum = 0.0f;

@@ -50,23 +50,48 @@ __device__ __forceinline__ int first_candidate(const kvb_cuda_format &f, const P
     return (int)(level_of(tables.buckets + 4 * bucket, value) & LEVEL);
 }
 
-// Costs before a coordinate become those behind it; the ways are shifted into `ways` from below, state 0 last.
-template <int STATES>
-__device__ __forceinline__ void step_forward(float (&cost)[STATES], const float (&error)[4], uint32_t &ways) {
-    float next[STATES];
+// What two coordinates add to the costs, by the subset that they are of.
+struct Errors {
+    float of[2][4];
+};
+__device__ __forceinline__ Errors errors_of(const kvb_cuda_format &f, const PathTables &tables, OwnRow row, int pair,
+                                            float r) {
+    Errors errors;
 #pragma unroll
-    for (int t = STATES - 1; t >= 0; t--) {
-        const int p = t / 2, subset = subset_of<STATES>(p) ^ (t % 2) << 1;
+    for (int k = 0; k < 2; k++) {
+        const float value = __fmul_rn(row.x[2 * pair + k], r);
+        const int first = first_candidate(f, tables, value);
+#pragma unroll
+        for (int subset = 0; subset < 4; subset++) {
+            const uint32_t level = (uint32_t)(first + 3 - subset) / 4 * 4 + subset;
+            const float off = __fsub_rn(value, load_shared(tables.centroids + 4 * level));
+            errors.of[k][subset] = __fmul_rn(off, off);
+        }
+    }
+    return errors;
+}
+
+// Costs before a coordinate become those behind it; returns the ways, of state t in bit t. Two chains of shifts, so
+// that one need not wait for the other.
+template <int STATES> __device__ __forceinline__ uint32_t step_forward(float (&cost)[STATES], const float (&error)[4]) {
+    float next[STATES];
+    uint32_t ways[2] = {0, 0};
+#pragma unroll
+    for (int i = STATES - 1; i >= 0; i--) {
+        const int t = i / 2 + i % 2 * (STATES / 2), p = t / 2, subset = subset_of<STATES>(p) ^ (t % 2) << 1;
         const float low = __fadd_rn(cost[p], error[subset]), high = __fadd_rn(cost[p + STATES / 2], error[subset ^ 2]);
         next[t] = fminf(low, high); // costs of rows that keep their codes are no NaNs
-        ways = __funnelshift_l(__float_as_uint(__fsub_rn(high, low)), ways, 1); // the sign: strictly less
+        uint32_t &upper_or_lower = ways[i % 2];
+        upper_or_lower = __funnelshift_l(__float_as_uint(__fsub_rn(high, low)), upper_or_lower, 1); // the sign: less
     }
 #pragma unroll
     for (int t = 0; t < STATES; t++) {
         cost[t] = next[t];
     }
+    return ways[1] << STATES / 2 | ways[0];
 }
 
+// Returns the last state.
 template <int DIM, int STATES>
 __device__ __forceinline__ int walk_forward(const kvb_cuda_format &f, const PathTables &tables, OwnRow row, float r) {
     float cost[STATES];
@@ -74,24 +99,13 @@ __device__ __forceinline__ int walk_forward(const kvb_cuda_format &f, const Path
     for (int t = 0; t < STATES; t++) {
         cost[t] = t == 0 ? 0.0f : CUDART_INF_F;
     }
+    Errors next = errors_of(f, tables, row, 0, r);
 #pragma unroll 1
     for (int pair = 0; pair < DIM / 2; pair++) {
-        uint32_t ways = 0;
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-            const float value = __fmul_rn(row.x[2 * pair + k], r);
-            const int first = first_candidate(f, tables, value);
-            float error[4];
-#pragma unroll
-            for (int subset = 0; subset < 4; subset++) {
-                const uint32_t level = (uint32_t)(first + 3 - subset) / 4 * 4 + subset;
-                const float off = __fsub_rn(value, load_shared(tables.centroids + 4 * level));
-                error[subset] = __fmul_rn(off, off);
-            }
-            ways <<= 16 - STATES;
-            step_forward<STATES>(cost, error, ways);
-        }
-        row.pairs[pair] = ways;
+        const Errors errors = next; // those behind them are looked up meanwhile
+        next = errors_of(f, tables, row, min(pair + 1, DIM / 2 - 1), r);
+        const uint32_t even = step_forward<STATES>(cost, errors.of[0]);
+        row.pairs[pair] = even << 16 | step_forward<STATES>(cost, errors.of[1]);
     }
     int state = 0;
 #pragma unroll
@@ -102,21 +116,34 @@ __device__ __forceinline__ int walk_forward(const kvb_cuda_format &f, const Path
     return state;
 }
 
+// Of two coordinates, what the way back needs: the ways, and the first candidates.
+struct Candidates {
+    uint32_t ways;
+    int first[2];
+};
+__device__ __forceinline__ Candidates candidates_of(const kvb_cuda_format &f, const PathTables &tables, OwnRow row,
+                                                    int pair, float r) {
+    return {row.pairs[pair],
+            {first_candidate(f, tables, __fmul_rn(row.x[2 * pair], r)),
+             first_candidate(f, tables, __fmul_rn(row.x[2 * pair + 1], r))}};
+}
+
 // From the last state back: ways become codes.
 template <int DIM, int STATES>
 __device__ __forceinline__ void walk_back(const kvb_cuda_format &f, const PathTables &tables, OwnRow row, float r,
                                           int state) {
+    Candidates next = candidates_of(f, tables, row, DIM / 2 - 1, r);
 #pragma unroll 1
     for (int pair = DIM / 2 - 1; pair >= 0; pair--) {
-        const uint32_t ways = row.pairs[pair];
+        const Candidates at = next;
+        next = candidates_of(f, tables, row, max(pair - 1, 0), r);
         uint32_t codes = 0;
 #pragma unroll
         for (int k = 1; k >= 0; k--) {
-            const int is_high = (int)(ways >> (k ? 0 : 16) >> state & 1), input = state & 1, p = state >> 1;
+            const int is_high = (int)(at.ways >> (k ? 0 : 16) >> state & 1), input = state & 1, p = state >> 1;
             const int subset = (subset_of<STATES>(1) * (p & 1)) ^ (subset_of<STATES>(2) * (p >> 1 & 1)) ^
                                (STATES == 16 ? subset_of<STATES>(4) * (p >> 2 & 1) : 0) ^ (input ^ is_high) << 1;
-            const int first = first_candidate(f, tables, __fmul_rn(row.x[2 * pair + k], r));
-            codes |= (uint32_t)((first + ((subset - first) & 3)) | input << INPUT) << (k ? 0 : 16);
+            codes |= (uint32_t)((at.first[k] + ((subset - at.first[k]) & 3)) | input << INPUT) << (k ? 0 : 16);
             state = p | is_high * (STATES / 2);
         }
         row.pairs[pair] = codes;

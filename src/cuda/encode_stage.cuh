@@ -144,15 +144,10 @@ __device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &
 // Signs of a lane's coordinates, of 16 pairs to a word: bit k of the first of pair k, bit 16 + k of the second.
 template <int DIM> struct Signs {
     uint32_t of[(DIM + 127) / 128];
-    __device__ __forceinline__ Signs(const uint32_t *signs, int lane) {
+    __device__ __forceinline__ Signs(const kvb_cuda_format &f, int lane) {
 #pragma unroll
         for (int i = 0; i < (DIM + 127) / 128; i++) {
-            of[i] = 0;
-        }
-#pragma unroll
-        for (int pair = 0; pair < DIM / 8; pair++) {
-            const uint32_t two = signs[pair / 4] >> (pair % 4 * 8 + lane % 4 * 2);
-            of[pair / 16] |= (two & 1) << pair % 16 | (two >> 1 & 1) << (16 + pair % 16);
+            of[i] = f.sign_pairs[lane % 4 * KVB_CUDA_SIGN_WORDS + i];
         }
     }
     __device__ __forceinline__ uint32_t mask(int pair) const { // bits 15 and 31

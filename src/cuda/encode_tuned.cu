@@ -34,9 +34,10 @@ __device__ __forceinline__ void store_scales(const kvb_cuda_format &f, const Tas
 
 // Encodes what stage() brought.
 template <int DIM>
-__device__ __forceinline__ void encode_block(const kvb_cuda_format &f, bool is_value, int dtype, const Task &t,
-                                             const uint8_t *rows, uint32_t buckets, const Signs<DIM> &signs,
-                                             uint8_t *block, int lane) {
+__device__ __forceinline__ void encode_block(const kvb_cuda_append_job &p, int is_value, int dtype, const Task &t,
+                                             int page, const uint8_t *rows, uint32_t buckets, const Signs<DIM> &signs,
+                                             int lane) {
+    const kvb_cuda_format &f = p.formats[is_value];
     constexpr int STEPS = DIM / 16;
     uint32_t codes[STEPS] = {}, lower[STEPS] = {}, scales[2] = {};
 #pragma unroll 1
@@ -56,6 +57,7 @@ __device__ __forceinline__ void encode_block(const kvb_cuda_format &f, bool is_v
             scales[1] = encode_quarter<DIM>(f, row, buckets, codes);
         }
     }
+    uint8_t *block = block_in(p.places[is_value], f, page, t.head, t.first);
     store_scales(f, t, block, scales, lane);
     uint32_t bytes[2 * STEPS], fresh[2] = {};
     to_stream<STEPS>(is_value, lower, codes, bytes);
@@ -103,11 +105,12 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4)
     if (!walk.is_over(span)) {
         stage<DIM>(p, span, is_value, walk.task(span), stages, lane);
     }
-    const Signs<DIM> signs(f.signs, lane);
+    const Signs<DIM> signs(f, lane);
     wait_for_copies<0>();
     __syncthreads();
     for (int at = 0; !walk.is_over(span); at ^= 1) {
         const Task t = walk.task(span);
+        const int page = page_of(p.places[is_value], span.sequence, t.first);
         walk.next(p.n_kv_heads);
         if (!walk.is_over(span)) {
             stage<DIM>(p, span, is_value, walk.task(span), stages + (at ^ 1) * stage_bytes, lane);
@@ -116,8 +119,7 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4)
             wait_for_copies<0>();
         }
         __syncwarp();
-        encode_block<DIM>(f, is_value, dtype, t, stages + at * stage_bytes, buckets_at, signs,
-                          block_at(p.places[is_value], f, span.sequence, t.head, t.first), lane);
+        encode_block<DIM>(p, is_value, dtype, t, page, stages + at * stage_bytes, buckets_at, signs, lane);
         __syncwarp(); // all have read before the rows' place is filled again
     }
 }

@@ -16,6 +16,7 @@ typedef struct tables {
     uint64_t hadamard[2][KVB_MAX_HADAMARD_ORDER];
     uint16_t half_centroids[KVB_MAX_LEVELS];
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
+    uint32_t sign_pairs[4][KVB_CUDA_SIGN_WORDS];
     _Alignas(16) kvb_cuda_buckets buckets;
 } tables;
 
@@ -71,6 +72,12 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
     format->hadamard_order = m;
     format->inverse_sqrt_dim = from->inverse_sqrt_dim;
     format->sqrt_dim = from->sqrt_dim;
+    for (int pair = 0; pair < from->head_dim / 8; pair++) {
+        for (int i = 0; i < 8; i++) {
+            const int dim = 8 * pair + i;
+            to->sign_pairs[i / 2][pair / 16] |= (to->signs[dim / 32] >> dim % 32 & 1) << (pair % 16 + i % 2 * 16);
+        }
+    }
     kvb_cuda_buckets_fill(from->midpoints, from->levels - (from->trellis_states ? 4 : 1), to->half_centroids,
                           &to->buckets, format);
     return KVB_OK;
@@ -82,6 +89,7 @@ static void point(kvb_cuda_format *format, const tables *on_device) {
     format->buckets = &on_device->buckets;
     format->half_centroids = on_device->half_centroids;
     format->signs = on_device->signs;
+    format->sign_pairs = on_device->sign_pairs[0];
     format->hadamard = on_device->hadamard[0];
 }
 

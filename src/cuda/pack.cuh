@@ -5,12 +5,18 @@
 
 namespace kvb {
 
-__device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_format &f, int sequence, int head,
-                                    int token) {
+// The page that holds a token, and the block in it: apart, so that a page's number can be on its way for a while.
+__device__ inline int page_of(const kvb_cuda_place &p, int sequence, int token) {
     const int page_number = token / 64 - (p.first_page ? p.first_page[sequence] : 0);
-    const int page = p.table[(size_t)sequence * p.table_stride + page_number];
+    return p.table[(size_t)sequence * p.table_stride + page_number];
+}
+__device__ inline uint8_t *block_in(const kvb_cuda_place &p, const kvb_cuda_format &f, int page, int head, int token) {
     return p.pool + (size_t)page * p.page_bytes + (size_t)head * p.head_bytes +
            (size_t)(token % 64 / KVB_BLOCK_TOKENS) * f.block_bytes;
+}
+__device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_format &f, int sequence, int head,
+                                    int token) {
+    return block_in(p, f, page_of(p, sequence, token), head, token);
 }
 
 // `codes` [16][head_dim] of tokens begin to end - 1 of a block, in shared memory, into the block; tokens before and

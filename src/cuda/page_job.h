@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Words of signs of a lane: 16 pairs of coordinates to each, of every eighth coordinate two. */
+#define KVB_CUDA_SIGN_WORDS ((KVB_MAX_HEAD_DIM / 8 + 15) / 16)
+
 /* One side's format, with tables on the device. */
 typedef struct kvb_cuda_format {
     int head_dim, bits, scale_bytes; /* 16 bits: values of `dense`, no scales, and nothing else counts */
@@ -25,8 +28,9 @@ typedef struct kvb_cuda_format {
     float bucket_factor, bucket_offset, bucket_step;
     const struct kvb_cuda_buckets *buckets;
     const uint16_t *half_centroids;
-    const uint32_t *signs;    /* bit i % 32 of word i / 32 */
-    const uint64_t *hadamard; /* rows of bits, NULL when the order is 1 */
+    const uint32_t *signs;      /* bit i % 32 of word i / 32 */
+    const uint32_t *sign_pairs; /* the same as encode_stage.cuh's Signs has them, of four lanes */
+    const uint64_t *hadamard;   /* rows of bits, NULL when the order is 1 */
 } kvb_cuda_format;
 
 /* Where pages of a side lie: of head h of page p at pool + p * page_bytes + h * head_bytes. */

@@ -146,19 +146,23 @@ kvb_status kvb_cuda_append_layers(const kvb_cuda_layer *const *layers, const kvb
                                   const kvb_cuda_rows *rows, int n_layers, void *stream, kvb_error *error) {
     enum { at_once = 32 };
     kvb_cuda_append_job jobs[at_once];
-    if (n_layers < 1 || !layers) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_append_layers: %s is %s, legal are %s",
-                             layers ? "n_layers" : "layers", layers ? "below 1" : "NULL",
-                             layers ? "1 and more" : "pointers to n_layers layers");
+    if (!layers) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_append_layers: layers is NULL");
     }
-    /* All are checked before the first is queued. */
-    for (int i = 0; i < n_layers; i++) {
-        kvb_status status = append_job(layers[i], pages ? pages + i : NULL, rows ? rows + i : NULL, &jobs[0], error);
-        if (status == KVB_OK) {
-            status = kvb_cuda_current_check(layers[i], error);
-        }
+    if (n_layers < 1) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_append_layers: n_layers is %d, legal are 1 and more",
+                             n_layers);
+    }
+    /* All are checked before the first is queued, what needs no GPU before what does. */
+    for (int check = 0; check < 2 * n_layers; check++) {
+        const int i = check % n_layers;
+        kvb_error cause = {""};
+        kvb_status status = check >= n_layers ? kvb_cuda_current_check(layers[i], &cause)
+                                              : append_job(layers[i], pages ? pages + i : NULL, rows ? rows + i : NULL,
+                                                           &jobs[0], &cause);
         if (status != KVB_OK) {
-            return status;
+            return n_layers == 1 ? kvb_error_set(error, status, "%s", cause.text)
+                                 : kvb_error_set(error, status, "layer %d of %d: %s", i, n_layers, cause.text);
         }
     }
     for (int first = 0; first < n_layers; first += at_once) {

@@ -185,7 +185,7 @@ static void run_case(const rows_case *c, oracle_random *random) {
     kvb_codec_destroy(v);
 }
 
-/* So many tokens that every warp has several blocks; rows at an address of no power of two where `is_odd`. */
+/* So many tokens that every warp has several blocks; rows at an address that is no multiple of 16 where `is_odd`. */
 static void run_long(const rows_case *c, int n, int is_odd, oracle_random *random) {
     enum { heads = 8, first = 5 };
     kvb_codec *codecs[2] = {codec_of(c, 0), codec_of(c, 1)};
@@ -333,6 +333,20 @@ static void long_appends_are_those_of_the_cpu(void **state) {
                        .scale_dtype = KVB_F16,
                        .dtype = dtypes[(i + i / 3) % 3]};
         run_long(&c, gpu_few() ? 40 : 5003, 0, &random);
+        run_long(&c, 70, 1, &random);
+    }
+    for (int i = 0; i < 3; i++) { /* paths too, and sides that go into launches of their own */
+        rows_case c = {.head_dim = dims_of[i],
+                       .bits = i + 3,
+                       .v_bits = i + 2,
+                       .states = 16,
+                       .v_states = i == 2 ? 8 : 16,
+                       .rotation = KVB_ROTATION_SIGNED,
+                       .scale = i == 1 ? KVB_SCALE_SEARCH : KVB_SCALE_LSQ,
+                       .scale_dtype = KVB_F16,
+                       .dtype = dtypes[i]};
+        run_long(&c, gpu_few() ? 40 : 2003, 0, &random);
+        c.states = 0;
         run_long(&c, 70, 1, &random);
     }
 }

@@ -163,6 +163,16 @@ static void new_rows(void **state) {
     append_refused("dtype is 7");
     rows.most_rows = 0;
     append_refused("most_rows is 0");
+    const kvb_cuda_layer *layers[2] = {&layer, NULL};
+    kvb_cuda_pages both[2] = {pages, pages};
+    kvb_cuda_rows of_both[2] = {rows, rows};
+    refused(kvb_cuda_append_layers(NULL, both, of_both, 2, NULL, &error), "layers is NULL");
+    refused(kvb_cuda_append_layers(layers, both, of_both, 0, NULL, &error), "n_layers is 0, legal are 1 and more");
+    refused(kvb_cuda_append_layers(layers, NULL, of_both, 2, NULL, &error), "layer 0 of 2: cuda: pages is NULL");
+    refused(kvb_cuda_append_layers(layers, both, of_both, 2, NULL, &error), "layer 1 of 2: cuda: layer is NULL");
+    layers[1] = &layer;
+    of_both[1].v = NULL;
+    refused(kvb_cuda_append_layers(layers, both, of_both, 2, NULL, &error), "layer 1 of 2: cuda rows: v is NULL");
     rows.most_rows = -1;
     refused(kvb_cuda_advance(&pages, &rows, NULL, &error), "most_rows is -1");
     set_up(NULL);
