@@ -86,7 +86,6 @@ __global__ void __launch_bounds__(32 * path_warps(DIM), 1)
         centroids[i] = f.centroids[i];
     }
     const PathTables tables = {shared_address(&buckets), shared_address(centroids)};
-    close_copies();
     wait_for_copies<0>();
     __syncthreads();
     x += warp * warp_bytes(DIM) / 4;

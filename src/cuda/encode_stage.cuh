@@ -38,6 +38,7 @@ __device__ __forceinline__ void fill_buckets(kvb_cuda_buckets &to, const kvb_cud
         copy_async(shared_address(to.below + k), f.buckets->below + k);
         copy_async(shared_address(to.above + k), f.buckets->above + k);
     }
+    close_copies(); // also of warps that copy no rows: only what is closed is waited for
 }
 
 // What a warp does next: 16 tokens of a head.
