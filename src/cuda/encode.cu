@@ -16,12 +16,13 @@ __host__ __device__ constexpr int stride_of(int dim) {
     return dim + 4;
 }
 
-// Grid: blocks of 16 tokens that the longest append touches, KV heads, sequences.
+// Grid: blocks of 16 tokens that the longest append touches, KV heads, n_sides x sequences.
 template <Paths PATHS>
-__global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p, int is_value) {
-    const int head = blockIdx.y;
+__global__ void __launch_bounds__(THREADS)
+    append(const __grid_constant__ kvb_cuda_append_job p, int first_side, int n_sides) {
+    const int is_value = first_side + blockIdx.z % n_sides, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
-    const Span span = span_of(p, blockIdx.z);
+    const Span span = span_of(p, blockIdx.z / n_sides);
     const int first = (span.begin / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS; // token of the block
     if (span.begin >= span.end || first >= span.end) {
         return;
@@ -97,9 +98,10 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
            (size_t)KVB_BLOCK_TOKENS * stride_of(f.head_dim) + ways;
 }
 
-static cudaError_t launch_append(const kvb_cuda_append_job &job, int side, cudaStream_t stream) {
-    const size_t bytes = shared_bytes(job.formats[side]);
-    const int states = job.formats[side].trellis_states;
+static cudaError_t launch_append(const kvb_cuda_append_job &job, int first_side, int n_sides, cudaStream_t stream) {
+    const kvb_cuda_format &f = job.formats[first_side], &last = job.formats[first_side + n_sides - 1];
+    const size_t bytes = max(shared_bytes(f), shared_bytes(last));
+    const int states = max(f.trellis_states, last.trellis_states);
     const auto kernel = states == 0 ? append<NO_PATHS> : states <= LANES ? append<SHORT_PATHS> : append<ALL_PATHS>;
     // The largest rows take 49 KB, with a trellis 68; every call asks, since the attribute belongs to the current
     // device.
@@ -108,7 +110,8 @@ static cudaError_t launch_append(const kvb_cuda_append_job &job, int side, cudaS
         return error;
     }
     const int blocks = (job.most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1;
-    kernel<<<dim3(blocks, job.n_kv_heads, job.n_sequences), THREADS, bytes, stream>>>(job, side);
+    kernel<<<dim3(blocks, job.n_kv_heads, n_sides * job.n_sequences), THREADS, bytes, stream>>>(job, first_side,
+                                                                                                n_sides);
     return cudaGetLastError();
 }
 
@@ -134,8 +137,8 @@ static Kind kind_of(const kvb_cuda_append_job &job, int side) {
 }
 static bool sides_share(const kvb_cuda_append_job &job) { // one launch
     const kvb_cuda_format *f = job.formats;
-    return kind_of(job, 0) != ANY && kind_of(job, 0) == kind_of(job, 1) && f[0].head_dim == f[1].head_dim &&
-           f[0].trellis_states == f[1].trellis_states;
+    return kind_of(job, 0) == kind_of(job, 1) &&
+           (kind_of(job, 0) == ANY || (f[0].head_dim == f[1].head_dim && f[0].trellis_states == f[1].trellis_states));
 }
 static bool layers_share(const kvb_cuda_append_job &a, const kvb_cuda_append_job &b) {
     return kind_of(a, 0) == TUNED && kind_of(b, 0) == TUNED && sides_share(a) && sides_share(b) &&
@@ -149,7 +152,7 @@ static int launch_sides(const kvb_cuda_append_job *jobs, int n, int first_side, 
     case FINDS_PATHS:
         return kvb_cuda_launch_append_paths(jobs, first_side, n_sides, stream);
     default:
-        return (int)launch_append(*jobs, first_side, (cudaStream_t)stream);
+        return (int)launch_append(*jobs, first_side, n_sides, (cudaStream_t)stream);
     }
 }
 

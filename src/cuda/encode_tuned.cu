@@ -32,13 +32,6 @@ __device__ __forceinline__ void store_scales(const kvb_cuda_format &f, const Tas
     }
 }
 
-// Brings a block near whose older tokens' bits are to be kept, while rows are encoded.
-__device__ __forceinline__ void ask_for_block(const kvb_cuda_format &f, const uint8_t *block, int lane) {
-    for (int i = lane * 128; i < f.block_bytes; i += 32 * 128) {
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(block + i));
-    }
-}
-
 // Encodes what stage() brought.
 template <int DIM>
 __device__ __forceinline__ void encode_block(const kvb_cuda_append_job &p, int is_value, int dtype, const Task &t,
@@ -118,9 +111,6 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4)
     for (int at = 0; !walk.is_over(span); at ^= 1) {
         const Task t = walk.task(span);
         const int page = page_of(p.places[is_value], span.sequence, t.first);
-        if (!t.is_whole()) {
-            ask_for_block(f, block_in(p.places[is_value], f, page, t.head, t.first), lane);
-        }
         walk.next(p.n_kv_heads);
         if (!walk.is_over(span)) {
             stage<DIM>(p, span, is_value, walk.task(span), stages + (at ^ 1) * stage_bytes, lane);
