@@ -69,7 +69,7 @@ static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequenc
         c.query[i] = (first_column + (column < n_columns ? column : 0)) / p.group;
         Visible v = Visible::of(p, s, c.query[i]);
         c.begin[i] = max(v.begin, p.n_exact_first);
-        c.end[i] = min(v.end, s.n_tokens - p.n_exact_last);
+        c.end[i] = min(v.end, s.last_begin);
     }
     c.all_begin = __reduce_max_sync(0xffffffffu, max(c.begin[0], c.begin[1]));
     c.all_end = __reduce_min_sync(0xffffffffu, min(c.end[0], c.end[1]));
@@ -151,7 +151,7 @@ __device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const S
     uint32_t bits = 0;
     for (int j = 0; j < BLOCKS * 4; j++) {
         const int token = first + j / 4 * 16 + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
-        const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < s.n_tokens - p.n_exact_last;
+        const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < s.last_begin;
         bits |= (uint32_t)(is && Visible::of(p, s, query).sees(p, s, query, token)) << j;
     }
     return bits;
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     while (true) {
         // ---- Queries, a column a warp ----
         Sequence sequence = {work.n_tokens, work.first_row, work.n_q,
-                             p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
+                             p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens, work.last_begin};
         const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
         const bool has_exact = p.n_exact_first + p.n_exact_last > 0 && work.begins && n_columns > 0;
 #pragma unroll

@@ -20,9 +20,14 @@ struct Range { // packed tokens that some query of a sequence may see
     }
 };
 
+__device__ int row_at(const kvb_cuda_attend_job &p, int sequence) {
+    return p.sequences ? p.sequences[sequence] : sequence;
+}
 __device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
+    const int row = row_at(p, sequence);
     Sequence s;
-    s.n_tokens = p.lengths[sequence];
+    s.n_tokens = p.lengths[row];
+    s.last_begin = max(s.n_tokens - p.n_exact_last, p.packed_ends ? p.packed_ends[row] : 0);
     s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
     s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
     s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
@@ -44,7 +49,7 @@ __device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
         r.end = s.end;
     }
     r.begin = max(r.begin, p.n_exact_first);
-    r.end = max(min(r.end, s.n_tokens - p.n_exact_last), r.begin);
+    r.end = max(min(r.end, s.last_begin), r.begin);
     return r;
 }
 
@@ -170,13 +175,14 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
                 to = pages ? (int)min(max((block + 1) * share - begin - item_cost, 0ll), (long long)pages) : 0;
             }
             kvb_cuda_segment g;
-            g.sequence = i, g.item = item, g.kv_head = rest / column_tiles, g.first_column = rest % column_tiles * 8;
+            g.sequence = row_at(p, i), g.item = item, g.kv_head = rest / column_tiles,
+            g.first_column = rest % column_tiles * 8;
             g.begin = from == 0 ? r.begin : (r.first_page() + from) * KVB_CUDA_PAGE_TOKENS;
             g.end = to == pages ? max(r.end, g.begin) : (r.first_page() + to) * KVB_CUDA_PAGE_TOKENS;
             if (g.first_column >= s.n_q * p.group) { // columns of queries that the sequence does not have
                 g.end = g.begin;
             }
-            g.n_tokens = s.n_tokens, g.first_row = s.first_row, g.n_q = s.n_q;
+            g.n_tokens = s.n_tokens, g.last_begin = s.last_begin, g.first_row = s.first_row, g.n_q = s.n_q;
             g.first_part = first, g.n_parts = last - first + 1, g.begins = block == first;
             const int index = splits ? block : item + block, share_begin = p.shares[2 * block];
             g.next = index + 1 < share_begin + p.shares[2 * block + 1] ? p.n_blocks + index + 1 : -1;

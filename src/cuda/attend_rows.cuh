@@ -188,7 +188,8 @@ __device__ __forceinline__ void rotate_row(float *row, float *temporary, const k
 // A sequence as all its queries share it.
 struct Sequence {
     int n_tokens, first_row, n_q;
-    int end; // of the tokens that anybody sees
+    int end;        // of the tokens that anybody sees
+    int last_begin; // tokens from here on are exact last ones; it may be negative
 };
 
 // What one query sees by position: [begin, end), and a tree's tokens from `tree` on. Only of queries that there are:

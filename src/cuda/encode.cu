@@ -340,19 +340,24 @@ __device__ __forceinline__ void gather_block(bool is_value, const uint8_t *codes
 
 extern __shared__ __align__(16) unsigned char shared[];
 
+// A sequence's row of tables, lengths and exact tokens.
+__device__ __forceinline__ int row_of(const kvb_cuda_append_job &p, int sequence) {
+    return p.places[0].sequences ? p.places[0].sequences[sequence] : sequence;
+}
+
 // Where tokens in pages end, or would once there are so many first ones.
-__device__ __forceinline__ int packed_end(const kvb_cuda_append_job &p, int n_tokens) {
-    return max(n_tokens - p.n_exact_last, p.n_exact_first);
+__device__ __forceinline__ int packed_end(const kvb_cuda_append_job &p, int row, int n_tokens) {
+    return max(max(n_tokens - p.n_exact_last, p.packed_ends ? p.packed_ends[row] : 0), p.n_exact_first);
 }
 
 // Coordinate i of the row that is to be packed as `token`: a new one, or, of the `before` older ones, from the ring.
 // Where there are exact last tokens all rows are rounded as the ring's are, so that what is packed does not depend on
 // how tokens were grouped.
-__device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_value, int sequence, int head, int token,
-                                        int before, int row_begin, int i) {
+__device__ __forceinline__ float source(const kvb_cuda_append_job &p, int is_value, int row_of_sequence, int head,
+                                        int token, int before, int row_begin, int i) {
     const int dim = p.formats[is_value].head_dim;
     if (token < before) {
-        const size_t slot = (size_t)sequence * p.exact_last_slots + token % p.exact_last_slots;
+        const size_t slot = (size_t)row_of_sequence * p.exact_last_slots + token % p.exact_last_slots;
         return of_bits(p.exact_last[is_value][(slot * p.n_kv_heads + head) * dim + i], p.dense);
     }
     const size_t row = (size_t)(row_begin + token - before) * p.n_kv_heads + head;
@@ -366,9 +371,9 @@ template <int DIM, Paths PATHS>
 __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.z / 2, is_value = blockIdx.z % 2, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
-    const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
+    const int own = row_of(p, sequence), before = p.lengths[own], row_begin = p.row_begin[sequence],
               n = p.row_begin[sequence + 1] - row_begin;
-    const int packed_begin = packed_end(p, before), now_end = packed_end(p, before + n);
+    const int packed_begin = packed_end(p, own, before), now_end = packed_end(p, own, before + n);
     const int first = (packed_begin / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS; // token of the block
     if (n <= 0 || first >= now_end || packed_begin >= now_end) {
         return;
@@ -379,7 +384,7 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
         for (int i = threadIdx.x; i < (end - begin) * f.head_dim; i += THREADS) {
             const int token = begin + i / f.head_dim, dim = i % f.head_dim;
             *dense_at(f, is_value, block, token, dim) =
-                to_bits(source(p, is_value, sequence, head, first + token, before, row_begin, dim), f.dense);
+                to_bits(source(p, is_value, own, head, first + token, before, row_begin, dim), f.dense);
         }
         return;
     }
@@ -404,7 +409,7 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
         } else if (is_new) {
 #pragma unroll
             for (int j = 0; j < N; j++) {
-                mine.x[j] = source(p, is_value, sequence, head, first + token, before, row_begin, LANES * j + lane);
+                mine.x[j] = source(p, is_value, own, head, first + token, before, row_begin, LANES * j + lane);
             }
         }
         if (is_new && is_centered) {
@@ -440,7 +445,7 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
     }
     float *row = rows + token * f.head_dim;
     for (int i = lane; i < f.head_dim; i += LANES) { // a row of another token is zeros, so that all lanes go one way
-        row[i] = is_new ? source(p, is_value, sequence, head, first + token, before, row_begin, i) : 0.0f;
+        row[i] = is_new ? source(p, is_value, own, head, first + token, before, row_begin, i) : 0.0f;
         if (is_new && is_centered) {
             row[i] = __fsub_rn(row[i], p.k_mean[head * f.head_dim + i]);
         }
@@ -464,7 +469,7 @@ __global__ void __launch_bounds__(THREADS) append(const __grid_constant__ kvb_cu
 // Grid: tokens, 2 x sequences.
 __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.y / 2, is_value = blockIdx.y % 2, dim = p.formats[is_value].head_dim;
-    const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
+    const int own = row_of(p, sequence), before = p.lengths[own], row_begin = p.row_begin[sequence],
               after = before + p.row_begin[sequence + 1] - row_begin, row = p.n_kv_heads * dim;
     const int n_first = max(min(p.n_exact_first, after) - before, 0),
               last_begin = max(max(after - p.exact_last_slots, p.n_exact_first), before);
@@ -472,8 +477,8 @@ __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kv
     if (token >= after) {
         return;
     }
-    const size_t slot = i < n_first ? (size_t)sequence * p.n_exact_first + token
-                                    : (size_t)sequence * p.exact_last_slots + token % p.exact_last_slots;
+    const size_t slot = i < n_first ? (size_t)own * p.n_exact_first + token
+                                    : (size_t)own * p.exact_last_slots + token % p.exact_last_slots;
     uint16_t *to = (i < n_first ? p.exact_first : p.exact_last)[is_value] + slot * row;
     const size_t from = (size_t)(row_begin + token - before) * row;
     for (int j = threadIdx.x; j < row; j += THREADS) {
@@ -481,10 +486,10 @@ __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kv
     }
 }
 
-__global__ void advance(int32_t *lengths, const int32_t *row_begin, int n) {
+__global__ void advance(int32_t *lengths, const int32_t *sequences, const int32_t *row_begin, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) {
-        lengths[i] += row_begin[i + 1] - row_begin[i];
+        lengths[sequences ? sequences[i] : i] += row_begin[i + 1] - row_begin[i];
     }
 }
 
@@ -534,7 +539,9 @@ int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream) {
     return (int)cudaGetLastError();
 }
 
-int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *row_begin, int n_sequences, void *stream) {
-    kvb::advance<<<(n_sequences + 255) / 256, 256, 0, (cudaStream_t)stream>>>(lengths, row_begin, n_sequences);
+int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *sequences, const int32_t *row_begin, int n_sequences,
+                            void *stream) {
+    kvb::advance<<<(n_sequences + 255) / 256, 256, 0, (cudaStream_t)stream>>>(lengths, sequences, row_begin,
+                                                                              n_sequences);
     return (int)cudaGetLastError();
 }

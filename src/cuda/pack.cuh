@@ -7,9 +7,10 @@ namespace kvb {
 
 __device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_format &f, int sequence, int head,
                                     int token) {
-    const int page_number = token / 64 - (p.first_page ? p.first_page[sequence] : 0);
-    const int page = p.table[(size_t)sequence * p.table_stride + page_number];
-    return p.pool + (size_t)page * p.page_bytes + (size_t)head * p.head_bytes +
+    const int row = p.sequences ? p.sequences[sequence] : sequence;
+    const int page_number = token / 64 - (p.first_page ? p.first_page[row] : 0);
+    const int page = p.table[(size_t)row * p.table_stride + page_number];
+    return p.pool + (size_t)page * p.page_stride + (size_t)head * p.head_bytes +
            (size_t)(token % 64 / KVB_BLOCK_TOKENS) * kvb_fragment_block_bytes(f.head_dim, f.code, f.scale_bytes);
 }
 

@@ -24,11 +24,11 @@ typedef struct kvb_cuda_format {
     const uint64_t *hadamard; /* rows of bits, NULL when the order is 1 */
 } kvb_cuda_format;
 
-/* Where pages of a side lie: of head h of page p at pool + p * page_bytes + h * head_bytes. */
+/* Where pages of a side lie: of head h of the page that a table calls p at pool + p * page_stride + h * head_bytes. */
 typedef struct kvb_cuda_place {
     uint8_t *pool;
-    size_t page_bytes, head_bytes;
-    const int32_t *table, *first_page;
+    size_t page_stride, head_bytes;
+    const int32_t *sequences, *table, *first_page; /* as in kvb_cuda_pages */
     size_t table_stride;
 } kvb_cuda_place;
 
@@ -38,7 +38,7 @@ typedef struct kvb_cuda_append_job {
     const void *rows[2]; /* [row][KV head][head_dim] */
     int dtype;           /* kvb_dtype */
     int n_sequences, n_kv_heads, most_rows;
-    const int32_t *row_begin, *lengths;
+    const int32_t *row_begin, *lengths, *packed_ends;
     const float *k_mean; /* [KV head][head_dim], which packed keys are encoded less; or NULL */
     /* Exact tokens, [sequence][token, or slot of the ring][KV head][head_dim] values of 16 bits. */
     uint16_t *exact_first[2], *exact_last[2]; /* K, V */
@@ -62,7 +62,8 @@ extern "C" {
 
 /* Each queues its kernel on the stream; a cudaError_t. */
 int kvb_cuda_launch_append(const kvb_cuda_append_job *job, void *stream);
-int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *row_begin, int n_sequences, void *stream);
+int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *sequences, const int32_t *row_begin, int n_sequences,
+                            void *stream);
 int kvb_cuda_launch_export(const kvb_cuda_convert_job *job, void *stream);
 int kvb_cuda_launch_import(const kvb_cuda_convert_job *job, void *stream);
 

@@ -27,6 +27,11 @@ kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_page
     if (pages->table_stride < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: table_stride is 0, legal are 1 and more");
     }
+    if (pages->page_stride % 32 != 0 || pages->page_stride > UINT32_MAX) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda pages: page_stride is %zu, legal are multiples of 32 below 2^32, and 0",
+                             pages->page_stride);
+    }
     return KVB_OK;
 }
 
@@ -77,8 +82,9 @@ kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error)
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side) {
     /* [page][KV head][K, V]: the attention kernels copy both sides of a head at once. */
     return (kvb_cuda_place){.pool = (uint8_t *)pages->pool + (side == KVB_CUDA_V ? layer->head_bytes[KVB_CUDA_K] : 0),
-                            .page_bytes = kvb_cuda_layer_page_bytes(layer),
+                            .page_stride = pages->page_stride ? pages->page_stride : kvb_cuda_layer_page_bytes(layer),
                             .head_bytes = layer->head_bytes[KVB_CUDA_K] + layer->head_bytes[KVB_CUDA_V],
+                            .sequences = pages->sequences,
                             .table = pages->table,
                             .first_page = pages->first_page,
                             .table_stride = pages->table_stride};
@@ -122,6 +128,7 @@ kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
                                .most_rows = rows->most_rows,
                                .row_begin = rows->row_begin,
                                .lengths = pages->lengths,
+                               .packed_ends = pages->packed_ends,
                                .k_mean = layer->k_mean,
                                .exact_first = {pages->exact_first_k, pages->exact_first_v},
                                .exact_last = {pages->exact_last_k, pages->exact_last_v},
@@ -148,8 +155,9 @@ kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, const kvb_cuda_rows *ro
     if (!pages || !pages->lengths || pages->n_sequences < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_advance: pages need lengths of one sequence or more");
     }
-    return kvb_cuda_status(kvb_cuda_launch_advance(pages->lengths, rows->row_begin, pages->n_sequences, stream),
-                           "kvb_cuda_advance", error);
+    return kvb_cuda_status(
+        kvb_cuda_launch_advance(pages->lengths, pages->sequences, rows->row_begin, pages->n_sequences, stream),
+        "kvb_cuda_advance", error);
 }
 
 static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
