@@ -191,6 +191,8 @@ void kvb_part_write(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_pa
 
 /* ---- For files: caches as they were saved (the caller has checked the numbers) ---- */
 
+/* KVB_ERROR_ARGUMENT when a layer has tokens that are not committed. */
+kvb_status kvb_cache_check_committed(const kvb_cache *cache, int sequence, kvb_error *error);
 /* Opens `sequence`, which is not open and whose parts the caller has set as kvb_part_take_restored wants them; n_tokens
  * are the same in all, and committed then. The bytes are then the caller's to fill. KVB_ERROR_MEMORY when the arena
  * lacks pages; then nothing has changed, and the parts are empty again. */

@@ -1,4 +1,4 @@
-// Codes of 16 tokens to a block of a page: shared by encoding and import.
+// Codes of 16 tokens to a block of a page and back: shared by encoding, import, export and decoding.
 #pragma once
 #include "fragments.h"
 #include "page_job.h"
@@ -12,6 +12,16 @@ __device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_form
     const int page = p.table[(size_t)row * p.table_stride + page_number];
     return p.pool + (size_t)page * p.page_stride + (size_t)head * p.head_bytes +
            (size_t)(token % 64 / KVB_BLOCK_TOKENS) * kvb_fragment_block_bytes(f.head_dim, f.code, f.scale_bytes);
+}
+
+__device__ __forceinline__ int code_at(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token,
+                                       int dim) {
+    int code = 0;
+    for (int bit = 0; bit < f.bits; bit++) {
+        const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit, is_value);
+        code |= (*(const uint32_t *)(block + at.word) >> at.bit & 1) << bit;
+    }
+    return code;
 }
 
 // `codes` [16][head_dim] of tokens begin to end - 1 of a block, in shared memory, into the block; tokens before and

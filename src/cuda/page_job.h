@@ -56,6 +56,40 @@ typedef struct kvb_cuda_convert_job {
     void *scales;
 } kvb_cuda_convert_job;
 
+/* Pages of a sequence, to or from pages as kvb_page_block lays them out: tokens [begin, end) of them. */
+typedef struct kvb_cuda_pages_job {
+    kvb_cuda_format formats[2]; /* K, V */
+    kvb_cuda_place places[2];
+    int sequence, n_kv_heads, begin, end;
+    int first_page, n_pages; /* as the table counts, without its first_page */
+    int n_planes[2], widths[2][KVB_MAX_PLANES];
+    uint8_t *pages;                           /* of first_page */
+    size_t page_bytes, head_bytes, key_bytes; /* from page to page, from head to head, from keys to values */
+} kvb_cuda_pages_job;
+
+/* Rows of a sequence, all KV heads, to values. */
+typedef struct kvb_cuda_decode_job {
+    kvb_cuda_format format;
+    kvb_cuda_place place;
+    int is_value, sequence, n_kv_heads, first, n_tokens;
+    const int32_t *lengths, *packed_ends; /* of the row; lengths NULL: length and packed_end count */
+    int length, packed_end;
+    const float *mean; /* [KV head][head_dim], or NULL */
+    const uint16_t *exact_first, *exact_last;
+    int n_exact_first, n_exact_last, exact_last_slots, dense;
+    void *out; /* [token][KV head][head_dim] */
+    int dtype;
+} kvb_cuda_decode_job;
+
+typedef struct kvb_cuda_merge_job {
+    void *out;
+    float *lse;
+    const void *more_out;
+    const float *more_lse;
+    size_t n_rows;
+    int dtype, dim;
+} kvb_cuda_merge_job;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -66,6 +100,10 @@ int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *sequences, const in
                             void *stream);
 int kvb_cuda_launch_export(const kvb_cuda_convert_job *job, void *stream);
 int kvb_cuda_launch_import(const kvb_cuda_convert_job *job, void *stream);
+int kvb_cuda_launch_export_pages(const kvb_cuda_pages_job *job, void *stream);
+int kvb_cuda_launch_import_pages(const kvb_cuda_pages_job *job, void *stream);
+int kvb_cuda_launch_decode(const kvb_cuda_decode_job *job, void *stream);
+int kvb_cuda_launch_merge(const kvb_cuda_merge_job *job, void *stream);
 
 #ifdef __cplusplus
 }

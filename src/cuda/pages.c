@@ -160,14 +160,8 @@ kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, const kvb_cuda_rows *ro
         "kvb_cuda_advance", error);
 }
 
-static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
-                          int kv_head, int first, int n_tokens, const kvb_packed *packed,
-                          int (*launch)(const kvb_cuda_convert_job *, void *), void *stream, const char *what,
-                          kvb_error *error) {
-    kvb_status status = kvb_cuda_pages_check(layer, pages, error);
-    if (status != KVB_OK) {
-        return status;
-    }
+kvb_status kvb_cuda_range_check(const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int first, int n_tokens,
+                                const char *what, kvb_error *error) {
     if (side != KVB_CUDA_K && side != KVB_CUDA_V) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: side is %d, legal are KVB_CUDA_K and KVB_CUDA_V", what,
                              (int)side);
@@ -176,13 +170,36 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: sequence is %d, legal are 0 to %d", what, sequence,
                              pages->n_sequences - 1);
     }
-    if (kv_head < 0 || kv_head >= layer->n_kv_heads) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: kv_head is %d, legal are 0 to %d", what, kv_head,
-                             layer->n_kv_heads - 1);
-    }
     if (first < 0 || n_tokens < 1 || n_tokens > INT_MAX - KVB_CUDA_PAGE_TOKENS - first) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "%s: tokens %d and %d behind it: legal are 0 and more, 1 and more", what, first, n_tokens);
+    }
+    return KVB_OK;
+}
+
+int kvb_cuda_planes_of(const kvb_cuda_format *format, int widths[KVB_MAX_PLANES]) {
+    if (format->bits == KVB_DENSE_BITS) {
+        widths[0] = KVB_DENSE_BITS;
+        return 1;
+    }
+    return format->trellis_states ? kvb_trellis_plane_widths(format->bits, widths)
+                                  : kvb_plane_widths(format->bits, widths);
+}
+
+static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
+                          int kv_head, int first, int n_tokens, const kvb_packed *packed,
+                          int (*launch)(const kvb_cuda_convert_job *, void *), void *stream, const char *what,
+                          kvb_error *error) {
+    kvb_status status = kvb_cuda_pages_check(layer, pages, error);
+    if (status != KVB_OK) {
+        return status;
+    }
+    if ((status = kvb_cuda_range_check(pages, side, sequence, first, n_tokens, what, error))) {
+        return status;
+    }
+    if (kv_head < 0 || kv_head >= layer->n_kv_heads) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: kv_head is %d, legal are 0 to %d", what, kv_head,
+                             layer->n_kv_heads - 1);
     }
     kvb_cuda_convert_job job = {.format = layer->formats[side],
                                 .place = kvb_cuda_place_of(layer, pages, side),
@@ -192,9 +209,7 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
                                 .first = first,
                                 .n_tokens = n_tokens};
     const int is_dense = job.format.bits == KVB_DENSE_BITS;
-    job.n_planes = is_dense                    ? 1
-                   : job.format.trellis_states ? kvb_trellis_plane_widths(job.format.bits, job.widths)
-                                               : kvb_plane_widths(job.format.bits, job.widths);
+    job.n_planes = kvb_cuda_planes_of(&job.format, job.widths);
     for (int p = 0; p < job.n_planes; p++) {
         job.planes[p] = packed ? packed->planes[p] : NULL;
         if (!job.planes[p]) {
