@@ -85,7 +85,7 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_fork(kvb_cuda_cache *cache, int se
 /* ---- Steps ------------------------------------------------------------------------------------------------------ */
 
 /* Begins n_steps steps (1 unless a graph advances by itself) of a batch: sequence sequences[i] gets n_new[i] tokens in
- * each, 0 to only ask. -1 is an empty place, with n_new 0: nobody's, for graphs of a larger batch. n_sequences is 1 to
+ * each, 0 to only ask (where a layer has a window, from positions behind its tokens). -1 is an empty place, with n_new 0: nobody's, for graphs of a larger batch. n_sequences is 1 to
  * max_sequences; no sequence is there twice. Pages are taken for all layers and steps, and pages that forks share are
  * copied. KVB_ERROR_MEMORY: the pool lacks pages (of a page that k sequences of the batch share, k count), nothing
  * changed. */

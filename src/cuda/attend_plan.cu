@@ -161,6 +161,7 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
         const Sequence s = sequence_at(p, i);
         const Range r = range_of(p, s);
         const int pages = r.pages(), units = pages + item_cost;
+        p.counters[item] = 0; // a plan of a batch of another size had something else there
         const long long begin = (long long)p.unit_begin[i] * per_sequence + (long long)rest * units;
         // The first block has the item's first page.
         const int first = splits ? item * splits : (int)((begin + (pages ? item_cost : 0)) / share);

@@ -17,6 +17,9 @@ static void *allocate_arena(void *context, size_t bytes) {
     if (status == KVB_OK && !(status = kvb_cuda_status((int)cudaGetDevice(&current), "cuda cache", &cache->failure))) {
         cudaSetDevice(cache->device);
         status = kvb_cuda_status((int)cudaMalloc(&arena, bytes), "cuda cache, pages", &cache->failure);
+        if (status != KVB_OK) {
+            cudaGetLastError(); /* no error of the calls that follow */
+        }
         cudaSetDevice(current);
     }
     cache->status = status;
@@ -74,6 +77,9 @@ static kvb_status create_layer(kvb_cuda_cache *cache, int index, const kvb_alloc
 /* Zeros, on the current device. */
 static kvb_status allocate_zeros(void **out, size_t bytes, const char *what, kvb_error *error) {
     kvb_status status = bytes > 0 ? kvb_cuda_status((int)cudaMalloc(out, bytes), what, error) : KVB_OK;
+    if (status != KVB_OK) {
+        cudaGetLastError();
+    }
     return status == KVB_OK && bytes > 0 ? kvb_cuda_status((int)cudaMemset(*out, 0, bytes), what, error) : status;
 }
 

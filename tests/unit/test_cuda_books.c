@@ -151,7 +151,7 @@ static void check_seen(const twin *t, int i, int n_tokens) {
     assert_int_equal(cache->numbers[cache->at.after + (size_t)row], n_tokens);
     for (int layer = 0; layer < t->spec->n_layers; layer++) {
         const kvb_layer_spec *spec = &t->spec->layers[layer];
-        const int new_tokens = cache->step.n_new[i], first_query = n_tokens - more_of(new_tokens, 1);
+        const int new_tokens = cache->step.n_new[i], first_query = n_tokens - new_tokens;
         const int begin = spec->window > 0 ? more_of(first_query - spec->window + 1, 0) : 0;
         const int last = packed_end_of(cache, layer, row, n_tokens);
         for (int token = begin; token < n_tokens; token++) {
@@ -261,6 +261,11 @@ static void step(twin *t, int most_new) {
         return;
     }
     assert_ok(status, error);
+    for (int i = 0; i < n; i++) { /* what a step copies, it has copied even when it is not done */
+        if (sequences[i] >= 0) {
+            assert_ok(kvb_cache_reserve(t->cpu, sequences[i], n_new[i] * n_steps, &error), error);
+        }
+    }
     const int n_done = below(t, 8) ? n_steps : below(t, n_steps + 1);
     queue_steps(t, n_done);
     assert_ok(kvb_cuda_cache_commit(t->device, n_done, &error), error);
@@ -321,8 +326,12 @@ static void operate(twin *t) {
     } else if (what < 18) {
         fork_one(t, s);
     } else if (what == 18) {
-        const kvb_status status = kvb_cuda_cache_reserve(t->device, s, below(t, 100), NULL, &error);
+        const int n = below(t, 100);
+        const kvb_status status = kvb_cuda_cache_reserve(t->device, s, n, NULL, &error);
         t->n_refused += status == KVB_ERROR_MEMORY;
+        if (status == KVB_OK) {
+            assert_ok(kvb_cache_reserve(t->cpu, s, n, &error), error);
+        }
     } else if (below(t, 2)) {
         assert_ok(kvb_cuda_cache_free_sequence(t->device, s, &error), error);
         kvb_cache_free_sequence(t->cpu, s);
@@ -487,7 +496,7 @@ static void a_long_prompt(void **state) {
     enum { n = 64 * 700 };
     const kvb_layer_spec layer = kvb_layer_spec_default(1, 8, 16, 16);
     const kvb_cache_spec spec = {
-        .layers = &layer, .n_layers = 1, .max_sequences = 1, .max_tokens = n, .budget = 700 * 2048};
+        .layers = &layer, .n_layers = 1, .max_sequences = 1, .max_tokens = n, .budget = 700 * 4096};
     kvb_cuda_cache *cache = create_fake(&spec);
     int s, n_new = n;
     assert_ok(kvb_cuda_cache_open_sequence(cache, &s, &error), error);
@@ -495,9 +504,9 @@ static void a_long_prompt(void **state) {
     assert_ok(kvb_cuda_cache_begin(cache, &s, &n_new, 1, 1, NULL, &error), error);
     assert_int_equal(n_updates, 3);
     int is_taken[700] = {0};
-    for (int i = 0; i < 700; i++) { /* a page of 64 tokens, 8 values of 2 bytes on both sides: 16 units */
+    for (int i = 0; i < 700; i++) { /* a page of 64 tokens, 8 values of 2 bytes on both sides, padded to 16: 32 units */
         const int32_t page = cache->numbers[kvb_cuda_table_at(cache, s, 0) + (size_t)i];
-        assert_true(page >= 0 && page % 16 == 0 && page / 16 < 700 && !is_taken[page / 16]++);
+        assert_true(page >= 0 && page % 32 == 0 && page / 32 < 700 && !is_taken[page / 32]++);
     }
     assert_ok(kvb_cuda_cache_commit(cache, 1, &error), error);
     assert_int_equal(kvb_cuda_cache_bytes(cache).free, 0);
