@@ -158,8 +158,9 @@ typedef struct kvb_cuda_queries {
     const uint8_t *tree_mask;
 } kvb_cuda_queries;
 
-/* Bytes of scratch on the device for batches up to these sizes. It must be zero before its first use:
- * kvb_cuda_scratch_clear. Calls that run at the same time need scratch of their own. */
+/* Bytes of scratch on the device for batches up to these sizes, which can follow each other in it: a plan writes all
+ * that it needs to hold. kvb_cuda_scratch_clear makes it zeros. Calls that run at the same time need scratch of their
+ * own. */
 KVB_API size_t kvb_cuda_scratch_bytes(const kvb_cuda_layer *layer, int n_sequences, int most_queries);
 KVB_API KVB_CHECKED kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *scratch, size_t bytes,
                                                       void *stream, kvb_error *error);

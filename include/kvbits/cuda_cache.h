@@ -85,10 +85,10 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_fork(kvb_cuda_cache *cache, int se
 /* ---- Steps ------------------------------------------------------------------------------------------------------ */
 
 /* Begins n_steps steps (1 unless a graph advances by itself) of a batch: sequence sequences[i] gets n_new[i] tokens in
- * each, 0 to only ask (where a layer has a window, from positions behind its tokens). -1 is an empty place, with n_new 0: nobody's, for graphs of a larger batch. n_sequences is 1 to
- * max_sequences; no sequence is there twice. Pages are taken for all layers and steps, and pages that forks share are
- * copied. KVB_ERROR_MEMORY: the pool lacks pages (of a page that k sequences of the batch share, k count), nothing
- * changed. */
+ * each, 0 to only ask (where a layer has a window, from positions behind its tokens). -1 is an empty place, with n_new
+ * 0: nobody's, for graphs of a larger batch. n_sequences is 1 to max_sequences; no sequence is there twice. Pages are
+ * taken for all layers and steps, and pages that forks share are copied. KVB_ERROR_MEMORY: the pool lacks pages (of a
+ * page that k sequences of the batch share, k count), nothing changed. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_begin(kvb_cuda_cache *cache, const int *sequences, const int *n_new,
                                                     int n_sequences, int n_steps, void *stream, kvb_error *error);
 
@@ -98,7 +98,7 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_append(kvb_cuda_cache *cache, int 
                                                      kvb_dtype dtype, void *stream, kvb_error *error);
 
 /* Bytes of scratch on the device for batches up to these sizes: plans of every kind of layer (heads, window, exact
- * tokens) lie in it. 0: illegal sizes, or too many bytes. It must be zero before its first use. */
+ * tokens) lie in it. 0: illegal sizes, or too many bytes. */
 KVB_API size_t kvb_cuda_cache_scratch_bytes(const kvb_cuda_cache *cache, int n_sequences, int most_queries);
 /* Plans attention of the step's batch in all layers; may come before its rows. Of `queries`, q and out do not count,
  * and window is 0: layers have their own. q_begin NULL: each new token is a query, and most_queries does not count. */

@@ -107,7 +107,7 @@ __device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const
         const int page = table[first / KVB_CUDA_PAGE_TOKENS], block = first % KVB_CUDA_PAGE_TOKENS / STEP,
                   token = first + lane;
         const bool sees = lane < STEP && token >= work.begin && token < work.end && token >= p.n_exact_first &&
-                          token < s.last_begin && visible.sees(p, s, query, token);
+                          visible.sees(p, s, query, token);
         take(p, m, state, column, lane, sees, mean, [&](bool is_value) {
             return load_block(is_value ? p.v : p.k, is_value, page, work.kv_head, block, levels, m.tile, m.row, lane);
         });
@@ -118,7 +118,8 @@ __device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const
 __device__ void take_exact(const kvb_cuda_attend_job &p, const Shared &m, const kvb_cuda_segment &work,
                            const Sequence &s, int query, State &state, int column, int lane) {
     const Visible visible = Visible::of(p, s, query);
-    const int first_end = min(p.n_exact_first, s.n_tokens), last_begin = max(s.last_begin, first_end);
+    const int first_end = min(p.n_exact_first, s.n_tokens),
+              last_begin = max(exact_last_begin(p, s, work.sequence), first_end);
     const int n = first_end + s.n_tokens - last_begin;
     for (int first = 0; first < n; first += STEP) {
         auto token_at = [&](int i) {
@@ -186,7 +187,7 @@ __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ 
         }
         next = work.next;
         const Sequence s = {work.n_tokens, work.first_row, work.n_q,
-                            p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens, work.last_begin};
+                            p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(COLUMNS, work.n_q * p.group - work.first_column), 0),
                   at = n_columns > 0 ? work.first_column + min(column, n_columns - 1) : 0;
         const int query = at / p.group, row = s.first_row + query, head = work.kv_head * p.group + at % p.group;

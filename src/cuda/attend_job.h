@@ -30,14 +30,14 @@ typedef struct kvb_cuda_attend_side {
  * one sequence. */
 typedef struct kvb_cuda_segment {
     int32_t sequence, item, kv_head, first_column; /* sequence: its row of table, first_page and exact tokens */
-    int32_t begin, end;          /* packed tokens; begin is the first of a page but where the item begins */
+    int32_t begin, end;          /* packed tokens; begin is the first of a page but where the item begins, end where
+                                  * another segment begins, or exact last tokens, or what no query sees */
     int32_t n_tokens, first_row; /* of the sequence, and its first row of q */
     int32_t n_q;
     int32_t first_part, n_parts; /* blocks that share the item */
     int32_t begins;              /* 1: the item's first part, 0: another, -1: the block has nothing to do */
     int32_t next;                /* the block's next segment, or -1 */
-    int32_t last_begin;          /* tokens of the sequence from here on are exact last ones */
-    int32_t reserved[2];
+    int32_t reserved[3];
 } kvb_cuda_segment;
 
 typedef struct kvb_cuda_attend_job {

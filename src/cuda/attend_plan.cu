@@ -27,14 +27,13 @@ __device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
     const int row = row_at(p, sequence);
     Sequence s;
     s.n_tokens = p.lengths[row];
-    s.last_begin = max(s.n_tokens - p.n_exact_last, p.packed_ends ? p.packed_ends[row] : 0);
     s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
     s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
     s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
     return s;
 }
 
-__device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
+__device__ Range range_of(const kvb_cuda_attend_job &p, int sequence, const Sequence &s) {
     Range r = {s.end, 0};
     for (int i = 0; i < s.n_q; i++) {
         const Visible v = Visible::of(p, s, i);
@@ -49,7 +48,7 @@ __device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
         r.end = s.end;
     }
     r.begin = max(r.begin, p.n_exact_first);
-    r.end = max(min(r.end, s.last_begin), r.begin);
+    r.end = max(min(r.end, exact_last_begin(p, s, row_at(p, sequence))), r.begin);
     return r;
 }
 
@@ -69,7 +68,7 @@ __device__ Sums measure(const kvb_cuda_attend_job &p) {
     __syncthreads();
     for (int first = 0; first < p.n_sequences; first += blockDim.x) {
         const int i = first + threadIdx.x;
-        int pages = i < p.n_sequences ? range_of(p, sequence_at(p, i)).pages() : 0;
+        int pages = i < p.n_sequences ? range_of(p, i, sequence_at(p, i)).pages() : 0;
         if (i < p.n_sequences) {
             atomicMin(&least, pages);
             atomicMax(&most, pages);
@@ -159,7 +158,7 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
     for (int item = threadIdx.x; item < items; item += blockDim.x) {
         const int i = item / per_sequence, rest = item % per_sequence;
         const Sequence s = sequence_at(p, i);
-        const Range r = range_of(p, s);
+        const Range r = range_of(p, i, s);
         const int pages = r.pages(), units = pages + item_cost;
         p.counters[item] = 0; // a plan of a batch of another size had something else there
         const long long begin = (long long)p.unit_begin[i] * per_sequence + (long long)rest * units;
@@ -183,7 +182,7 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
             if (g.first_column >= s.n_q * p.group) { // columns of queries that the sequence does not have
                 g.end = g.begin;
             }
-            g.n_tokens = s.n_tokens, g.last_begin = s.last_begin, g.first_row = s.first_row, g.n_q = s.n_q;
+            g.n_tokens = s.n_tokens, g.first_row = s.first_row, g.n_q = s.n_q;
             g.first_part = first, g.n_parts = last - first + 1, g.begins = block == first;
             const int index = splits ? block : item + block, share_begin = p.shares[2 * block];
             g.next = index + 1 < share_begin + p.shares[2 * block + 1] ? p.n_blocks + index + 1 : -1;

@@ -11,9 +11,7 @@ __device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend_j
     *(int4 *)&s.sequence = __ldg(from);
     *(int4 *)&s.begin = __ldg(from + 1);
     *(int4 *)&s.n_q = __ldg(from + 2);
-    const int2 rest = __ldg((const int2 *)(from + 3));
-    s.next = rest.x;
-    s.last_begin = rest.y;
+    s.next = __ldg(&p.segments[index].next);
     return s;
 }
 

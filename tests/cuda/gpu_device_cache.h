@@ -96,8 +96,6 @@ static inline pair *create_pair(const int *kinds, int n_layers, size_t budget, u
     p->scratch_bytes = kvb_cuda_cache_scratch_bytes(p->device, n_sequences, most_asked);
     assert_true(p->scratch_bytes > 0);
     p->scratch = gpu_allocate(p->scratch_bytes);
-    GPU(cudaMemset(p->scratch, 0, p->scratch_bytes));
-    GPU(cudaDeviceSynchronize());
     return p;
 }
 
