@@ -37,7 +37,8 @@ static kvb_status check_counts(const kvb_cache_spec *spec, kvb_error *error) {
 }
 
 /* All layers, and the bytes of the smallest page or exact block. */
-static kvb_status check_layers(const kvb_cache_spec *spec, size_t *smallest, kvb_error *error) {
+static kvb_status check_layers(const kvb_cache_spec *spec, const kvb_cache_home *home, size_t *smallest,
+                               kvb_error *error) {
     *smallest = SIZE_MAX;
     for (int i = 0; i < spec->n_layers; i++) {
         kvb_error reason;
@@ -45,7 +46,7 @@ static kvb_status check_layers(const kvb_cache_spec *spec, size_t *smallest, kvb
         kvb_exact_layout exact;
         kvb_status status;
         if ((status = kvb_layer_spec_check(&spec->layers[i], spec->page_tokens, &reason)) ||
-            (status = kvb_layer_sizes_of(&spec->layers[i], spec->page_tokens, &page, &exact, &reason))) {
+            (status = home->sizes(&spec->layers[i], spec->page_tokens, &page, &exact, &reason))) {
             return kvb_error_set(error, status, "layer %d: %s", i, reason.text);
         }
         *smallest = page < *smallest ? page : *smallest;
@@ -60,7 +61,7 @@ static kvb_status check_layers(const kvb_cache_spec *spec, size_t *smallest, kvb
 typedef struct book {
     size_t bytes;
     int is_too_large;
-    size_t layer_specs, means, layers, codecs, classes, sequences, parts, tables, references;
+    size_t layer_specs, means, layers, codecs, classes, sequences, parts, tables, entries;
     size_t table_entries; /* of one part */
 } book;
 
@@ -97,7 +98,7 @@ static book plan_book(const kvb_cache_spec *spec, size_t smallest) {
     b.sequences = place(&b, (size_t)spec->max_sequences, sizeof(kvb_cache_sequence));
     b.parts = place(&b, n_parts, sizeof(kvb_cache_part));
     b.tables = place(&b, n_entries, sizeof(void *));
-    b.references = place(&b, spec->budget / smallest + 1, sizeof(uint32_t));
+    b.entries = place(&b, spec->budget / smallest + 1, sizeof(size_t));
     return b;
 }
 
@@ -123,7 +124,7 @@ static kvb_cache *lay_out(void *block, const book *b, const kvb_cache_spec *spec
     cache->sequences = (kvb_cache_sequence *)(void *)(at + b->sequences);
     cache->parts = (kvb_cache_part *)(void *)(at + b->parts);
     cache->pool.classes = (kvb_pool_class *)(void *)(at + b->classes);
-    cache->pool.references = (uint32_t *)(void *)(at + b->references);
+    cache->pool.entries = (size_t *)(void *)(at + b->entries);
     size_t n_parts = (size_t)spec->n_layers * (size_t)spec->max_sequences;
     for (size_t i = 0; i < n_parts; i++) {
         cache->parts[i].pages = (void **)(void *)(at + b->tables) + i * b->table_entries;
@@ -189,7 +190,7 @@ static kvb_status make_layer(kvb_cache *cache, int index, kvb_error *error) {
     int page_tokens = cache->spec.page_tokens;
     layer->format = kvb_layer_format_of(spec, page_tokens);
     kvb_status status;
-    if ((status = kvb_layer_sizes_of(spec, page_tokens, &layer->page_bytes, &layer->exact, error)) ||
+    if ((status = cache->home.sizes(spec, page_tokens, &layer->page_bytes, &layer->exact, error)) ||
         (status = find_codec(cache, &spec->k, &layer->format.k_codec, error))) {
         return status;
     }
@@ -204,6 +205,26 @@ static kvb_status make_layer(kvb_cache *cache, int index, kvb_error *error) {
     return KVB_OK;
 }
 
+/* ---- The host's memory ---- */
+
+static void *allocate_arena(void *context, size_t bytes) {
+    const kvb_allocator *allocator = context;
+    return allocator->allocate(allocator->context, bytes, KVB_BLOCK_ALIGNMENT);
+}
+
+static void release_arena(void *context, void *arena, size_t bytes) {
+    const kvb_allocator *allocator = context;
+    allocator->release(allocator->context, arena, bytes);
+}
+
+static void copy_bytes(void *context, void *to, const void *from, size_t bytes) {
+    (void)context;
+    memcpy(to, from, bytes);
+}
+
+static const kvb_cache_home host = {
+    .sizes = kvb_layer_sizes_of, .allocate = allocate_arena, .release = release_arena, .copy = copy_bytes};
+
 /* ---- The calls ---- */
 
 static kvb_status fill(kvb_cache *cache, const kvb_cache_spec *spec, kvb_error *error) {
@@ -214,7 +235,7 @@ static kvb_status fill(kvb_cache *cache, const kvb_cache_spec *spec, kvb_error *
         }
     }
     kvb_pool *pool = &cache->pool;
-    pool->arena = cache->allocator.allocate(cache->allocator.context, spec->budget, KVB_BLOCK_ALIGNMENT);
+    pool->arena = cache->home.allocate(cache->home.context, spec->budget);
     if (!pool->arena) {
         return kvb_error_set(error, KVB_ERROR_MEMORY, "no memory for the budget of %zu bytes", spec->budget);
     }
@@ -222,10 +243,10 @@ static kvb_status fill(kvb_cache *cache, const kvb_cache_spec *spec, kvb_error *
     return KVB_OK;
 }
 
-static kvb_status create(const kvb_cache_spec *spec, const kvb_backend *backend, kvb_allocator allocator,
-                         kvb_cache **out, kvb_error *error) {
+static kvb_status create(const kvb_cache_spec *spec, const kvb_cache_home *home, const kvb_backend *backend,
+                         kvb_allocator allocator, kvb_cache **out, kvb_error *error) {
     size_t smallest;
-    kvb_status status = check_layers(spec, &smallest, error);
+    kvb_status status = check_layers(spec, home ? home : &host, &smallest, error);
     if (status) {
         return status;
     }
@@ -240,6 +261,8 @@ static kvb_status create(const kvb_cache_spec *spec, const kvb_backend *backend,
     kvb_cache *cache = lay_out(block, &b, spec);
     cache->backend = backend;
     cache->allocator = allocator;
+    cache->home = home ? *home : host;
+    cache->home.context = home ? home->context : &cache->allocator;
     cache->pool.smallest = smallest;
     if ((status = fill(cache, spec, error))) {
         kvb_cache_destroy(cache);
@@ -249,8 +272,8 @@ static kvb_status create(const kvb_cache_spec *spec, const kvb_backend *backend,
     return KVB_OK;
 }
 
-kvb_status kvb_cache_create(const kvb_cache_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
-                            kvb_cache **out, kvb_error *error) {
+kvb_status kvb_cache_create_in(const kvb_cache_spec *spec, const kvb_cache_home *home, const kvb_backend *backend,
+                               const kvb_allocator *allocator, kvb_cache **out, kvb_error *error) {
     if (!spec || !out) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s is NULL; spec and out are needed", spec ? "out" : "spec");
     }
@@ -262,7 +285,12 @@ kvb_status kvb_cache_create(const kvb_cache_spec *spec, const kvb_backend *backe
         (!backend && (status = kvb_backend_open(NULL, &backend, error)))) {
         return status;
     }
-    return create(&filled, backend, kvb_allocator_resolve(allocator), out, error);
+    return create(&filled, home, backend, kvb_allocator_resolve(allocator), out, error);
+}
+
+kvb_status kvb_cache_create(const kvb_cache_spec *spec, const kvb_backend *backend, const kvb_allocator *allocator,
+                            kvb_cache **out, kvb_error *error) {
+    return kvb_cache_create_in(spec, NULL, backend, allocator, out, error);
 }
 
 void kvb_cache_destroy(kvb_cache *cache) {
@@ -271,7 +299,7 @@ void kvb_cache_destroy(kvb_cache *cache) {
     }
     kvb_allocator allocator = cache->allocator;
     if (cache->pool.arena) {
-        allocator.release(allocator.context, cache->pool.arena, cache->pool.budget);
+        cache->home.release(cache->home.context, cache->pool.arena, cache->pool.budget);
     }
     for (int i = 0; i < cache->n_codecs; i++) {
         kvb_codec_destroy(cache->codecs[i]);

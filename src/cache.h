@@ -23,18 +23,18 @@
 /* Blocks of one size. What is given back serves its own class again. */
 typedef struct kvb_pool_class {
     size_t bytes; /* a multiple of KVB_BLOCK_ALIGNMENT */
-    void *free;   /* the first bytes of a free block point to the next one */
+    size_t free;  /* one more than where a free block begins; 0: there is none */
     size_t n_free;
     size_t n_wanted; /* of the plan that is being made */
 } kvb_pool_class;
 
 typedef struct kvb_pool {
-    uint8_t *arena;
-    size_t budget;        /* bytes of the arena */
-    size_t carved;        /* bytes that have become blocks */
-    size_t n_used;        /* blocks in use; at 0 the arena becomes one piece again */
-    size_t smallest;      /* bytes of the smallest class: no two blocks begin in the same stretch of so many */
-    uint32_t *references; /* of the block that begins in stretch i */
+    uint8_t *arena;  /* whose bytes the pool neither reads nor writes: they may be a device's */
+    size_t budget;   /* bytes of the arena */
+    size_t carved;   /* bytes that have become blocks */
+    size_t n_used;   /* blocks in use; at 0 the arena becomes one piece again */
+    size_t smallest; /* bytes of the smallest class: no two blocks begin in the same stretch of so many */
+    size_t *entries; /* of the block that begins in stretch i: its references, or, of a free one, its class's next */
     kvb_pool_class *classes;
     int n_classes;
 } kvb_pool;
@@ -113,6 +113,19 @@ typedef struct kvb_cache_part {
     uint8_t *exact;     /* may be NULL while n_tokens is 0 */
 } kvb_cache_part;
 
+/* Where a cache's pages lie: in the host's memory, or in a device's (src/cuda), whose pages are pointers that only
+ * these functions follow. `sizes` is kvb_layer_sizes_of, or what a page of the layer takes there; without exact bytes
+ * no exact blocks are kept. `place` (NULL: nobody asks) hears of each table entry that gets a page. */
+typedef struct kvb_cache_home {
+    kvb_status (*sizes)(const kvb_layer_spec *spec, int page_tokens, size_t *page, kvb_exact_layout *exact,
+                        kvb_error *error);
+    void *(*allocate)(void *context, size_t bytes); /* the arena, aligned to KVB_BLOCK_ALIGNMENT; NULL: no memory */
+    void (*release)(void *context, void *arena, size_t bytes);
+    void (*copy)(void *context, void *to, const void *from, size_t bytes);
+    void (*place)(void *context, const kvb_cache_part *part, int64_t page);
+    void *context;
+} kvb_cache_home;
+
 typedef struct kvb_cache_sequence {
     int is_open;
     int64_t n_tokens; /* committed */
@@ -132,7 +145,12 @@ struct kvb_cache {
     kvb_encode_stats stats;
     const kvb_backend *backend;
     kvb_allocator allocator;
+    kvb_cache_home home;
 };
+
+/* kvb_cache_create with a home (NULL: the host's memory by the allocator). */
+kvb_status kvb_cache_create_in(const kvb_cache_spec *spec, const kvb_cache_home *home, const kvb_backend *backend,
+                               const kvb_allocator *allocator, kvb_cache **out, kvb_error *error);
 
 static inline kvb_cache_part *kvb_cache_part_of(const kvb_cache *cache, int sequence, int layer) {
     return &cache->parts[(size_t)sequence * (size_t)cache->spec.n_layers + (size_t)layer];
@@ -147,6 +165,8 @@ kvb_status kvb_cache_check(const kvb_cache *cache, int sequence, int layer, kvb_
  * written. Nothing else of the part changes. */
 void kvb_part_want(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cache_part *part, int64_t n_tokens);
 void kvb_part_take(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part, int64_t n_tokens);
+/* The part has n_tokens tokens, whose memory was taken. */
+void kvb_part_grow(const kvb_cache_layer *layer, kvb_cache_part *part, int64_t n_tokens);
 /* Forgets all tokens from n_tokens on, and reserved pages. */
 void kvb_part_cut(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_part *part, int64_t n_tokens);
 /* Gives back what no query at position n_tokens or later sees. */
@@ -171,6 +191,8 @@ void kvb_part_write(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_pa
 
 /* ---- For files: caches as they were saved (the caller has checked the numbers) ---- */
 
+/* KVB_ERROR_ARGUMENT when a layer has tokens that are not committed. */
+kvb_status kvb_cache_check_committed(const kvb_cache *cache, int sequence, kvb_error *error);
 /* Opens `sequence`, which is not open and whose parts the caller has set as kvb_part_take_restored wants them; n_tokens
  * are the same in all, and committed then. The bytes are then the caller's to fill. KVB_ERROR_MEMORY when the arena
  * lacks pages; then nothing has changed, and the parts are empty again. */

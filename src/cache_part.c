@@ -1,8 +1,6 @@
 /* The pages of one sequence in one layer: which it needs, taking, sharing and giving them back. */
 #include "cache.h"
 
-#include <string.h>
-
 static void *take_page(kvb_cache *cache, const kvb_cache_layer *layer) {
     cache->page_bytes += layer->page_bytes;
     return kvb_pool_take(&cache->pool, layer->page_class);
@@ -24,6 +22,13 @@ static void give_exact(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache
         cache->exact_bytes -= layer->exact.bytes;
         (void)kvb_pool_give(&cache->pool, layer->exact_class, part->exact);
         part->exact = NULL;
+    }
+}
+
+static void set_page(kvb_cache *cache, kvb_cache_part *part, int64_t i, void *page) {
+    part->pages[i] = page;
+    if (cache->home.place) {
+        cache->home.place(cache->home.context, part, i);
     }
 }
 
@@ -55,10 +60,10 @@ void kvb_part_take(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_par
     for (int64_t i = pages.begin; i < pages.end; i++) {
         void *old = part->pages[i];
         if (!old) {
-            part->pages[i] = take_page(cache, layer);
+            set_page(cache, part, i, take_page(cache, layer));
         } else if (kvb_pool_is_shared(&cache->pool, old)) {
-            part->pages[i] = take_page(cache, layer);
-            memcpy(part->pages[i], old, layer->page_bytes);
+            set_page(cache, part, i, take_page(cache, layer));
+            cache->home.copy(cache->home.context, part->pages[i], old, layer->page_bytes);
             give_page(cache, layer, old);
         }
     }
@@ -66,6 +71,11 @@ void kvb_part_take(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_par
     if (needs_exact(layer, part, n_tokens)) {
         take_exact(cache, layer, part);
     }
+}
+
+void kvb_part_grow(const kvb_cache_layer *layer, kvb_cache_part *part, int64_t n_tokens) {
+    part->packed_end = kvb_layer_packed_end(&layer->spec, part->packed_end, n_tokens);
+    part->n_tokens = n_tokens;
 }
 
 /* Gives table entries [begin, end) back. */
@@ -111,14 +121,14 @@ void kvb_part_fork(kvb_cache *cache, const kvb_cache_layer *layer, const kvb_cac
     copy->released = part->released;
     copy->n_pages = kvb_layer_pages(&layer->spec, cache->spec.page_tokens, 0, copy->packed_end).end;
     for (int64_t i = part->released; i < copy->n_pages; i++) {
-        copy->pages[i] = part->pages[i];
-        if (copy->pages[i]) { /* not where all tokens are exact first ones */
-            kvb_pool_share(&cache->pool, copy->pages[i]);
+        if (part->pages[i]) { /* not where all tokens are exact first ones */
+            kvb_pool_share(&cache->pool, part->pages[i]);
+            set_page(cache, copy, i, part->pages[i]);
         }
     }
     if (needs_exact(layer, copy, n_tokens)) {
         take_exact(cache, layer, copy);
-        memcpy(copy->exact, part->exact, layer->exact.bytes);
+        cache->home.copy(cache->home.context, copy->exact, part->exact, layer->exact.bytes);
     }
 }
 
@@ -146,9 +156,8 @@ void kvb_part_take_restored(kvb_cache *cache, const kvb_cache_layer *layer, kvb_
     for (int64_t i = pages.begin; i < pages.end; i++) {
         if (part->pages[i]) {
             kvb_pool_share(&cache->pool, part->pages[i]);
-        } else {
-            part->pages[i] = take_page(cache, layer);
         }
+        set_page(cache, part, i, part->pages[i] ? part->pages[i] : take_page(cache, layer));
     }
     part->n_pages = pages.end;
     if (needs_exact(layer, part, part->n_tokens)) {

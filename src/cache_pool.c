@@ -2,8 +2,6 @@
 #include "cache.h"
 #include "memory.h"
 
-#include <string.h>
-
 int kvb_pool_class_of(const kvb_pool *pool, size_t bytes) {
     for (int i = 0; i < pool->n_classes; i++) {
         if (pool->classes[i].bytes == bytes) {
@@ -13,8 +11,12 @@ int kvb_pool_class_of(const kvb_pool *pool, size_t bytes) {
     return -1;
 }
 
-static uint32_t *references_of(const kvb_pool *pool, const void *block) {
-    return &pool->references[(size_t)((const uint8_t *)block - pool->arena) / pool->smallest];
+static size_t place_of(const kvb_pool *pool, const void *block) {
+    return (size_t)((const uint8_t *)block - pool->arena);
+}
+
+static size_t *entry_of(const kvb_pool *pool, const void *block) {
+    return &pool->entries[place_of(pool, block) / pool->smallest];
 }
 
 /* ---- Plans ---- */
@@ -52,43 +54,43 @@ kvb_status kvb_pool_check(const kvb_pool *pool, kvb_error *error) {
 
 void *kvb_pool_take(kvb_pool *pool, int class_index) {
     kvb_pool_class *class = &pool->classes[class_index];
-    void *block = class->free;
-    if (block) {
-        memcpy(&class->free, block, sizeof class->free);
+    uint8_t *block = pool->arena + pool->carved;
+    if (class->free > 0) {
+        block = pool->arena + (class->free - 1);
+        class->free = *entry_of(pool, block);
         class->n_free--;
     } else {
-        block = pool->arena + pool->carved;
         pool->carved += class->bytes;
     }
-    *references_of(pool, block) = 1;
+    *entry_of(pool, block) = 1;
     pool->n_used++;
     return block;
 }
 
 void kvb_pool_share(kvb_pool *pool, void *block) {
-    ++*references_of(pool, block);
+    ++*entry_of(pool, block);
 }
 
 int kvb_pool_is_shared(const kvb_pool *pool, const void *block) {
-    return *references_of(pool, block) > 1;
+    return *entry_of(pool, block) > 1;
 }
 
 /* With nothing in use there is no fragmentation either. */
 static void begin_anew(kvb_pool *pool) {
     pool->carved = 0;
     for (int i = 0; i < pool->n_classes; i++) {
-        pool->classes[i].free = NULL;
+        pool->classes[i].free = 0;
         pool->classes[i].n_free = 0;
     }
 }
 
 int kvb_pool_give(kvb_pool *pool, int class_index, void *block) {
-    if (--*references_of(pool, block) > 0) {
+    if (--*entry_of(pool, block) > 0) {
         return 0;
     }
     kvb_pool_class *class = &pool->classes[class_index];
-    memcpy(block, &class->free, sizeof class->free);
-    class->free = block;
+    *entry_of(pool, block) = class->free;
+    class->free = place_of(pool, block) + 1;
     class->n_free++;
     if (--pool->n_used == 0) {
         begin_anew(pool);

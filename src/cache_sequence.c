@@ -204,6 +204,21 @@ kvb_status kvb_cache_view(const kvb_cache *cache, int sequence, int layer_index,
 
 /* ---- For files ---- */
 
+kvb_status kvb_cache_check_committed(const kvb_cache *cache, int sequence, kvb_error *error) {
+    int64_t committed = cache->sequences[sequence].n_tokens;
+    for (int layer = 0; layer < cache->spec.n_layers; layer++) {
+        int64_t n = kvb_cache_part_of(cache, sequence, layer)->n_tokens;
+        if (n != committed) {
+            return kvb_error_set(
+                error, KVB_ERROR_ARGUMENT,
+                "sequence %d has %lld tokens in layer %d, and %lld are committed; commit or truncate it "
+                "before saving",
+                sequence, (long long)n, layer, (long long)committed);
+        }
+    }
+    return KVB_OK;
+}
+
 kvb_status kvb_cache_restore(kvb_cache *cache, int sequence, kvb_error *error) {
     kvb_pool_plan(&cache->pool);
     for (int i = 0; i < cache->spec.n_layers; i++) {

@@ -193,6 +193,5 @@ void kvb_part_write(kvb_cache *cache, const kvb_cache_layer *layer, kvb_cache_pa
                                    .head_stride = side == 0 ? rows->k_head_stride : rows->v_head_stride}};
         write_side(&w, packed_end, n_tokens);
     }
-    part->n_tokens = n_tokens;
-    part->packed_end = packed_end;
+    kvb_part_grow(layer, part, n_tokens);
 }

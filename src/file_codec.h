@@ -39,4 +39,9 @@ kvb_status kvb_file_parse_layer(const kvb_file_reader *reader, const uint8_t *by
                                 const kvb_codec_spec *codecs, uint32_t n_codecs, uint32_t *n_named,
                                 kvb_layer_spec *layer, int *is_centered, kvb_error *error);
 
+/* KVB_ERROR_ARGUMENT names the first difference between a layer of "the file", or whose it is, and that of the cache.
+ */
+kvb_status kvb_layer_compare(int layer, const char *whose, const kvb_layer_spec *theirs, const kvb_layer_spec *ours,
+                             kvb_error *error);
+
 #endif

@@ -189,7 +189,7 @@ static kvb_status check_tables(const kvb_file_reader *reader, const kvb_file_ind
     uint64_t part = kvb_file_sum(kvb_file_product(pages, sizeof(void *)), sizeof(kvb_cache_part));
     uint64_t bytes = kvb_file_product(part, (uint64_t)spec->n_layers * (uint64_t)spec->max_sequences);
     bytes = kvb_file_sum(bytes, sizeof(kvb_cache_sequence) * (uint64_t)spec->max_sequences);
-    bytes = kvb_file_sum(bytes, kvb_file_product(spec->budget / smallest, sizeof(uint32_t)));
+    bytes = kvb_file_sum(bytes, kvb_file_product(spec->budget / smallest, sizeof(size_t)));
     bytes = kvb_file_sum(bytes, mean_bytes(index));
     return bytes > limits->tables ? kvb_file_exceeds(reader, "bytes of tables:", bytes, limits->tables, error) : KVB_OK;
 }

@@ -1,6 +1,5 @@
 /* Loading: the index first, then memory for what it says, then the values. */
 #include <inttypes.h>
-#include <string.h>
 
 #include "cache.h"
 #include "file_codec.h"
@@ -72,65 +71,6 @@ kvb_status kvb_cache_load(const char *path, const kvb_load_limits *limits, const
 
 /* ---- One sequence into a cache ---- */
 
-static kvb_status differs(int layer, const char *what, int64_t file, int64_t cache, kvb_error *error) {
-    return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                         "layer %d of the file has %s %" PRId64 ", and that of the cache %" PRId64
-                         "; only equal layers can be loaded",
-                         layer, what, file, cache);
-}
-
-static int same_side(const kvb_codec_spec *a, const kvb_codec_spec *b) {
-    if (kvb_layer_side_is_dense(a) || kvb_layer_side_is_dense(b)) {
-        return a->bits == b->bits && a->head_dim == b->head_dim;
-    }
-    return kvb_file_same_codec(a, b);
-}
-
-static kvb_status compare_side(int layer, const char *side, const kvb_codec_spec *file, const kvb_codec_spec *cache,
-                               kvb_error *error) {
-    if (same_side(file, cache)) {
-        return KVB_OK;
-    }
-    return kvb_error_set(
-        error, KVB_ERROR_ARGUMENT,
-        "layer %d of the file has other %s: head_dim %d, %g bits, rotation %d, scale %d of type %d, %d states, and "
-        "that of the cache %d, %g, %d, %d, %d, %d; only equal layers, of equal signs and centroids, can be "
-        "loaded",
-        layer, side, file->head_dim, file->bits + 0.5 * file->half_bit, (int)file->rotation, (int)file->scale,
-        (int)file->scale_dtype, file->trellis_states, cache->head_dim, cache->bits + 0.5 * cache->half_bit,
-        (int)cache->rotation, (int)cache->scale, (int)cache->scale_dtype, cache->trellis_states);
-}
-
-static kvb_status compare_layer(int i, const kvb_layer_spec *file, const kvb_layer_spec *cache, kvb_error *error) {
-    const struct {
-        const char *what;
-        int file, cache;
-    } numbers[] = {
-        {"n_kv_heads", file->n_kv_heads, cache->n_kv_heads},
-        {"v_prefix_of_k", file->v_prefix_of_k != 0, cache->v_prefix_of_k != 0},
-        {"head_dim of values", file->v.head_dim, cache->v.head_dim},
-        {"dense", (int)file->dense, (int)cache->dense},
-        {"window", file->window, cache->window},
-        {"exact_first", file->exact_first, cache->exact_first},
-        {"exact_last", file->exact_last, cache->exact_last},
-        {"k_mean", file->k_mean != NULL, cache->k_mean != NULL},
-    };
-    for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++) {
-        if (numbers[n].file != numbers[n].cache) {
-            return differs(i, numbers[n].what, numbers[n].file, numbers[n].cache, error);
-        }
-    }
-    if (file->k_mean && kvb_layer_mean_values(file) == kvb_layer_mean_values(cache) &&
-        memcmp(file->k_mean, cache->k_mean, kvb_layer_mean_values(file) * sizeof *file->k_mean) != 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "layer %d of the file has another k_mean than that of the cache; only equal layers can be "
-                             "loaded",
-                             i);
-    }
-    kvb_status status = compare_side(i, "keys", &file->k, &cache->k, error);
-    return status || file->v_prefix_of_k ? status : compare_side(i, "values", &file->v, &cache->v, error);
-}
-
 static kvb_status compare(const kvb_cache *cache, const kvb_file_index *index, kvb_error *error) {
     const kvb_cache_spec *ours = &cache->spec, *theirs = &index->spec;
     if (index->header.n_sequences != 1) {
@@ -150,7 +90,7 @@ static kvb_status compare(const kvb_cache *cache, const kvb_file_index *index, k
                              index->sequences[0].n_tokens, ours->max_tokens);
     }
     for (int i = 0; i < ours->n_layers; i++) {
-        kvb_status status = compare_layer(i, &theirs->layers[i], &ours->layers[i], error);
+        kvb_status status = kvb_layer_compare(i, "the file", &theirs->layers[i], &ours->layers[i], error);
         if (status) {
             return status;
         }

@@ -1,6 +1,4 @@
 /* Saving: one section after another, straight from the cache's memory (docs/format.md, section 9). */
-#include <inttypes.h>
-
 #include "file_codec.h"
 #include "file_page.h"
 #include "file_source.h"
@@ -252,26 +250,12 @@ static void write_all(const kvb_file_source *from) {
     put_crc(from->writer);
 }
 
-static kvb_status check_committed(const kvb_cache *cache, int sequence, kvb_error *error) {
-    int64_t committed = cache->sequences[sequence].n_tokens;
-    for (int layer = 0; layer < cache->spec.n_layers; layer++) {
-        int64_t n = kvb_cache_part_of(cache, sequence, layer)->n_tokens;
-        if (n != committed) {
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "sequence %d has %" PRId64 " tokens in layer %d, and %" PRId64
-                                 " are committed; commit or truncate it before saving",
-                                 sequence, n, layer, committed);
-        }
-    }
-    return KVB_OK;
-}
-
 static kvb_status save(const kvb_cache *cache, int only, const char *path, kvb_error *error) {
     kvb_file_writer writer;
     kvb_file_source from = {.cache = cache, .only = only, .writer = &writer};
     for (int sequence = 0; sequence < cache->spec.max_sequences; sequence++) {
         if (kvb_source_saves(&from, sequence)) {
-            kvb_status status = check_committed(cache, sequence, error);
+            kvb_status status = kvb_cache_check_committed(cache, sequence, error);
             if (status) {
                 return status;
             }

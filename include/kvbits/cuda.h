@@ -5,7 +5,7 @@
  * _destroy allocate, free and wait. Everything else queues work on the caller's stream (a cudaStream_t; NULL: the
  * default stream) of the layer's device, which must be the current one, reads no device memory from the host, and can
  * be captured in a CUDA graph: lengths and tables are read on the device when the work runs, so a graph can be replayed
- * as a cache grows.
+ * as a cache grows. include/kvbits/cuda_cache.h keeps all of this for a whole model.
  *
  * Shapes are [slowest]...[fastest]. What is queued is not checked for NaN or Inf: such rows get a NaN as their scale
  * and show in what attends to them (docs/format.md, section 2). KVB_ERROR_ARGUMENT: a value outside its range;
@@ -74,6 +74,15 @@ typedef struct kvb_cuda_pages {
     const int32_t *first_page; /* [n_sequences]: pages that a window has given back, or NULL: none */
     int32_t *lengths;          /* [n_sequences] tokens; kvb_cuda_advance writes them, and who takes tokens back */
     int n_sequences;           /* at least 1 */
+    /* [n_sequences] on the device: sequence s of the batch has row sequences[s] of table, first_page, lengths,
+     * packed_ends and exact tokens, no row twice where tokens are appended; NULL: row s. */
+    const int32_t *sequences;
+    /* [row] on the device, or NULL: tokens before this one are in pages, though fewer than exact_last may follow them:
+     * where tokens were taken back, and those before them had already left the ring. At most lengths. */
+    const int32_t *packed_ends;
+    /* Bytes from the page that table calls 0 to that which it calls 1, a multiple of 32 up to 2^32 - 32; 0 is
+     * kvb_cuda_layer_page_bytes. Less where pages of several sizes lie in one pool. */
+    size_t page_stride;
     /* Exact tokens, raw values of the layer's type `dense`, unrotated: a sequence's first exact_first tokens and its
      * last exact_last ones, all of a shorter one, are read from here, not from pages; a token that is both is a first
      * one. [sequence][token][KV head][head_dim]. exact_last is a ring: token t lies in slot t % exact_last_slots of its
@@ -121,6 +130,13 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_import(const kvb_cuda_layer *layer, cons
                                                kvb_cuda_side side, int sequence, int kv_head, int first, int n_tokens,
                                                const kvb_packed *packed, void *stream, kvb_error *error);
 
+/* Tokens first .. first + n_tokens - 1 of a sequence, all KV heads, as values of `dtype`: [token][KV head][head_dim] at
+ * `out`, on the device. Packed rows are rotated back and keys have their mean again; in float, the bits of kvb_decode
+ * (KVB_DOMAIN_INPUT) and one sum. Exact tokens, by `lengths` on the device, come as they are. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_decode(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                               kvb_cuda_side side, int sequence, int first, int n_tokens, void *out,
+                                               kvb_dtype dtype, void *stream, kvb_error *error);
+
 /* ---- Attention -------------------------------------------------------------------------------------------------- */
 
 /* Query i of a sequence's n_q stands at token lengths - n_q + i, unless positions say otherwise, and sees the tokens up
@@ -148,8 +164,9 @@ typedef struct kvb_cuda_queries {
     const uint8_t *tree_mask;
 } kvb_cuda_queries;
 
-/* Bytes of scratch on the device for batches up to these sizes. It must be zero before its first use:
- * kvb_cuda_scratch_clear. Calls that run at the same time need scratch of their own. */
+/* Bytes of scratch on the device for batches up to these sizes, which can follow each other in it: a plan writes all
+ * that it needs to hold. kvb_cuda_scratch_clear makes it zeros. Calls that run at the same time need scratch of their
+ * own. */
 KVB_API size_t kvb_cuda_scratch_bytes(const kvb_cuda_layer *layer, int n_sequences, int most_queries);
 KVB_API KVB_CHECKED kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *layer, void *scratch, size_t bytes,
                                                       void *stream, kvb_error *error);
@@ -162,6 +179,13 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer,
 KVB_API KVB_CHECKED kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                const kvb_cuda_queries *queries, void *scratch, size_t bytes,
                                                void *stream, kvb_error *error);
+
+/* Adds what others attended to, such as another device's tokens: of n_rows outputs of dim values at `out`, with their
+ * log-sum-exps at `lse`, both made without sinks, and as many more; the sums are left in `out` and `lse`. As
+ * kvb_softmax_merge of the states {lse, 1, out}, in float; a log-sum-exp of -Inf is an empty state. On the current
+ * device. dim 1 to 65536. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_merge(void *out, float *lse, const void *more_out, const float *more_lse,
+                                              kvb_dtype dtype, size_t n_rows, int dim, void *stream, kvb_error *error);
 
 #ifdef __cplusplus
 }

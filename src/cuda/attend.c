@@ -89,7 +89,7 @@ static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_
     const size_t token = (size_t)layer->n_kv_heads * (size_t)f->head_dim;
     const int slots = pages->exact_last_slots > 0 ? pages->exact_last_slots : pages->exact_last;
     return (kvb_cuda_attend_side){.pages = place.pool,
-                                  .page_stride = place.page_bytes,
+                                  .page_stride = place.page_stride,
                                   .head_stride = place.head_bytes,
                                   .code = f->code,
                                   .head_dim = f->head_dim,
@@ -144,10 +144,12 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
                                  .n_sequences = pages->n_sequences,
                                  .n_kv_heads = layer->n_kv_heads,
                                  .group = layer->n_q_heads / layer->n_kv_heads,
+                                 .sequences = pages->sequences,
                                  .table = pages->table,
                                  .table_stride = pages->table_stride,
                                  .first_page = pages->first_page,
                                  .lengths = pages->lengths,
+                                 .packed_ends = pages->packed_ends,
                                  .q_begin = q->q_begin,
                                  .max_n_q = q->most_queries,
                                  .positions = q->positions,

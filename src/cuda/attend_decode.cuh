@@ -52,14 +52,15 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
     static_assert(SHARE == 1 || RINGS < 16, "a barrier for each ring, of sixteen");
 };
 
-// What a lane's columns 2t and 2t + 1 see of the packed tokens, and what all columns of the warp see.
+// What a lane's columns 2t and 2t + 1 see of the packed tokens before `end`, which is the segment's, and what all
+// columns of the warp see.
 struct Columns {
     int begin[2], end[2], query[2];
     int all_begin, all_end;
 };
 
-static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int first_column, int n_columns,
-                                     int lane) {
+static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int end, int first_column,
+                                     int n_columns, int lane) {
     Columns c = {};
     if (n_columns == 0) {
         return c;
@@ -69,7 +70,7 @@ static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequenc
         c.query[i] = (first_column + (column < n_columns ? column : 0)) / p.group;
         Visible v = Visible::of(p, s, c.query[i]);
         c.begin[i] = max(v.begin, p.n_exact_first);
-        c.end[i] = min(v.end, s.n_tokens - p.n_exact_last);
+        c.end[i] = min(v.end, end);
     }
     c.all_begin = __reduce_max_sync(0xffffffffu, max(c.begin[0], c.begin[1]));
     c.all_end = __reduce_min_sync(0xffffffffu, min(c.end[0], c.end[1]));
@@ -147,11 +148,11 @@ __device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, f
 // Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
 template <int BLOCKS>
 __device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const Sequence &s, int query0, int query1,
-                                           int first) {
+                                           int first, int end) {
     uint32_t bits = 0;
     for (int j = 0; j < BLOCKS * 4; j++) {
         const int token = first + j / 4 * 16 + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
-        const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < s.n_tokens - p.n_exact_last;
+        const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < end;
         bits |= (uint32_t)(is && Visible::of(p, s, query).sees(p, s, query, token)) << j;
     }
     return bits;
@@ -307,7 +308,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
                 mean[i] = means[2 * t + i] * p.scale * 1.4426950408889634f;
             }
         }
-        const Columns columns = columns_of(p, sequence, work.first_column, n_columns, lane);
+        const Columns columns = columns_of(p, sequence, work.end, work.first_column, n_columns, lane);
 
         // ---- Tiles ----
         float top[2] = {-1e30f, -1e30f}, sum[2] = {0.0f, 0.0f}, o[D::v_steps][4];
@@ -365,9 +366,9 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
             const bool edge = first_token < columns.all_begin || first_token + BLOCKS * 16 > columns.all_end;
             if (edge) {
-                const uint32_t tree =
-                    p.tree_mask ? tree_bits<BLOCKS>(p, sequence, columns.query[0], columns.query[1], first_token + g)
-                                : 0;
+                const uint32_t tree = p.tree_mask ? tree_bits<BLOCKS>(p, sequence, columns.query[0], columns.query[1],
+                                                                      first_token + g, work.end)
+                                                  : 0;
 #pragma unroll
                 for (int b = 0; b < BLOCKS; b++) {
 #pragma unroll

@@ -43,7 +43,8 @@ __device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, cons
                                               float *scores, float *out, float *tops, float *sums) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     const Softcap softcap = Softcap::of(p.softcap);
-    const int first_end = min(p.n_exact_first, s.n_tokens), last_begin = max(s.n_tokens - p.n_exact_last, first_end);
+    const int first_end = min(p.n_exact_first, s.n_tokens),
+              last_begin = max(exact_last_begin(p, s, sequence), first_end);
     const int n = first_end + (s.n_tokens - last_begin);
     for (int i = threadIdx.x; i < 8 * DV; i += blockDim.x) {
         out[i] = 0.0f;

@@ -107,7 +107,7 @@ __device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const
         const int page = table[first / KVB_CUDA_PAGE_TOKENS], block = first % KVB_CUDA_PAGE_TOKENS / STEP,
                   token = first + lane;
         const bool sees = lane < STEP && token >= work.begin && token < work.end && token >= p.n_exact_first &&
-                          token < s.n_tokens - p.n_exact_last && visible.sees(p, s, query, token);
+                          visible.sees(p, s, query, token);
         take(p, m, state, column, lane, sees, mean, [&](bool is_value) {
             return load_block(is_value ? p.v : p.k, is_value, page, work.kv_head, block, levels, m.tile, m.row, lane);
         });
@@ -118,7 +118,8 @@ __device__ void take_packed(const kvb_cuda_attend_job &p, const Shared &m, const
 __device__ void take_exact(const kvb_cuda_attend_job &p, const Shared &m, const kvb_cuda_segment &work,
                            const Sequence &s, int query, State &state, int column, int lane) {
     const Visible visible = Visible::of(p, s, query);
-    const int first_end = min(p.n_exact_first, s.n_tokens), last_begin = max(s.n_tokens - p.n_exact_last, first_end);
+    const int first_end = min(p.n_exact_first, s.n_tokens),
+              last_begin = max(exact_last_begin(p, s, work.sequence), first_end);
     const int n = first_end + s.n_tokens - last_begin;
     for (int first = 0; first < n; first += STEP) {
         auto token_at = [&](int i) {

@@ -29,8 +29,9 @@ typedef struct kvb_cuda_attend_side {
 /* A block of threads' part of an item, which is a tile of 8 columns (queries x heads of the group) of one KV head of
  * one sequence. */
 typedef struct kvb_cuda_segment {
-    int32_t sequence, item, kv_head, first_column;
-    int32_t begin, end;          /* packed tokens; begin is the first of a page but where the item begins */
+    int32_t sequence, item, kv_head, first_column; /* sequence: its row of table, first_page and exact tokens */
+    int32_t begin, end;          /* packed tokens; begin is the first of a page but where the item begins, end where
+                                  * another segment begins, or exact last tokens, or what no query sees */
     int32_t n_tokens, first_row; /* of the sequence, and its first row of q */
     int32_t n_q;
     int32_t first_part, n_parts; /* blocks that share the item */
@@ -42,11 +43,13 @@ typedef struct kvb_cuda_segment {
 typedef struct kvb_cuda_attend_job {
     kvb_cuda_attend_side k, v;
     int n_sequences, n_kv_heads, group;
-    const int32_t *table; /* [sequence][table_stride]: the page of tokens 64 i + (first_page[sequence] or 0) */
+    const int32_t *sequences; /* rows of table, first_page, lengths, packed_ends and exact tokens; NULL: 0, 1, 2, ... */
+    const int32_t *table;     /* [row][table_stride]: the page of tokens 64 i + (first_page[row] or 0) */
     size_t table_stride;
-    const int32_t *first_page; /* number of the page that a sequence's table begins with, or NULL */
-    const int32_t *lengths;    /* tokens of each sequence */
-    const int32_t *q_begin;    /* [n_sequences + 1] rows of q, or NULL: max_n_q of each sequence */
+    const int32_t *first_page;  /* number of the page that a sequence's table begins with, or NULL */
+    const int32_t *lengths;     /* tokens of each row */
+    const int32_t *packed_ends; /* of each row: tokens before it are in pages at least; NULL: 0 */
+    const int32_t *q_begin;     /* [n_sequences + 1] rows of q, or NULL: max_n_q of each sequence */
     int max_n_q;
     const int32_t *positions; /* of each row of q, or NULL: the last ones */
     const uint8_t

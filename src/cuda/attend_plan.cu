@@ -20,16 +20,20 @@ struct Range { // packed tokens that some query of a sequence may see
     }
 };
 
+__device__ int row_at(const kvb_cuda_attend_job &p, int sequence) {
+    return p.sequences ? p.sequences[sequence] : sequence;
+}
 __device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
+    const int row = row_at(p, sequence);
     Sequence s;
-    s.n_tokens = p.lengths[sequence];
+    s.n_tokens = p.lengths[row];
     s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
     s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
     s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
     return s;
 }
 
-__device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
+__device__ Range range_of(const kvb_cuda_attend_job &p, int sequence, const Sequence &s) {
     Range r = {s.end, 0};
     for (int i = 0; i < s.n_q; i++) {
         const Visible v = Visible::of(p, s, i);
@@ -44,7 +48,7 @@ __device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
         r.end = s.end;
     }
     r.begin = max(r.begin, p.n_exact_first);
-    r.end = max(min(r.end, s.n_tokens - p.n_exact_last), r.begin);
+    r.end = max(min(r.end, exact_last_begin(p, s, row_at(p, sequence))), r.begin);
     return r;
 }
 
@@ -64,7 +68,7 @@ __device__ Sums measure(const kvb_cuda_attend_job &p) {
     __syncthreads();
     for (int first = 0; first < p.n_sequences; first += blockDim.x) {
         const int i = first + threadIdx.x;
-        int pages = i < p.n_sequences ? range_of(p, sequence_at(p, i)).pages() : 0;
+        int pages = i < p.n_sequences ? range_of(p, i, sequence_at(p, i)).pages() : 0;
         if (i < p.n_sequences) {
             atomicMin(&least, pages);
             atomicMax(&most, pages);
@@ -154,8 +158,9 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
     for (int item = threadIdx.x; item < items; item += blockDim.x) {
         const int i = item / per_sequence, rest = item % per_sequence;
         const Sequence s = sequence_at(p, i);
-        const Range r = range_of(p, s);
+        const Range r = range_of(p, i, s);
         const int pages = r.pages(), units = pages + item_cost;
+        p.counters[item] = 0; // a plan of a batch of another size had something else there
         const long long begin = (long long)p.unit_begin[i] * per_sequence + (long long)rest * units;
         // The first block has the item's first page.
         const int first = splits ? item * splits : (int)((begin + (pages ? item_cost : 0)) / share);
@@ -170,7 +175,8 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
                 to = pages ? (int)min(max((block + 1) * share - begin - item_cost, 0ll), (long long)pages) : 0;
             }
             kvb_cuda_segment g;
-            g.sequence = i, g.item = item, g.kv_head = rest / column_tiles, g.first_column = rest % column_tiles * 8;
+            g.sequence = row_at(p, i), g.item = item, g.kv_head = rest / column_tiles,
+            g.first_column = rest % column_tiles * 8;
             g.begin = from == 0 ? r.begin : (r.first_page() + from) * KVB_CUDA_PAGE_TOKENS;
             g.end = to == pages ? max(r.end, g.begin) : (r.first_page() + to) * KVB_CUDA_PAGE_TOKENS;
             if (g.first_column >= s.n_q * p.group) { // columns of queries that the sequence does not have

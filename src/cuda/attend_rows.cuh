@@ -191,6 +191,11 @@ struct Sequence {
     int end; // of the tokens that anybody sees
 };
 
+// Tokens from here on are exact last ones, maybe a negative number. `row` is the sequence's in the tables.
+__device__ __forceinline__ int exact_last_begin(const kvb_cuda_attend_job &p, const Sequence &s, int row) {
+    return max(s.n_tokens - p.n_exact_last, p.packed_ends ? __ldg(p.packed_ends + row) : 0);
+}
+
 // What one query sees by position: [begin, end), and a tree's tokens from `tree` on. Only of queries that there are:
 // they have a position and a row of the mask.
 struct Visible {

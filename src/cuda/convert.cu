@@ -1,5 +1,6 @@
 // Rows of pages to planes as docs/format.md stores them, and back: for files, for the CPU, and for whoever compares
 // bytes.
+#include "kvbits/cuda.h"
 #include "pack.cuh"
 
 namespace kvb {
@@ -7,108 +8,130 @@ namespace kvb {
 constexpr int THREADS = 256;
 extern __shared__ __align__(16) unsigned char shared[];
 
-__device__ __forceinline__ int code_at(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token,
-                                       int dim) {
-    int code = 0;
-    for (int bit = 0; bit < f.bits; bit++) {
-        const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit, is_value);
-        code |= (*(const uint32_t *)(block + at.word) >> at.bit & 1) << bit;
-    }
-    return code;
-}
+// 16 tokens of a side of a KV head, for a block of threads: [begin, end) of them, where they lie, and the rows that
+// they are elsewhere.
+struct Work {
+    const kvb_cuda_format *format;
+    const int *widths;
+    bool is_value;
+    int begin, end, row, n_planes; // row: of token 0, maybe negative
+    uint8_t *block, *planes[KVB_MAX_PLANES];
+    void *scales;
 
-// Tokens of this block of threads, of the block of a page: [begin, end).
-struct Tokens {
-    int first, begin, end;
-    __device__ explicit Tokens(const kvb_cuda_convert_job &p) {
-        first = (p.first / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS;
+    __device__ explicit Work(const kvb_cuda_convert_job &p)
+        : format(&p.format), widths(p.widths), is_value(p.is_value), n_planes(p.n_planes), scales(p.scales) {
+        const int first = (p.first / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS;
         begin = max(p.first - first, 0);
         end = min(p.first + p.n_tokens - first, KVB_BLOCK_TOKENS);
+        row = first - p.first;
+        block = begin < end ? block_at(p.place, p.format, row_of(p.place, p.sequence), p.kv_head, first) : nullptr;
+        for (int i = 0; i < KVB_MAX_PLANES; i++) {
+            planes[i] = p.planes[i];
+        }
+    }
+    // Of pages: scales and planes follow each other in a block of 64 rows.
+    __device__ explicit Work(const kvb_cuda_pages_job &p) {
+        const int side = blockIdx.z, head = blockIdx.y, page = blockIdx.x / (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS),
+                  first = (p.first_page * KVB_CUDA_PAGE_TOKENS) + (int)blockIdx.x * KVB_BLOCK_TOKENS;
+        uint8_t *at = p.pages + page * p.page_bytes + head * p.head_bytes + (side ? p.key_bytes : 0);
+        format = &p.formats[side];
+        widths = p.widths[side];
+        is_value = side;
+        begin = max(p.begin - first, 0);
+        end = min(p.end - first, KVB_BLOCK_TOKENS);
+        row = first % KVB_CUDA_PAGE_TOKENS;
+        n_planes = p.n_planes[side];
+        block =
+            begin < end ? block_at(p.places[side], *format, row_of(p.places[side], p.sequence), head, first) : nullptr;
+        scales = at;
+        at += KVB_CUDA_PAGE_TOKENS * format->scale_bytes;
+        for (int i = 0; i < KVB_MAX_PLANES; i++) {
+            planes[i] = at;
+            at += i < n_planes ? KVB_CUDA_PAGE_TOKENS * (format->head_dim * widths[i] / 8) : 0;
+        }
     }
 };
 
 // Values of 16 bits, between a block and rows of them.
-__device__ void copy_dense(const kvb_cuda_convert_job &p, const Tokens &t, uint8_t *block, bool into_block) {
-    const int dim = p.format.head_dim;
-    for (int i = threadIdx.x; i < (t.end - t.begin) * dim; i += THREADS) {
-        const int token = t.begin + i / dim;
-        uint16_t *inside = dense_at(p.format, p.is_value, block, token, i % dim),
-                 *outside = (uint16_t *)p.planes[0] + (size_t)(t.first - p.first + token) * dim + i % dim;
+__device__ void copy_dense(const Work &w, bool into_block) {
+    const int dim = w.format->head_dim;
+    for (int i = threadIdx.x; i < (w.end - w.begin) * dim; i += THREADS) {
+        const int token = w.begin + i / dim;
+        uint16_t *inside = dense_at(*w.format, w.is_value, w.block, token, i % dim),
+                 *outside = (uint16_t *)w.planes[0] + (size_t)(w.row + token) * dim + i % dim;
         *(into_block ? inside : outside) = *(into_block ? outside : inside);
     }
 }
 
-__global__ void __launch_bounds__(THREADS) to_planes(const __grid_constant__ kvb_cuda_convert_job p) {
-    const Tokens t(p);
-    if (t.begin >= t.end) {
+template <class Job> __global__ void __launch_bounds__(THREADS) to_planes(const __grid_constant__ Job p) {
+    const Work w(p);
+    if (w.begin >= w.end) {
         return;
     }
-    const kvb_cuda_format &f = p.format;
-    const int n = (t.end - t.begin) * f.head_dim, row = t.first - p.first; // of token 0, maybe negative
+    const kvb_cuda_format &f = *w.format;
+    const int n = (w.end - w.begin) * f.head_dim;
     uint8_t *codes = shared;
-    uint8_t *block = block_at(p.place, f, p.sequence, p.kv_head, t.first);
     if (f.bits == 16) {
-        copy_dense(p, t, block, false);
+        copy_dense(w, false);
         return;
     }
     for (int i = threadIdx.x; i < n; i += THREADS) {
-        const int token = t.begin + i / f.head_dim, dim = i % f.head_dim;
-        codes[token * f.head_dim + dim] = (uint8_t)code_at(f, p.is_value, block, token, dim);
+        const int token = w.begin + i / f.head_dim, dim = i % f.head_dim;
+        codes[token * f.head_dim + dim] = (uint8_t)code_at(f, w.is_value, w.block, token, dim);
     }
     __syncthreads();
-    for (int plane = 0, low = 0; plane < p.n_planes; low += p.widths[plane++]) {
-        const int width = p.widths[plane], bytes = f.head_dim * width / 8;
-        for (int i = threadIdx.x; i < (t.end - t.begin) * bytes; i += THREADS) {
-            const int token = t.begin + i / bytes, j = i % bytes;
+    for (int plane = 0, low = 0; plane < w.n_planes; low += w.widths[plane++]) {
+        const int width = w.widths[plane], bytes = f.head_dim * width / 8;
+        for (int i = threadIdx.x; i < (w.end - w.begin) * bytes; i += THREADS) {
+            const int token = w.begin + i / bytes, j = i % bytes;
             uint32_t byte = 0;
             for (int k = 0; k < 8 / width; k++) {
                 byte |= ((uint32_t)codes[token * f.head_dim + j + k * bytes] >> low & ((1u << width) - 1))
                         << (k * width);
             }
-            p.planes[plane][(size_t)(row + token) * bytes + j] = (uint8_t)byte;
+            w.planes[plane][(size_t)(w.row + token) * bytes + j] = (uint8_t)byte;
         }
     }
-    for (int token = t.begin + (int)threadIdx.x; token < t.end; token += THREADS) {
-        const uint8_t *scale = block + kvb_fragment_scale_offset(f.head_dim, f.code, f.scale_bytes, token);
+    for (int token = w.begin + (int)threadIdx.x; token < w.end; token += THREADS) {
+        const uint8_t *scale = w.block + kvb_fragment_scale_offset(f.head_dim, f.code, f.scale_bytes, token);
         if (f.scale_bytes == 2) {
-            ((uint16_t *)p.scales)[row + token] = *(const uint16_t *)scale;
+            ((uint16_t *)w.scales)[w.row + token] = *(const uint16_t *)scale;
         } else {
-            ((uint32_t *)p.scales)[row + token] = *(const uint32_t *)scale;
+            ((uint32_t *)w.scales)[w.row + token] = *(const uint32_t *)scale;
         }
     }
 }
 
-__global__ void __launch_bounds__(THREADS) from_planes(const __grid_constant__ kvb_cuda_convert_job p) {
-    const Tokens t(p);
-    if (t.begin >= t.end) {
+template <class Job> __global__ void __launch_bounds__(THREADS) from_planes(const __grid_constant__ Job p) {
+    const Work w(p);
+    if (w.begin >= w.end) {
         return;
     }
-    const kvb_cuda_format &f = p.format;
-    const int n = (t.end - t.begin) * f.head_dim, row = t.first - p.first;
+    const kvb_cuda_format &f = *w.format;
+    const int n = (w.end - w.begin) * f.head_dim;
     uint8_t *codes = shared;
     uint32_t *words = (uint32_t *)(shared + KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16));
-    uint8_t *block = block_at(p.place, f, p.sequence, p.kv_head, t.first);
     if (f.bits == 16) {
-        copy_dense(p, t, block, true);
+        copy_dense(w, true);
         return;
     }
     for (int i = threadIdx.x; i < n; i += THREADS) {
-        const int token = t.begin + i / f.head_dim, dim = i % f.head_dim;
+        const int token = w.begin + i / f.head_dim, dim = i % f.head_dim;
         int code = 0;
-        for (int plane = 0, low = 0; plane < p.n_planes; low += p.widths[plane++]) {
-            const int width = p.widths[plane], bytes = f.head_dim * width / 8;
-            const uint32_t byte = p.planes[plane][(size_t)(row + token) * bytes + dim % bytes];
+        for (int plane = 0, low = 0; plane < w.n_planes; low += w.widths[plane++]) {
+            const int width = w.widths[plane], bytes = f.head_dim * width / 8;
+            const uint32_t byte = w.planes[plane][(size_t)(w.row + token) * bytes + dim % bytes];
             code |= (int)(byte >> (dim / bytes * width) & ((1u << width) - 1)) << low;
         }
         codes[token * f.head_dim + dim] = (uint8_t)code;
     }
-    for (int token = t.begin + (int)threadIdx.x; token < t.end; token += THREADS) {
-        store_scale(f, block, token,
-                    f.scale_bytes == 2 ? ((const uint16_t *)p.scales)[row + token]
-                                       : ((const uint32_t *)p.scales)[row + token]);
+    for (int token = w.begin + (int)threadIdx.x; token < w.end; token += THREADS) {
+        store_scale(f, w.block, token,
+                    f.scale_bytes == 2 ? ((const uint16_t *)w.scales)[w.row + token]
+                                       : ((const uint32_t *)w.scales)[w.row + token]);
     }
     __syncthreads();
-    pack_block(f, p.is_value, codes, t.begin, t.end, words, block);
+    pack_block(f, w.is_value, codes, w.begin, w.end, words, w.block);
 }
 
 // Codes, and on the way in the words and masks of a block: below 48 KB for every head_dim.
@@ -120,18 +143,39 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
            2 * (size_t)kvb_fragment_code_bytes(f.head_dim, f.code);
 }
 
-static int blocks(const kvb_cuda_convert_job *job) {
-    return (job->first + job->n_tokens - 1) / KVB_BLOCK_TOKENS - job->first / KVB_BLOCK_TOKENS + 1;
+static dim3 grid(const kvb_cuda_convert_job &job) {
+    return (job.first + job.n_tokens - 1) / KVB_BLOCK_TOKENS - job.first / KVB_BLOCK_TOKENS + 1;
+}
+static dim3 grid(const kvb_cuda_pages_job &job) {
+    return dim3(job.n_pages * (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS), job.n_kv_heads, 2);
+}
+static size_t shared_bytes(const kvb_cuda_convert_job &job) {
+    return shared_bytes(job.format);
+}
+static size_t shared_bytes(const kvb_cuda_pages_job &job) {
+    const size_t k = shared_bytes(job.formats[0]), v = shared_bytes(job.formats[1]);
+    return k > v ? k : v;
+}
+
+template <class Job> static int launch(void (*kernel)(Job), const Job *job, void *stream) {
+    kernel<<<grid(*job), THREADS, shared_bytes(*job), (cudaStream_t)stream>>>(*job);
+    return (int)cudaGetLastError();
 }
 
 } // namespace kvb
 
 int kvb_cuda_launch_export(const kvb_cuda_convert_job *job, void *stream) {
-    kvb::to_planes<<<kvb::blocks(job), kvb::THREADS, kvb::shared_bytes(job->format), (cudaStream_t)stream>>>(*job);
-    return (int)cudaGetLastError();
+    return kvb::launch(kvb::to_planes<kvb_cuda_convert_job>, job, stream);
 }
 
 int kvb_cuda_launch_import(const kvb_cuda_convert_job *job, void *stream) {
-    kvb::from_planes<<<kvb::blocks(job), kvb::THREADS, kvb::shared_bytes(job->format), (cudaStream_t)stream>>>(*job);
-    return (int)cudaGetLastError();
+    return kvb::launch(kvb::from_planes<kvb_cuda_convert_job>, job, stream);
+}
+
+int kvb_cuda_launch_export_pages(const kvb_cuda_pages_job *job, void *stream) {
+    return kvb::launch(kvb::to_planes<kvb_cuda_pages_job>, job, stream);
+}
+
+int kvb_cuda_launch_import_pages(const kvb_cuda_pages_job *job, void *stream) {
+    return kvb::launch(kvb::from_planes<kvb_cuda_pages_job>, job, stream);
 }

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(THREADS)
         return;
     }
     const int begin = max(span.begin - first, 0), end = min(span.end - first, KVB_BLOCK_TOKENS), levels = f.levels;
-    uint8_t *block = block_at(p.places[is_value], f, span.sequence, head, first);
+    uint8_t *block = block_at(p.places[is_value], f, span.row, head, first);
     if (f.bits == 16) {
         keep_dense(p, span, is_value, head, first, begin, end, block, threadIdx.x, THREADS);
         return;
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(THREADS)
 // Grid: tokens, 2 x sequences.
 __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kvb_cuda_append_job p) {
     const int sequence = blockIdx.y / 2, is_value = blockIdx.y % 2, dim = p.formats[is_value].head_dim;
-    const int before = p.lengths[sequence], row_begin = p.row_begin[sequence],
+    const int own = row_of(p.places[0], sequence), before = p.lengths[own], row_begin = p.row_begin[sequence],
               after = before + p.row_begin[sequence + 1] - row_begin, row = p.n_kv_heads * dim;
     const int n_first = max(min(p.n_exact_first, after) - before, 0),
               last_begin = max(max(after - p.exact_last_slots, p.n_exact_first), before);
@@ -73,8 +73,8 @@ __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kv
     if (token >= after) {
         return;
     }
-    const size_t slot = i < n_first ? (size_t)sequence * p.n_exact_first + token
-                                    : (size_t)sequence * p.exact_last_slots + token % p.exact_last_slots;
+    const size_t slot = i < n_first ? (size_t)own * p.n_exact_first + token
+                                    : (size_t)own * p.exact_last_slots + token % p.exact_last_slots;
     uint16_t *to = (i < n_first ? p.exact_first : p.exact_last)[is_value] + slot * row;
     const size_t from = (size_t)(row_begin + token - before) * row;
     for (int j = threadIdx.x; j < row; j += THREADS) {
@@ -82,10 +82,10 @@ __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kv
     }
 }
 
-__global__ void advance(int32_t *lengths, const int32_t *row_begin, int n) {
+__global__ void advance(int32_t *lengths, const int32_t *sequences, const int32_t *row_begin, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) {
-        lengths[i] += row_begin[i + 1] - row_begin[i];
+        lengths[sequences ? sequences[i] : i] += row_begin[i + 1] - row_begin[i];
     }
 }
 
@@ -175,7 +175,9 @@ int kvb_cuda_launch_append(const kvb_cuda_append_job *jobs, int n, void *stream)
     return error;
 }
 
-int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *row_begin, int n_sequences, void *stream) {
-    kvb::advance<<<(n_sequences + 255) / 256, 256, 0, (cudaStream_t)stream>>>(lengths, row_begin, n_sequences);
+int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *sequences, const int32_t *row_begin, int n_sequences,
+                            void *stream) {
+    kvb::advance<<<(n_sequences + 255) / 256, 256, 0, (cudaStream_t)stream>>>(lengths, sequences, row_begin,
+                                                                              n_sequences);
     return (int)cudaGetLastError();
 }

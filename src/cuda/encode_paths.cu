@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(32 * path_warps(DIM), 1)
 #pragma unroll 1
         for (int k = 0; k < 2 && i + k < n; k++) {
             const Task t = Walk(span, p.n_kv_heads, i + k, 0).task(span);
-            uint8_t *block = block_at(p.places[is_value], f, span.sequence, t.head, t.first);
+            uint8_t *block = block_at(p.places[is_value], f, span.row, t.head, t.first);
             if (lane / 16 == k && lane % 16 >= t.begin && lane % 16 < t.end) {
                 store_scale(f, block, lane % 16, scale);
             }

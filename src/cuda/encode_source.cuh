@@ -25,22 +25,23 @@ __device__ __forceinline__ float of_bits(uint16_t bits, int dtype) {
     return dtype == KVB_F16 ? __half2float(__ushort_as_half(bits)) : __bfloat162float(__ushort_as_bfloat16(bits));
 }
 
-// Where tokens in pages end, or would once there are so many first ones.
-__device__ __forceinline__ int packed_end(const kvb_cuda_append_job &p, int n_tokens) {
-    return max(n_tokens - p.n_exact_last, p.n_exact_first);
+// Where tokens in pages end, or would once there are so many first ones. `row`: of the tables.
+__device__ __forceinline__ int packed_end(const kvb_cuda_append_job &p, int row, int n_tokens) {
+    return max(max(n_tokens - p.n_exact_last, p.packed_ends ? p.packed_ends[row] : 0), p.n_exact_first);
 }
 
 // What is to be packed of a sequence: tokens begin to end - 1.
 struct Span {
-    int sequence, before, row_begin; // tokens that were there, the first new row
+    int row, before, row_begin; // of the tables; tokens that were there, the first new row
     int begin, end;
 };
 __device__ __forceinline__ Span span_of(const kvb_cuda_append_job &p, int sequence) {
-    Span s = {sequence, p.lengths[sequence], p.row_begin[sequence], 0, 0};
+    const int row = row_of(p.places[0], sequence);
+    Span s = {row, p.lengths[row], p.row_begin[sequence], 0, 0};
     const int n = p.row_begin[sequence + 1] - s.row_begin;
     if (n > 0) {
-        s.begin = packed_end(p, s.before);
-        s.end = packed_end(p, s.before + n);
+        s.begin = packed_end(p, row, s.before);
+        s.end = packed_end(p, row, s.before + n);
     }
     return s;
 }
@@ -59,7 +60,7 @@ __device__ __forceinline__ float source(const kvb_cuda_append_job &p, const Span
     const int dim = p.formats[is_value].head_dim;
     float x;
     if (token < s.before) {
-        const size_t slot = (size_t)s.sequence * p.exact_last_slots + token % p.exact_last_slots;
+        const size_t slot = (size_t)s.row * p.exact_last_slots + token % p.exact_last_slots;
         x = of_bits(p.exact_last[is_value][(slot * p.n_kv_heads + head) * dim + i], p.dense);
     } else {
         x = load(p.rows[is_value], row_at(p, s, is_value, head, token) + i, p.dtype);

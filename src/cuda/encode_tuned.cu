@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4)
         for (; !walk.is_over(span); walk.next(p.n_kv_heads)) {
             const Task t = walk.task(span);
             keep_dense(p, span, is_value, t.head, t.first, t.begin, t.end,
-                       block_at(p.places[is_value], f, span.sequence, t.head, t.first), lane, 32);
+                       block_at(p.places[is_value], f, span.row, t.head, t.first), lane, 32);
         }
         return;
     }
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4)
     __syncthreads();
     for (int at = 0; !walk.is_over(span); at ^= 1) {
         const Task t = walk.task(span);
-        const int page = page_of(p.places[is_value], span.sequence, t.first);
+        const int page = page_of(p.places[is_value], span.row, t.first);
         walk.next(p.n_kv_heads);
         if (!walk.is_over(span)) {
             stage<DIM>(p, span, is_value, walk.task(span), stages + (at ^ 1) * stage_bytes, lane);

@@ -26,5 +26,18 @@ kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_page
 /* The layer's device is the current one. The last check, behind all that need no GPU. */
 kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error);
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side);
+/* Side, sequence and tokens are possible. */
+kvb_status kvb_cuda_range_check(const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int first, int n_tokens,
+                                const char *what, kvb_error *error);
+/* Planes of a side's rows: their number and widths. */
+int kvb_cuda_planes_of(const kvb_cuda_format *format, int widths[KVB_MAX_PLANES]);
+
+/* kvb_cuda_decode where the host knows what `lengths` and packed_ends would say; NULL: the device does. */
+typedef struct kvb_cuda_length {
+    int n_tokens, packed_end;
+} kvb_cuda_length;
+kvb_status kvb_cuda_decode_rows(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side,
+                                int sequence, int first, int n_tokens, const kvb_cuda_length *length, void *out,
+                                kvb_dtype dtype, void *stream, kvb_error *error);
 
 #endif

@@ -1,22 +1,35 @@
-// Codes of 16 tokens to a block of a page: shared by encoding and import.
+// Codes of 16 tokens to a block of a page and back: shared by encoding, import, export and decoding.
 #pragma once
 #include "fragments.h"
 #include "page_job.h"
 
 namespace kvb {
 
+// A sequence's row of tables, lengths and exact tokens.
+__device__ __forceinline__ int row_of(const kvb_cuda_place &p, int sequence) {
+    return p.sequences ? p.sequences[sequence] : sequence;
+}
 // The page that holds a token, and the block in it: apart, so that a page's number can be on its way for a while.
-__device__ inline int page_of(const kvb_cuda_place &p, int sequence, int token) {
-    const int page_number = token / 64 - (p.first_page ? p.first_page[sequence] : 0);
-    return p.table[(size_t)sequence * p.table_stride + page_number];
+__device__ inline int page_of(const kvb_cuda_place &p, int row, int token) {
+    const int page_number = token / 64 - (p.first_page ? p.first_page[row] : 0);
+    return p.table[(size_t)row * p.table_stride + page_number];
 }
 __device__ inline uint8_t *block_in(const kvb_cuda_place &p, const kvb_cuda_format &f, int page, int head, int token) {
-    return p.pool + (size_t)page * p.page_bytes + (size_t)head * p.head_bytes +
+    return p.pool + (size_t)page * p.page_stride + (size_t)head * p.head_bytes +
            (size_t)(token % 64 / KVB_BLOCK_TOKENS) * f.block_bytes;
 }
-__device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_format &f, int sequence, int head,
-                                    int token) {
-    return block_in(p, f, page_of(p, sequence, token), head, token);
+__device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_format &f, int row, int head, int token) {
+    return block_in(p, f, page_of(p, row, token), head, token);
+}
+
+__device__ __forceinline__ int code_at(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token,
+                                       int dim) {
+    int code = 0;
+    for (int bit = 0; bit < f.bits; bit++) {
+        const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit, is_value);
+        code |= (*(const uint32_t *)(block + at.word) >> at.bit & 1) << bit;
+    }
+    return code;
 }
 
 // `codes` [16][head_dim] of tokens begin to end - 1 of a block, in shared memory, into the block; tokens before and

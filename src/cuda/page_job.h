@@ -33,11 +33,11 @@ typedef struct kvb_cuda_format {
     const uint64_t *hadamard;   /* rows of bits, NULL when the order is 1 */
 } kvb_cuda_format;
 
-/* Where pages of a side lie: of head h of page p at pool + p * page_bytes + h * head_bytes. */
+/* Where pages of a side lie: of head h of the page that a table calls p at pool + p * page_stride + h * head_bytes. */
 typedef struct kvb_cuda_place {
     uint8_t *pool;
-    size_t page_bytes, head_bytes;
-    const int32_t *table, *first_page;
+    size_t page_stride, head_bytes;
+    const int32_t *sequences, *table, *first_page; /* as in kvb_cuda_pages */
     size_t table_stride;
 } kvb_cuda_place;
 
@@ -47,7 +47,7 @@ typedef struct kvb_cuda_append_job {
     const void *rows[2]; /* [row][KV head][head_dim] */
     int dtype;           /* kvb_dtype */
     int n_sequences, n_kv_heads, most_rows;
-    const int32_t *row_begin, *lengths;
+    const int32_t *row_begin, *lengths, *packed_ends;
     const float *k_mean; /* [KV head][head_dim], which packed keys are encoded less; or NULL */
     /* Exact tokens, [sequence][token, or slot of the ring][KV head][head_dim] values of 16 bits. */
     uint16_t *exact_first[2], *exact_last[2]; /* K, V */
@@ -65,6 +65,40 @@ typedef struct kvb_cuda_convert_job {
     void *scales;
 } kvb_cuda_convert_job;
 
+/* Pages of a sequence, to or from pages as kvb_page_block lays them out: tokens [begin, end) of them. */
+typedef struct kvb_cuda_pages_job {
+    kvb_cuda_format formats[2]; /* K, V */
+    kvb_cuda_place places[2];
+    int sequence, n_kv_heads, begin, end;
+    int first_page, n_pages; /* as the table counts, without its first_page */
+    int n_planes[2], widths[2][KVB_MAX_PLANES];
+    uint8_t *pages;                           /* of first_page */
+    size_t page_bytes, head_bytes, key_bytes; /* from page to page, from head to head, from keys to values */
+} kvb_cuda_pages_job;
+
+/* Rows of a sequence, all KV heads, to values. */
+typedef struct kvb_cuda_decode_job {
+    kvb_cuda_format format;
+    kvb_cuda_place place;
+    int is_value, sequence, n_kv_heads, first, n_tokens;
+    const int32_t *lengths, *packed_ends; /* of the row; lengths NULL: length and packed_end count */
+    int length, packed_end;
+    const float *mean; /* [KV head][head_dim], or NULL */
+    const uint16_t *exact_first, *exact_last;
+    int n_exact_first, n_exact_last, exact_last_slots, dense;
+    void *out; /* [token][KV head][head_dim] */
+    int dtype;
+} kvb_cuda_decode_job;
+
+typedef struct kvb_cuda_merge_job {
+    void *out;
+    float *lse;
+    const void *more_out;
+    const float *more_lse;
+    size_t n_rows;
+    int dtype, dim;
+} kvb_cuda_merge_job;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -72,9 +106,14 @@ extern "C" {
 /* Each queues its kernel on the stream; a cudaError_t. Jobs of one append may run at the same time: they are different
  * layers'. */
 int kvb_cuda_launch_append(const kvb_cuda_append_job *jobs, int n, void *stream);
-int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *row_begin, int n_sequences, void *stream);
+int kvb_cuda_launch_advance(int32_t *lengths, const int32_t *sequences, const int32_t *row_begin, int n_sequences,
+                            void *stream);
 int kvb_cuda_launch_export(const kvb_cuda_convert_job *job, void *stream);
 int kvb_cuda_launch_import(const kvb_cuda_convert_job *job, void *stream);
+int kvb_cuda_launch_export_pages(const kvb_cuda_pages_job *job, void *stream);
+int kvb_cuda_launch_import_pages(const kvb_cuda_pages_job *job, void *stream);
+int kvb_cuda_launch_decode(const kvb_cuda_decode_job *job, void *stream);
+int kvb_cuda_launch_merge(const kvb_cuda_merge_job *job, void *stream);
 
 #ifdef __cplusplus
 }

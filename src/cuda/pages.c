@@ -27,6 +27,11 @@ kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_page
     if (pages->table_stride < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: table_stride is 0, legal are 1 and more");
     }
+    if (pages->page_stride % 32 != 0 || pages->page_stride > UINT32_MAX) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda pages: page_stride is %zu, legal are multiples of 32 below 2^32, and 0",
+                             pages->page_stride);
+    }
     return KVB_OK;
 }
 
@@ -77,8 +82,9 @@ kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error)
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side) {
     /* [page][KV head][K, V]: the attention kernels copy both sides of a head at once. */
     return (kvb_cuda_place){.pool = (uint8_t *)pages->pool + (side == KVB_CUDA_V ? layer->head_bytes[KVB_CUDA_K] : 0),
-                            .page_bytes = kvb_cuda_layer_page_bytes(layer),
+                            .page_stride = pages->page_stride ? pages->page_stride : kvb_cuda_layer_page_bytes(layer),
                             .head_bytes = layer->head_bytes[KVB_CUDA_K] + layer->head_bytes[KVB_CUDA_V],
+                            .sequences = pages->sequences,
                             .table = pages->table,
                             .first_page = pages->first_page,
                             .table_stride = pages->table_stride};
@@ -123,6 +129,7 @@ static kvb_status append_job(const kvb_cuda_layer *layer, const kvb_cuda_pages *
                                  .most_rows = rows->most_rows,
                                  .row_begin = rows->row_begin,
                                  .lengths = pages->lengths,
+                                 .packed_ends = pages->packed_ends,
                                  .k_mean = layer->k_mean,
                                  .exact_first = {pages->exact_first_k, pages->exact_first_v},
                                  .exact_last = {pages->exact_last_k, pages->exact_last_v},
@@ -189,8 +196,35 @@ kvb_status kvb_cuda_advance(const kvb_cuda_pages *pages, const kvb_cuda_rows *ro
     if (!pages || !pages->lengths || pages->n_sequences < 1) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "kvb_cuda_advance: pages need lengths of one sequence or more");
     }
-    return kvb_cuda_status(kvb_cuda_launch_advance(pages->lengths, rows->row_begin, pages->n_sequences, stream),
-                           "kvb_cuda_advance", error);
+    return kvb_cuda_status(
+        kvb_cuda_launch_advance(pages->lengths, pages->sequences, rows->row_begin, pages->n_sequences, stream),
+        "kvb_cuda_advance", error);
+}
+
+kvb_status kvb_cuda_range_check(const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int first, int n_tokens,
+                                const char *what, kvb_error *error) {
+    if (side != KVB_CUDA_K && side != KVB_CUDA_V) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: side is %d, legal are KVB_CUDA_K and KVB_CUDA_V", what,
+                             (int)side);
+    }
+    if (sequence < 0 || sequence >= pages->n_sequences) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: sequence is %d, legal are 0 to %d", what, sequence,
+                             pages->n_sequences - 1);
+    }
+    if (first < 0 || n_tokens < 1 || n_tokens > INT_MAX - KVB_CUDA_PAGE_TOKENS - first) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "%s: tokens %d and %d behind it: legal are 0 and more, 1 and more", what, first, n_tokens);
+    }
+    return KVB_OK;
+}
+
+int kvb_cuda_planes_of(const kvb_cuda_format *format, int widths[KVB_MAX_PLANES]) {
+    if (format->bits == KVB_DENSE_BITS) {
+        widths[0] = KVB_DENSE_BITS;
+        return 1;
+    }
+    return format->trellis_states ? kvb_trellis_plane_widths(format->bits, widths)
+                                  : kvb_plane_widths(format->bits, widths);
 }
 
 static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
@@ -201,21 +235,12 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
     if (status != KVB_OK) {
         return status;
     }
-    if (side != KVB_CUDA_K && side != KVB_CUDA_V) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: side is %d, legal are KVB_CUDA_K and KVB_CUDA_V", what,
-                             (int)side);
-    }
-    if (sequence < 0 || sequence >= pages->n_sequences) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: sequence is %d, legal are 0 to %d", what, sequence,
-                             pages->n_sequences - 1);
+    if ((status = kvb_cuda_range_check(pages, side, sequence, first, n_tokens, what, error))) {
+        return status;
     }
     if (kv_head < 0 || kv_head >= layer->n_kv_heads) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: kv_head is %d, legal are 0 to %d", what, kv_head,
                              layer->n_kv_heads - 1);
-    }
-    if (first < 0 || n_tokens < 1 || n_tokens > INT_MAX - KVB_CUDA_PAGE_TOKENS - first) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "%s: tokens %d and %d behind it: legal are 0 and more, 1 and more", what, first, n_tokens);
     }
     kvb_cuda_convert_job job = {.format = layer->formats[side],
                                 .place = kvb_cuda_place_of(layer, pages, side),
@@ -225,9 +250,7 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
                                 .first = first,
                                 .n_tokens = n_tokens};
     const int is_dense = job.format.bits == KVB_DENSE_BITS;
-    job.n_planes = is_dense                    ? 1
-                   : job.format.trellis_states ? kvb_trellis_plane_widths(job.format.bits, job.widths)
-                                               : kvb_plane_widths(job.format.bits, job.widths);
+    job.n_planes = kvb_cuda_planes_of(&job.format, job.widths);
     for (int p = 0; p < job.n_planes; p++) {
         job.planes[p] = packed ? packed->planes[p] : NULL;
         if (!job.planes[p]) {
