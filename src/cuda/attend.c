@@ -187,6 +187,14 @@ kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_page
                             : kvb_cuda_status(kvb_cuda_launch_plan(&job, stream), "kvb_cuda_attend_plan", error);
 }
 
+int kvb_cuda_attends_many(const kvb_cuda_layer *layer, int n_sequences, const kvb_cuda_queries *q) {
+    const size_t columns = (size_t)(layer->n_q_heads / layer->n_kv_heads) * (size_t)q->most_queries,
+                 heads = (size_t)n_sequences * (size_t)layer->n_kv_heads, blocks = heads * ((columns + 127) / 128),
+                 rounds = (blocks + (size_t)layer->n_blocks - 1) / (size_t)layer->n_blocks;
+    return layer->kernels[q->split_queries != 0]->launch_many && layer->has_warpgroups && !q->tree_mask &&
+           heads * ((columns + 7) / 8) >= 200 * rounds;
+}
+
 kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *queries,
                            void *memory, size_t bytes, void *stream, kvb_error *error) {
     kvb_cuda_attend_job job;
@@ -194,5 +202,8 @@ kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
     if (status != KVB_OK) {
         return status;
     }
-    return kvb_cuda_status(layer->kernels[queries->split_queries != 0]->launch(&job, stream), "kvb_cuda_attend", error);
+    const kvb_cuda_attend_kernel *kernel = layer->kernels[queries->split_queries != 0];
+    const int code = kvb_cuda_attends_many(layer, pages->n_sequences, queries) ? kernel->launch_many(&job, stream)
+                                                                               : kernel->launch(&job, stream);
+    return kvb_cuda_status(code, "kvb_cuda_attend", error);
 }

@@ -13,6 +13,8 @@ typedef struct kvb_cuda_attend_kernel {
     int k_code, v_code, k_dim, v_dim, precise; /* codes as fragments.h numbers them */
     int (*prepare)(void);                      /* once per device: a cudaError_t */
     int (*launch)(const kvb_cuda_attend_job *job, void *stream);
+    /* The same for many queries, without a plan and without trees, on devices of 9.0 alone; NULL: none. */
+    int (*launch_many)(const kvb_cuda_attend_job *job, void *stream);
 } kvb_cuda_attend_kernel;
 
 #ifdef __cplusplus

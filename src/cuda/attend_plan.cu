@@ -20,18 +20,11 @@ struct Range { // packed tokens that some query of a sequence may see
     }
 };
 
-__device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
-    Sequence s;
-    s.n_tokens = p.lengths[sequence];
-    s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
-    s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
-    s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
-    return s;
-}
-
 __device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
     Range r = {s.end, 0};
-    for (int i = 0; i < s.n_q; i++) {
+    // Without positions a query sees no less of the end than those before it, and of the begin no more.
+    const int step = p.positions ? 1 : max(s.n_q - 1, 1);
+    for (int i = 0; i < s.n_q; i += step) {
         const Visible v = Visible::of(p, s, i);
         if (v.begin < v.end) { // who sees nothing asks for no page, which may be gone
             r.begin = min(r.begin, v.begin);

@@ -191,6 +191,15 @@ struct Sequence {
     int end; // of the tokens that anybody sees
 };
 
+__device__ __forceinline__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
+    Sequence s;
+    s.n_tokens = p.lengths[sequence];
+    s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
+    s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
+    s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
+    return s;
+}
+
 // What one query sees by position: [begin, end), and a tree's tokens from `tree` on. Only of queries that there are:
 // they have a position and a row of the mask.
 struct Visible {

@@ -221,7 +221,8 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
                            .n_kv_heads = spec->n_kv_heads,
                            .n_q_heads = spec->n_q_heads,
                            .dense = spec->dense,
-                           .n_blocks = device.multiprocessors};
+                           .n_blocks = device.multiprocessors,
+                           .has_warpgroups = device.major == 9 && device.minor == 0};
     for (int i = 0; i < 2 && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];
         const kvb_codec *codec = i ? spec->v_codec : spec->k_codec;

@@ -1,0 +1,92 @@
+// The tensor cores as warpgroups of Hopper drive them: 64 x N += (64 x 16 in registers) (16 x N in shared memory).
+#pragma once
+#include "attend_copies.cuh"
+
+// wgmma and setmaxnreg are of sm_90a alone: PTX for newer devices does without.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define KVB_HAS_WARPGROUPS 1
+#else
+#define KVB_HAS_WARPGROUPS 0
+#endif
+
+namespace kvb {
+
+__device__ __forceinline__ void barrier_init_of(uint64_t *b, uint32_t arrivals) {
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(uint64_t *b) {
+    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
+}
+__device__ __forceinline__ void prefetch_bulk(const void *from, uint32_t bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+// What a thread wrote to shared memory is there for the tensor cores, once it has arrived at a barrier.
+__device__ __forceinline__ void publish_to_tensor_cores() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+#if KVB_HAS_WARPGROUPS
+
+template <int REGISTERS> __device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+template <int REGISTERS> __device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+// Before the first product of a batch; behind it; until all but PENDING batches are done.
+__device__ __forceinline__ void products_begin() {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void products_end() {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int PENDING> __device__ __forceinline__ void products_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+// The right operand: rows of 128 bytes (64 halves along the contraction), of which row r has its 16-byte pieces at
+// place i ^ r % 8; eight rows are 1,024 bytes, and the first begins at a multiple of that. 16 halves further along is 2
+// more.
+__device__ __forceinline__ uint64_t operand_at(const void *rows) {
+    return (uint64_t)(shared_address(rows) >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+
+#define KVB_EIGHT(c, i)                                                                                                \
+    "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]),        \
+        "+f"(c[i + 7])
+#define KVB_OPERANDS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds)
+
+// c (+)= a b; `adds` 0: c is overwritten. N: rows of b.
+template <int N> struct Product;
+template <> struct Product<64> {
+    __device__ static __forceinline__ void run(float (&c)[32], const uint32_t *a, uint64_t b, int adds) {
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+                     "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
+                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
+                     "{%32,%33,%34,%35}, %36, p, 1, 1, 0;\n}"
+                     : KVB_EIGHT(c, 0), KVB_EIGHT(c, 8), KVB_EIGHT(c, 16), KVB_EIGHT(c, 24)
+                     : KVB_OPERANDS);
+    }
+};
+template <> struct Product<128> {
+    __device__ static __forceinline__ void run(float (&c)[64], const uint32_t *a, uint64_t b, int adds) {
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
+                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+                     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+                     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
+                     "{%64,%65,%66,%67}, %68, p, 1, 1, 0;\n}"
+                     : KVB_EIGHT(c, 0), KVB_EIGHT(c, 8), KVB_EIGHT(c, 16), KVB_EIGHT(c, 24), KVB_EIGHT(c, 32),
+                       KVB_EIGHT(c, 40), KVB_EIGHT(c, 48), KVB_EIGHT(c, 56)
+                     : KVB_OPERANDS);
+    }
+};
+#undef KVB_EIGHT
+#undef KVB_OPERANDS
+
+#endif
+
+} // namespace kvb
