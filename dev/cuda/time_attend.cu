@@ -189,8 +189,9 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     double median, low, high, read, r_low, r_high;
-    const auto launch = o.n_q > 1 && kernel->launch_many ? kernel->launch_many : kernel->launch;
-    time_it([&] { OK((cudaError_t)launch(&p, nullptr)); }, &median, &low, &high);
+    const bool is_prompt = o.n_q > 1 && kernel->launch_many;
+    time_it([&] { OK((cudaError_t)(is_prompt ? launch_many(kernel, p) : kernel->launch(&p, nullptr))); }, &median, &low,
+            &high);
     double plan, p_low, p_high;
     time_it([&] { OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr)); }, &plan, &p_low, &p_high);
     uint8_t *other = allocate<uint8_t>(bytes + 16);
@@ -251,6 +252,9 @@ void time_all() {
             }
             time_one(8, 4, 128, 128, 8, 4, one, prompt);
             time_one(4, 4, 64, 64, 8, 4, one, prompt);
+            for (int code : {4, 8, 6, 3}) {
+                time_one(code, code, 256, 256, 8, 2, one, prompt);
+            }
             prompt.precise = true;
             time_one(4, 4, 128, 128, 8, 4, one, prompt);
             prompt.precise = false;

@@ -33,6 +33,15 @@ template <int KBITS, int VBITS, int DK, int DV> struct Codes {
     __device__ static __forceinline__ int v_dim(int place) {
         return VR::is_trellis ? place % 8 * 2 * v_steps + place / 16 * 2 + place % 16 / 8 : place;
     }
+    // Where a key's coordinate lies in the operands: what k_dim turns back; `odd`: the second of the two.
+    struct KeyPlace {
+        int step, t, second, odd;
+    };
+    __device__ static __forceinline__ KeyPlace k_place(int dim) {
+        const int run = dim % (4 * k_steps);
+        return KR::is_trellis ? KeyPlace{run / 4, dim / (4 * k_steps), run % 4 / 2, dim % 2}
+                              : KeyPlace{dim / 16, dim % 8 / 2, dim % 16 / 8, dim % 2};
+    }
     // Of a key's step, the coordinate of columns 2t, 2t + 1 (second 0) or 2t + 8, 2t + 9 (1): the first of the two.
     __device__ static __forceinline__ int k_dim(int step, int t, int second) {
         return KR::is_trellis ? t * 4 * k_steps + 4 * step + 2 * second : 16 * step + 2 * t + 8 * second;

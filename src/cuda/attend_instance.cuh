@@ -24,17 +24,33 @@ template <class D> int launch(const kvb_cuda_attend_job *job, void *stream) {
     decode<D><<<job->n_blocks, D::WARPS * 32, D::shared_bytes, (cudaStream_t)stream>>>(*job);
     return (int)cudaGetLastError();
 }
-template <class D> int launch_many(const kvb_cuda_attend_job *job, void *stream) {
-    const int tiles = (int)(((long long)job->group * job->max_n_q + D::ROWS - 1) / D::ROWS);
-    prefill<D><<<job->n_sequences * job->n_kv_heads * tiles, D::warps * 32, D::shared_bytes, (cudaStream_t)stream>>>(
-        *job, tiles);
-    return (int)cudaGetLastError();
+template <class D> struct Clusters {
+    cudaLaunchAttribute cluster = {};
+    cudaLaunchConfig_t how = {};
+
+    Clusters(int n_parts, size_t tiles, void *stream) {
+        cluster.id = cudaLaunchAttributeClusterDimension;
+        cluster.val.clusterDim.x = (unsigned)n_parts, cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+        how.gridDim = dim3((unsigned)(tiles * n_parts)), how.blockDim = dim3(D::warps * 32);
+        how.dynamicSmemBytes = D::shared_bytes, how.stream = (cudaStream_t)stream;
+        how.attrs = &cluster, how.numAttrs = 1;
+    }
+};
+template <class D> int launch_many(const kvb_cuda_attend_job *job, int n_parts, void *stream) {
+    const size_t tiles = kvb_cuda_tiles(job->n_sequences, job->n_kv_heads, job->group, job->max_n_q, D::ROWS);
+    Clusters<D> clusters(n_parts, tiles, stream);
+    return (int)cudaLaunchKernelEx(&clusters.how, prefill<D>, *job, (int)(tiles / job->n_sequences / job->n_kv_heads),
+                                   n_parts);
 }
+template <class D> int most_clusters(int n_parts, int *out) {
+    Clusters<D> clusters(n_parts, 1, nullptr);
+    return (int)cudaOccupancyMaxActiveClusters(out, prefill<D>, &clusters.how);
+}
+
 template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
     using Few = typename Shape<K, V, DK, DV, SPLIT>::D;
-    using Launch = int (*)(const kvb_cuda_attend_job *, void *);
-    // Keys come in panels of 64 coordinates; sums of larger heads have no room in registers.
-    static constexpr bool has_many = (DK == 64 || DK == 128) && (DV == 64 || DV == 128);
+    // Keys come in panels of 64 coordinates, values in products of a power of two.
+    static constexpr bool has_many = DK == DV && (DK == 64 || DK == 128 || DK == 256);
 
     static int prepare() {
         cudaError_t e =
@@ -48,12 +64,14 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
         }
         return (int)e;
     }
-    static constexpr Launch many() {
+    static constexpr kvb_cuda_attend_kernel make() {
+        kvb_cuda_attend_kernel kernel = {K, V, DK, DV, SPLIT, prepare, launch<Few>, nullptr, nullptr, 0, 0};
         if constexpr (has_many) {
-            return launch_many<Prefill<K, V, DK, DV, SPLIT>>;
-        } else {
-            return nullptr;
+            using Many = Prefill<K, V, DK, DV, SPLIT>;
+            kernel.launch_many = launch_many<Many>, kernel.most_clusters = most_clusters<Many>;
+            kernel.many_columns = Many::ROWS, kernel.many_takes_exact = Many::takes_exact;
         }
+        return kernel;
     }
 };
 
@@ -61,14 +79,7 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
 
 #define KVB_INSTANCE_OF(K, V, DK, DV, SPLIT, NAME)                                                                     \
     extern "C" const kvb_cuda_attend_kernel NAME;                                                                      \
-    const kvb_cuda_attend_kernel NAME = {K,                                                                            \
-                                         V,                                                                            \
-                                         DK,                                                                           \
-                                         DV,                                                                           \
-                                         SPLIT,                                                                        \
-                                         kvb::Kernels<K, V, DK, DV, SPLIT>::prepare,                                   \
-                                         kvb::launch<kvb::Shape<K, V, DK, DV, SPLIT>::D>,                              \
-                                         kvb::Kernels<K, V, DK, DV, SPLIT>::many()};
+    const kvb_cuda_attend_kernel NAME = kvb::Kernels<K, V, DK, DV, SPLIT>::make();
 #define KVB_INSTANCE(K, V, DK, DV)                                                                                     \
     KVB_INSTANCE_OF(K, V, DK, DV, false, kvb_cuda_attend_##K##_##V##_##DK##_##DV)                                      \
     KVB_INSTANCE_OF(K, V, DK, DV, true, kvb_cuda_attend_##K##_##V##_##DK##_##DV##_precise)

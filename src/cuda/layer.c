@@ -184,6 +184,12 @@ static kvb_status upload(kvb_cuda_layer *layer, const tables *from, const float 
         if (status == KVB_OK) {
             status = kvb_cuda_status(layer->kernels[i]->prepare(), "cuda layer", error);
         }
+        for (int n = 1; n <= KVB_CUDA_MOST_PARTS && layer->has_warpgroups && layer->kernels[i]->most_clusters; n++) {
+            if (status == KVB_OK) {
+                status = kvb_cuda_status(layer->kernels[i]->most_clusters(n, &layer->most_clusters[i][n]), "cuda layer",
+                                         error);
+            }
+        }
     }
     if (status != KVB_OK && layer->tables) {
         cudaFree(layer->tables);

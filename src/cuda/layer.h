@@ -9,8 +9,9 @@
 struct kvb_cuda_layer {
     kvb_allocator allocator;
     int device, n_kv_heads, n_q_heads, n_blocks;
-    int has_warpgroups; /* the device is a Hopper: what `launch_many` wants */
-    kvb_dtype dense;    /* of exact tokens */
+    int has_warpgroups;                            /* the device is a Hopper: what `launch_many` wants */
+    int most_clusters[2][KVB_CUDA_MOST_PARTS + 1]; /* of its blocks, by kernel and size */
+    kvb_dtype dense;                               /* of exact tokens */
     kvb_cuda_format formats[2];
     size_t head_bytes[2];                     /* of a page */
     void *tables;                             /* on the device, all of both formats, then k_mean */
@@ -27,9 +28,10 @@ kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_page
 /* The layer's device is the current one. The last check, behind all that need no GPU. */
 kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error);
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side);
-/* Does the kernel for many queries serve such a call? It multiplies a tile of 128 columns with 64 tokens in about
- * 0.6 us, a multiprocessor one tile after another; the one for few reads a page for every 8 columns, all
- * multiprocessors at once, in 3 ns (docs/cuda.md, "Prompts"). */
-int kvb_cuda_attends_many(const kvb_cuda_layer *layer, int n_sequences, const kvb_cuda_queries *q);
+/* Blocks of threads to a tile, where the kernel for many queries serves such a call, else 0. It does where it takes
+ * less time for a page of every sequence: it multiplies 128 columns of 128 coordinates with one in 1.3 us, a
+ * multiprocessor one tile after another; the kernel for few reads the page for every 8 columns, at the memory's speed
+ * (docs/cuda.md, "Prompts"). */
+int kvb_cuda_many_parts(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q);
 
 #endif

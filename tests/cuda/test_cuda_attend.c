@@ -283,69 +283,25 @@ static const attend_case trellis_cases[] = {
     {2, 3, 576, 1, 3, 1, {77, 100, 222}, 1, 0, 64, 0, 0, KVB_BF16, GENERAL, .v_dim = 512, STATES(256, 8), .k_float = 1},
 };
 
-/* Prompts: more columns than one block of threads has, tiles that some queries see and others do not. */
+/* Prompts: more columns than one block of threads has, tiles that some queries see and others do not; pages shared by
+ * the blocks of a cluster, but for the last but one. */
 static const attend_case prompts[] = {
     {4, 4, 128, 2, 4, 70, {70, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
     {4, 4, 128, 2, 4, 99, {99, 640, 257}, 4, 0, 0, 1, 0, KVB_F16, .bound = 1.5e-3, .is_prompt = 1},
-    {4, 4, 128, 2, 4, 75, {75, 333, 500}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, .is_prompt = 1},
+    {4, 4, 128, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, .is_prompt = 1},
     {8, 8, 128, 1, 7, 100, {100, 129, 777}, 1, 20, 90, 1, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
     {6, 4, 128, 4, 1, 137, {700, 500, 901}, 1, 0, 120, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1, .pages_gone = 1},
+    {1, 1, 128, 2, 8, 80, {80, 257, 640}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
     {3, 3, 64, 3, 3, 70, {300, 257, 70}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
     {5, 4, 64, 2, 4, 80, {80, 257, 640}, 1, 0, 0, 0, 1, KVB_F32, .bound = 3e-4, .is_prompt = 1},
-    {1, 1, 128, 2, 8, 40, {40, 257, 640}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
-    {2,
-     2,
-     128,
-     2,
-     4,
-     70,
-     {70, 333, 500},
-     1,
-     0,
-     0,
-     1,
-     0,
-     KVB_F32,
-     .bound = 5e-4,
-     .is_prompt = 1,
-     .k_states = 16,
-     .v_states = 16},
-    {3,
-     3,
-     128,
-     2,
-     4,
-     70,
-     {70, 333, 500},
-     1,
-     0,
-     0,
-     0,
-     1,
-     KVB_F16,
-     .bound = 3e-4,
-     .is_prompt = 1,
-     .k_states = 8,
-     .v_states = 8},
-    {4,
-     4,
-     128,
-     2,
-     4,
-     70,
-     {70, 333, 500},
-     1,
-     9,
-     100,
-     0,
-     0,
-     KVB_F32,
-     .bound = 5e-4,
-     .is_prompt = 1,
-     .k_states = 16,
-     .v_states = 16},
-    /* 96 dimensions have no such kernel. */
-    {4, 4, 96, 2, 3, 100, {100, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4},
+    {4, 4, 256, 2, 4, 70, {70, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {8, 4, 256, 2, 4, 75, {90, 333, 500}, 1, 9, 100, 1, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
+    {4, 3, 256, 3, 2, 130, {130, 257, 640}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, .is_prompt = 1},
+    {2, 2, 128, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 1, 0, KVB_F32, .bound = 5e-4, 0, 0, 0, 0, 0, 0, 16, 16, 1},
+    {3, 3, 128, 2, 4, 120, {120, 333, 500}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, 0, 0, 0, 0, 0, 0, 8, 8, 1},
+    {4, 4, 128, 2, 4, 70, {70, 333, 500}, 1, 9, 100, 0, 0, KVB_F32, .bound = 5e-4, 0, 0, 0, 0, 0, 0, 16, 16, 1},
+    {4, 4, 128, 8, 4, 200, {200, 333, 250}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
+    {4, 4, 96, 2, 3, 100, {100, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4}, /* has no such kernel */
 };
 
 static void check_all(const attend_case *all, size_t n, uint64_t seed) {
@@ -357,7 +313,7 @@ static void check_all(const attend_case *all, size_t n, uint64_t seed) {
         }
         setup s = set_up(&all[i], &random);
         const kvb_cuda_queries queries = queries_of(&s);
-        assert_int_equal(kvb_cuda_attends_many(s.layer, n_sequences, &queries), all[i].is_prompt);
+        assert_int_equal(kvb_cuda_many_parts(s.layer, &s.batch.pages, &queries) > 0, all[i].is_prompt);
         append_all(&s, NULL);
         attend(&s, NULL);
         check(&s, all[i].lengths);
