@@ -3,7 +3,7 @@
 #pragma once
 #include "attend_decode.cuh"
 #include "attend_launch.h"
-#include "attend_prefill.cuh"
+#include "prefill.cuh"
 
 namespace kvb {
 
