@@ -22,9 +22,10 @@ struct Range { // packed tokens that some query of a sequence may see
 
 __device__ Range range_of(const kvb_cuda_attend_job &p, const Sequence &s) {
     Range r = {s.end, 0};
-    // Without positions a query sees no less of the end than those before it, and of the begin no more.
-    const int step = p.positions ? 1 : max(s.n_q - 1, 1);
-    for (int i = 0; i < s.n_q; i += step) {
+    // Without positions later queries begin and end later: the first that stands at a token and the last one tell.
+    const int first = p.positions ? 0 : min(max(s.n_q - s.n_tokens, 0), s.n_q),
+              step = p.positions ? 1 : max(s.n_q - 1 - first, 1);
+    for (int i = first; i < s.n_q; i += step) {
         const Visible v = Visible::of(p, s, i);
         if (v.begin < v.end) { // who sees nothing asks for no page, which may be gone
             r.begin = min(r.begin, v.begin);
