@@ -255,6 +255,9 @@ void time_all() {
             for (int code : {4, 8, 6, 3}) {
                 time_one(code, code, 256, 256, 8, 2, one, prompt);
             }
+            time_one(4, 4, 96, 96, 8, 4, one, prompt);
+            time_one(4, 4, 192, 192, 8, 4, one, prompt);
+            time_one(4, 4, 192, 128, 8, 4, one, prompt);
             prompt.precise = true;
             time_one(4, 4, 128, 128, 8, 4, one, prompt);
             prompt.precise = false;

@@ -49,8 +49,8 @@ template <class D> int most_clusters(int n_parts, int *out) {
 
 template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
     using Few = typename Shape<K, V, DK, DV, SPLIT>::D;
-    // Keys come in panels of 64 coordinates, values in products of a power of two.
-    static constexpr bool has_many = DK == DV && (DK == 64 || DK == 128 || DK == 256);
+    // Keys come in panels of 64 coordinates, small ones also in half of that.
+    static constexpr bool has_many = DK % (DK > 128 ? 64 : 32) == 0 && DV % 32 == 0;
 
     static int prepare() {
         cudaError_t e =

@@ -109,8 +109,10 @@ __device__ __forceinline__ void finish_row(const kvb_cuda_attend_job &p, const T
     store_row<D::DV>(temporary, x, lane);
     __syncwarp();
     const int column = work.first_column + row;
-    finish_column<D::DV>(p, work.sequence.first_row + column / p.group, work.kv_head * p.group + column % p.group, top,
-                         sum, temporary, temporary + D::row, lane);
+    // A call among products would have the compiler wait for each of them.
+    finish_column<D::DV, false>(p, work.sequence.first_row + column / p.group,
+                                work.kv_head * p.group + column % p.group, top, sum, temporary, temporary + D::row,
+                                lane);
     __syncwarp();
 }
 

@@ -69,7 +69,8 @@ __device__ __forceinline__ void load_operand(uint32_t (&q)[D::C::k_steps][4], co
     for (int s = 0; s < D::C::k_steps; s++) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            const int dim = D::C::k_dim(s / 4 * 4 + 2 * i + t / 2, s % 4, t % 2);
+            const int step = s / 4 * 4 + (D::is_whole(s) ? 2 * i : 0) + t / 2,
+                      dim = D::C::k_dim(step, D::is_whole(s) ? s % 4 : s % 4 * 2 + i, t % 2);
             q[s][2 * i] = *(const uint32_t *)(halves + row * D::q_stride + dim);
             q[s][2 * i + 1] = *(const uint32_t *)(halves + (row + 8) * D::q_stride + dim);
         }

@@ -90,7 +90,7 @@ __device__ __forceinline__ void read_pages(const kvb_cuda_attend_job &p, const T
                 uint8_t *to = m.keys(slot) + n * 128;
                 StepPairs<typename C::KS, 0, C::k_steps, 2>::run(
                     words[b], words[b], m.k_table, k_lane, [&](int s, uint4 low, uint4 high) {
-                        const int piece = 2 * t + s % 4 / 2;
+                        const int piece = D::is_whole(s) ? 2 * t + s % 4 / 2 : t;
                         *(uint4 *)(to + s / 4 * D::panel_bytes + (piece ^ n % 8) * 16) = low;
                         *(uint4 *)(to + s / 4 * D::panel_bytes + 256 + (piece ^ (n % 8 + 2)) * 16) = high;
                     });

@@ -24,7 +24,7 @@ template <int KBITS, int VBITS, int DK_, int DV_, bool SPLIT_> struct Prefill {
     static constexpr int readers = 4, multipliers = SPLIT ? 4 : 8, warps = readers + multipliers,
                          ROWS = 16 * multipliers;
     static constexpr int TOKENS = is_large ? 32 : 64, per_page = KVB_CUDA_PAGE_TOKENS / TOKENS; // of a tile
-    static constexpr int panels = DK / 64, panel_bytes = TOKENS * 128, k_bytes = panels * panel_bytes,
+    static constexpr int panels = (DK + 63) / 64, panel_bytes = TOKENS * 128, k_bytes = panels * panel_bytes,
                          v_bytes = DV * 128; // of a tile's keys, of a page's values
     // A tile's scales of keys and of values, then the largest of the latter in each half of a page.
     static constexpr int scale_floats = 2 * TOKENS + 4;
@@ -38,6 +38,10 @@ template <int KBITS, int VBITS, int DK_, int DV_, bool SPLIT_> struct Prefill {
                          V_SLOTS = V_STAGES * per_page, stages_bytes = K_SLOTS * k_bytes + V_STAGES * v_bytes;
     static constexpr int shared_bytes =
         query_bytes + stages_bytes + C::tables + K_SLOTS * scale_floats * 4 + (K_SLOTS + V_SLOTS) * barrier_bytes;
+    // Is the panel of a key's step a whole one? Of a half one, of two steps, piece t is lane t's.
+    __host__ __device__ static constexpr bool is_whole(int step) {
+        return step / 4 * 4 + 4 <= C::k_steps;
+    }
     // What lies in the stages before the first tile and after the last: columns' states, then queries, or what exact
     // tokens gave, or outputs (of large heads those take the place of queries).
     static constexpr bool takes_exact = !is_large;
@@ -48,7 +52,8 @@ template <int KBITS, int VBITS, int DK_, int DV_, bool SPLIT_> struct Prefill {
                                                             : out_bytes,
                          state_bytes = 4 * ROWS * 4, row = DK > DV ? DK : DV, temporary_bytes = warps * 2 * row * 4,
                          chunk = 64, exact_bytes = takes_exact ? (8 * DK + 8 * (chunk + 1) + 8 * DV) * 4 : 0;
-    static_assert(V_STAGES >= 1 && (is_large || V_STAGES >= 2) && DK % 64 == 0, "whole panels");
+    static_assert(V_STAGES >= 1 && (is_large || V_STAGES >= 2) && DK % 32 == 0, "whole panels, or halves of them");
+    static_assert(!is_large || DK % 64 == 0, "queries in whole panels");
     static_assert(!is_large || out_bytes <= query_bytes, "outputs fit");
     static_assert(state_bytes + rows_bytes + temporary_bytes + exact_bytes <= stages_bytes, "they fit");
 };

@@ -100,6 +100,19 @@ template <> struct Product<64> {
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
     }
 };
+template <> struct Product<96> {
+    __device__ static __forceinline__ void run(float (&c)[48], const uint32_t *a, uint64_t b, int adds) {
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %53, 0;\n"
+                     "wgmma.mma_async.sync.aligned.m64n96k16.f32.f16.f16 "
+                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+                     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47}, "
+                     "{%48,%49,%50,%51}, %52, p, 1, 1, 0;\n}"
+                     : KVB_EIGHT(c, 0), KVB_EIGHT(c, 8), KVB_EIGHT(c, 16), KVB_EIGHT(c, 24), KVB_EIGHT(c, 32),
+                       KVB_EIGHT(c, 40)
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
+    }
+};
 template <> struct Product<128> {
     __device__ static __forceinline__ void run(float (&c)[64], const uint32_t *a, uint64_t b, int adds) {
         asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
@@ -111,6 +124,23 @@ template <> struct Product<128> {
                      "{%64,%65,%66,%67}, %68, p, 1, 1, 0;\n}"
                      : KVB_EIGHT(c, 0), KVB_EIGHT(c, 8), KVB_EIGHT(c, 16), KVB_EIGHT(c, 24), KVB_EIGHT(c, 32),
                        KVB_EIGHT(c, 40), KVB_EIGHT(c, 48), KVB_EIGHT(c, 56)
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
+    }
+};
+template <> struct Product<192> {
+    __device__ static __forceinline__ void run(float (&c)[96], const uint32_t *a, uint64_t b, int adds) {
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %101, 0;\n"
+                     "wgmma.mma_async.sync.aligned.m64n192k16.f32.f16.f16 "
+                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+                     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+                     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"
+                     "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,"
+                     "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95}, "
+                     "{%96,%97,%98,%99}, %100, p, 1, 1, 0;\n}"
+                     : KVB_EIGHT(c, 0), KVB_EIGHT(c, 8), KVB_EIGHT(c, 16), KVB_EIGHT(c, 24), KVB_EIGHT(c, 32),
+                       KVB_EIGHT(c, 40), KVB_EIGHT(c, 48), KVB_EIGHT(c, 56), KVB_EIGHT(c, 64), KVB_EIGHT(c, 72),
+                       KVB_EIGHT(c, 80), KVB_EIGHT(c, 88)
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
     }
 };

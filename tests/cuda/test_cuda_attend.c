@@ -284,7 +284,7 @@ static const attend_case trellis_cases[] = {
 };
 
 /* Prompts: more columns than one block of threads has, tiles that some queries see and others do not; pages shared by
- * the blocks of a cluster, but for the last but one. */
+ * the blocks of a cluster, but for the one with eight heads. */
 static const attend_case prompts[] = {
     {4, 4, 128, 2, 4, 70, {70, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
     {4, 4, 128, 2, 4, 99, {99, 640, 257}, 4, 0, 0, 1, 0, KVB_F16, .bound = 1.5e-3, .is_prompt = 1},
@@ -301,7 +301,11 @@ static const attend_case prompts[] = {
     {3, 3, 128, 2, 4, 120, {120, 333, 500}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, STATES(8, 8), .is_prompt = 1},
     {4, 4, 128, 2, 4, 70, {70, 333, 500}, 1, 9, 100, 0, 0, KVB_F32, .bound = 5e-4, STATES(16, 16), .is_prompt = 1},
     {4, 4, 128, 8, 4, 200, {200, 333, 250}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
-    {4, 4, 96, 2, 3, 100, {100, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4}, /* has no such kernel */
+    {4, 4, 96, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {6, 4, 96, 2, 4, 90, {90, 333, 500}, 1, 0, 80, 0, 1, KVB_F16, .bound = 3e-4, .is_prompt = 1},
+    {6, 4, 192, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 1, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {8, 8, 192, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1, .v_dim = 128},
+    {4, 4, 80, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4}, /* has no such kernel */
 };
 
 static void check_all(const attend_case *all, size_t n, uint64_t seed) {
