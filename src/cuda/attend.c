@@ -205,6 +205,11 @@ int kvb_cuda_many_parts(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages
     return many <= few ? n_parts : 0;
 }
 
+int kvb_cuda_attend_needs_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                               const kvb_cuda_queries *queries) {
+    return kvb_cuda_many_parts(layer, pages, queries) == 0;
+}
+
 kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *queries,
                            void *memory, size_t bytes, void *stream, kvb_error *error) {
     kvb_cuda_attend_job job;

@@ -1,7 +1,6 @@
 /* Attention on the GPU against double precision on the decoded rows; a graph that is replayed as the cache grows; equal
  * bits of two runs. */
 #include "gpu.h"
-#include "layer.h"
 
 #include <math.h>
 
@@ -139,7 +138,10 @@ static void attend(const setup *s, cudaStream_t stream) {
         pages.table += s->c->pages_gone;
         pages.first_page = s->first_page;
     }
-    assert_ok(kvb_cuda_attend_plan(s->layer, &pages, &queries, s->scratch, s->scratch_bytes, stream, &error), error);
+    if (kvb_cuda_attend_needs_plan(s->layer, &pages, &queries)) {
+        assert_ok(kvb_cuda_attend_plan(s->layer, &pages, &queries, s->scratch, s->scratch_bytes, stream, &error),
+                  error);
+    }
     assert_ok(kvb_cuda_attend(s->layer, &pages, &queries, s->scratch, s->scratch_bytes, stream, &error), error);
 }
 
@@ -317,7 +319,7 @@ static void check_all(const attend_case *all, size_t n, uint64_t seed) {
         }
         setup s = set_up(&all[i], &random);
         const kvb_cuda_queries queries = queries_of(&s);
-        assert_int_equal(kvb_cuda_many_parts(s.layer, &s.batch.pages, &queries) > 0, all[i].is_prompt);
+        assert_int_equal(kvb_cuda_attend_needs_plan(s.layer, &s.batch.pages, &queries), !all[i].is_prompt);
         append_all(&s, NULL);
         attend(&s, NULL);
         check(&s, all[i].lengths);
