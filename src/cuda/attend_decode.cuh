@@ -216,15 +216,8 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         }
         if (has_exact) {
             __syncthreads();
-            if (p.exact_type == KVB_F32) {
-                exact_partial<DK, DV, D::chunk, true>(p, sequence, work.sequence, work.kv_head, work.first_column,
-                                                      n_columns, rows, merge, exact, tops + WARPS * 8,
-                                                      sums + WARPS * 8);
-            } else {
-                exact_partial<DK, DV, D::chunk, false>(p, sequence, work.sequence, work.kv_head, work.first_column,
-                                                       n_columns, rows, merge, exact, tops + WARPS * 8,
-                                                       sums + WARPS * 8);
-            }
+            exact_partial<DK, DV, D::chunk>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns,
+                                            rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
             for (int c = warp; c < n_columns; c += WARPS) {
                 rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, lane, false);
             }

@@ -97,14 +97,8 @@ __device__ __noinline__ void begin_exact(const kvb_cuda_attend_job &p, const Til
             store_row<DK>(q + c * DK, x, lane);
         }
         __syncthreads();
-        if (p.exact_type == KVB_F32) {
-            exact_partial<DK, DV, D::chunk, true>(p, work.sequence, work.index, work.kv_head, work.first_column + first,
-                                                  n, q, scores, out, m.tops + first, m.sums + first);
-        } else {
-            exact_partial<DK, DV, D::chunk, false>(p, work.sequence, work.index, work.kv_head,
-                                                   work.first_column + first, n, q, scores, out, m.tops + first,
-                                                   m.sums + first);
-        }
+        exact_partial<DK, DV, D::chunk>(p, work.sequence, work.index, work.kv_head, work.first_column + first, n, q,
+                                        scores, out, m.tops + first, m.sums + first);
         for (int c = warp; c < n; c += D::warps) {
             rotate_row<DV>(out + c * DV, m.temporary + warp * D::row, p.v, lane, false);
             for (int i = lane; i < DV; i += 32) {
