@@ -14,8 +14,9 @@ if(KVB_CUDA)
     if(NOT CMAKE_CUDA_COMPILER)
       set(CMAKE_CUDA_COMPILER "${KVB_NVCC}" CACHE FILEPATH "the CUDA compiler")
     endif()
-    # The kernels use Hopper's bulk copies: machine code for 9.0, and PTX that newer devices compile.
-    set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "CUDA architectures, 90 at least")
+    # The kernels use Hopper's bulk copies, those for prompts its warpgroups too, which no other device has: machine code
+    # for 9.0, and PTX without them that newer devices compile.
+    set(CMAKE_CUDA_ARCHITECTURES 90a-real 90-virtual CACHE STRING "CUDA architectures, 90 at least")
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     set(KVB_HAS_CUDA ON)

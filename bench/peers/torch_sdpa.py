@@ -18,15 +18,22 @@ import sys
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.bias import causal_lower_right
 
 F32, BF16, PAGE = 0, 2, 64
-SHAPES = {  # name: query heads, KV heads, head_dim, batch, tokens
-    "32:8 x 128, 16, 32768": (32, 8, 128, 16, 32768),
-    "64:8 x 128, 16, 32768": (64, 8, 128, 16, 32768),
-    "16:8 x 256, 16, 32768": (16, 8, 256, 16, 32768),
-    "32:8 x 128, 1, 131072": (32, 8, 128, 1, 131072),
-    "32:8 x 128, 1, 32768": (32, 8, 128, 1, 32768),
-    "9:3 x 64, 16, 32768": (9, 3, 64, 16, 32768),
+SHAPES = {  # name: query heads, KV heads, head_dim, batch, tokens, of which so many are the queries'
+    "32:8 x 128, 16, 32768": (32, 8, 128, 16, 32768, 1),
+    "64:8 x 128, 16, 32768": (64, 8, 128, 16, 32768, 1),
+    "16:8 x 256, 16, 32768": (16, 8, 256, 16, 32768, 1),
+    "32:8 x 128, 1, 131072": (32, 8, 128, 1, 131072, 1),
+    "32:8 x 128, 1, 32768": (32, 8, 128, 1, 32768, 1),
+    "9:3 x 64, 16, 32768": (9, 3, 64, 16, 32768, 1),
+    "prompt 32:8 x 128, 1, 32768, 2048 new": (32, 8, 128, 1, 32768, 2048),
+    "prompt 32:8 x 128, 1, 32768, 256 new": (32, 8, 128, 1, 32768, 256),
+    "prompt 32:8 x 128, 4, 8192, 2048 new": (32, 8, 128, 4, 8192, 2048),
+    "prompt 64:8 x 128, 1, 32768, 2048 new": (64, 8, 128, 1, 32768, 2048),
+    "prompt 16:8 x 256, 1, 32768, 2048 new": (16, 8, 256, 1, 32768, 2048),
+    "prompt 9:3 x 64, 4, 32768, 2048 new": (9, 3, 64, 4, 32768, 2048),
 }
 PAIRS = [(8, 8), (6, 6), (5, 5), (6, 4), (4, 4), (3, 3), (2, 2)]
 
@@ -82,7 +89,7 @@ class Packed:
     """One layer in pages, and its queries."""
 
     def __init__(self, library, bits, shape, q, k, v):
-        heads, kv_heads, dim, batch, tokens = shape
+        heads, kv_heads, dim, batch, tokens, n_q = shape
         self.kvbits, self.layer, codecs = library, c.c_void_p(), []
         for b in bits:
             spec, codec = library.so.kvb_codec_spec_default(dim, b), c.c_void_p()
@@ -104,10 +111,10 @@ class Packed:
         stream = self.stream()
         library.must("kvb_cuda_append", self.layer, c.byref(self.pages), c.byref(rows), stream)
         library.must("kvb_cuda_advance", c.byref(self.pages), c.byref(rows), stream)
-        self.out = torch.full((batch, heads, dim), float("nan"), dtype=torch.bfloat16, device="cuda")
-        self.q = q.reshape(batch, heads, dim).contiguous()
-        self.queries = Queries(self.q.data_ptr(), self.out.data_ptr(), None, BF16, BF16, None, 1, dim ** -0.5, 0.0, 0, None, 0)
-        self.scratch = torch.zeros(library.so.kvb_cuda_scratch_bytes(self.layer, batch, 1), dtype=torch.uint8, device="cuda")
+        self.out = torch.full((batch, n_q, heads, dim), float("nan"), dtype=torch.bfloat16, device="cuda")
+        self.q = q.transpose(1, 2).contiguous()
+        self.queries = Queries(self.q.data_ptr(), self.out.data_ptr(), None, BF16, BF16, None, n_q, dim ** -0.5, 0.0, 0, None, 0)
+        self.scratch = torch.zeros(library.so.kvb_cuda_scratch_bytes(self.layer, batch, n_q), dtype=torch.uint8, device="cuda")
         self.plan()
         torch.cuda.synchronize()
 
@@ -127,27 +134,34 @@ class Packed:
 
 
 def torch_contenders(q, k, v):
-    """Each backend that takes the shape, as a function."""
-    found = {}
+    """Each backend that takes the shape, as a function. Prompts are causal from the end of the keys (causal_lower_right);
+    a backend that refuses that with grouped heads gets keys and values of every query head, repeated beforehand."""
+    found, n_q, tokens = {}, q.shape[2], k.shape[2]
+    mask = causal_lower_right(n_q, tokens) if n_q > 1 else None
     for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION),
                           ("efficient", SDPBackend.EFFICIENT_ATTENTION)):
-        def run(backend=backend):
-            with sdpa_kernel(backend):
-                return torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
-        try:
-            run()
-            found[name] = run
-        except RuntimeError:
-            pass
+        for grouped in (True, False) if n_q > 1 else (True,):
+            keys, values = (k, v) if grouped else (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+
+            def run(backend=backend, keys=keys, values=values, grouped=grouped):
+                with sdpa_kernel(backend):
+                    return torch.nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=grouped)
+            try:
+                run()
+                found[name] = run
+                break
+            except (RuntimeError, ValueError, TypeError):
+                pass
     return found
 
 
 def reference(q, k, v):
-    """The first sequence, in float32."""
-    group = q.shape[1] // k.shape[1]
+    """The first sequence's last queries, 16 at most, in float32: [query][head][dim]."""
+    group, n = q.shape[1] // k.shape[1], min(q.shape[2], 16)
     keys, values = (x[0].float().repeat_interleave(group, 0) for x in (k, v))
-    weights = torch.softmax((q[0].float() @ keys.transpose(1, 2)) * q.shape[-1] ** -0.5, -1)
-    return (weights @ values)[:, 0]
+    logits = (q[0, :, -n:].float() @ keys.transpose(1, 2)) * q.shape[-1] ** -0.5
+    logits += torch.full((n, keys.shape[1]), float("-inf"), device="cuda").triu(keys.shape[1] - n + 1)
+    return (torch.softmax(logits, -1) @ values).transpose(0, 1)
 
 
 def measure(contenders, rounds, flush):
@@ -168,9 +182,9 @@ def measure(contenders, rounds, flush):
 
 
 def compare(library, name, shape, rounds, flush):
-    heads, kv_heads, dim, batch, tokens = shape
+    heads, kv_heads, dim, batch, tokens, n_q = shape
     torch.manual_seed(1)
-    q = torch.randn(batch, heads, 1, dim, dtype=torch.bfloat16, device="cuda")
+    q = torch.randn(batch, heads, n_q, dim, dtype=torch.bfloat16, device="cuda")
     k, v = (torch.randn(batch, kv_heads, tokens, dim, dtype=torch.bfloat16, device="cuda") for _ in "kv")
     contenders, packed = torch_contenders(q, k, v), {}
     for bits in PAIRS:
@@ -184,7 +198,7 @@ def compare(library, name, shape, rounds, flush):
           f"{times['again'][best['again']][1]} us, plan {times['again']['plan'][1]} us", flush=True)
     result = {"shape": name, "best": best, "us": times, "bytes": {}, "error": {}}
     for key, layer in packed.items():
-        error = ((layer.out[0].float() - exact).norm() / exact.norm()).item()
+        error = ((layer.out[0, -exact.shape[0]:].float() - exact).norm() / exact.norm()).item()
         result["bytes"][key], result["error"][key] = layer.bytes, error
         for run, of in times.items():
             low, middle, high = of[key]

@@ -1,6 +1,7 @@
 // The product's attention kernels on synthetic pages against double precision, with everything that the job struct can
 // ask for. Links with src/cuda's instances:
 //     check_attend            every tuned kernel, and every feature at a few widths
+//     check_attend many       the kernels for many queries, where a pair has one: the same, and longer prompts
 //     check_attend general    the general kernel: every feature, and every two widths
 //     check_attend quick|few  what was built; what sanitizers have time for
 #include "attend_common.cuh"
@@ -14,7 +15,7 @@
 namespace {
 
 int failures;
-bool quick, few, general;
+bool quick, few, general, many;
 
 struct Case {
     const char *what;
@@ -104,7 +105,10 @@ template <class F> void in_parallel(int n, F f) {
 void check(const Case &c) {
     const kvb_cuda_attend_kernel *kernel =
         general ? &kvb_cuda_attend_general : kvb_cuda_attend_find(c.k_bits, c.v_bits, c.k_dim, c.v_dim, c.precise);
-    if (!kernel && quick) {
+    if (!kernel && (quick || many)) {
+        return;
+    }
+    if (many && (c.tree || !kernel->launch_many || (!kernel->many_takes_exact && c.exact_first + c.exact_last > 0))) {
         return;
     }
     if (!kernel) {
@@ -270,7 +274,7 @@ void check(const Case &c) {
         OK(cudaMemset(p.out, 0xff, n_out * 4));
         OK(cudaMemset(p.lse, 0xff, lse.size() * 4));
         OK(cudaMemset(p.partials, 0xff, kvb_cuda_attend_partials(multiprocessors, c.v_dim) * 4));
-        OK((cudaError_t)kernel->launch(&p, nullptr));
+        OK((cudaError_t)(many ? launch_many(kernel, p) : kernel->launch(&p, nullptr)));
         OK(cudaDeviceSynchronize());
         OK(cudaMemcpy((run ? again : raw).data(), p.out, raw.size(), cudaMemcpyDeviceToHost));
     }
@@ -414,7 +418,7 @@ void check_all() {
             break;                                                                                                     \
         }                                                                                                              \
         Case c = {"every pair", K, V, DK, DV, 2, 4, {1003, 130}};                                                      \
-        c.precise = precise;                                                                                           \
+        c.precise = precise, c.n_q = many ? 67 : 1;                                                                    \
         check(c);                                                                                                      \
     }
 #include "../../src/cuda/attend_instances.def"
@@ -458,6 +462,20 @@ void check_all() {
                     c.lengths.push_back(i * 37 % 600);
                 }
             });
+            if (many) {
+                with("prompt", [](Case &c) { c.n_q = 333, c.lengths = {333, 1000, 400}; });
+                with("prompt, one block each", [](Case &c) {
+                    c.kv_heads = 8, c.n_q = 180, c.lengths = {180, 300, 200};
+                });
+                with("prompt, window", [](Case &c) {
+                    c.n_q = 200, c.window = 90, c.lengths = {900, 300}, c.poison_unseen = true, c.group = 1;
+                });
+                with("prompt, all", [](Case &c) {
+                    c.n_q = 150, c.ragged_q = true, c.window = 200, c.lengths = {900, 300, 150}, c.group = 3;
+                    c.softcap = 8, c.sinks = true, c.exact_first = 3, c.exact_last = 40, c.slots = 64;
+                });
+                with("prompt, split", [](Case &c) { c.n_q = 130, c.precise = true, c.exact_first = 4; });
+            }
             with("long", [](Case &c) { c.lengths = {30000}; });
             with("long ragged", [](Case &c) { c.lengths = {30000, 100, 9000}; });
         }
@@ -472,7 +490,7 @@ int main(int argc, char **argv) {
     OK(cudaGetDeviceProperties(&properties, 0));
     multiprocessors = properties.multiProcessorCount;
     std::printf("# %s, %d multiprocessors\n", properties.name, multiprocessors);
-    quick = how == "quick", few = how == "few", general = how == "general";
+    quick = how == "quick", few = how == "few", general = how == "general", many = how == "many";
     check_all();
     if (general) {
         check_pairs();

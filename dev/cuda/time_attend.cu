@@ -1,14 +1,15 @@
 // The product's attention kernels timed against a plain read of the same bytes: median and quartiles of 25 launches by
 // events, the L2 filled with foreign lines before each. Links with src/cuda's instances:
-//     time_attend [quick | cold | trellis]    quick: what was built; cold: with other kernels' instructions in the
-//                                             caches; trellis: those codes beside scalar ones
+//     time_attend [quick | cold | trellis | many]    quick: what was built; cold: with other kernels' instructions in
+//                                                    the caches; trellis: those codes beside scalar ones; many: prompts
+//                                                    (also their TFLOP/s, masked products not counted)
 #include "attend_common.cuh"
 
 #include <cmath>
 
 namespace {
 
-bool quick, trellis;
+bool quick, trellis, many;
 
 __global__ void read_all(const uint4 *data, size_t n, uint32_t *out) {
     uint32_t x = 0;
@@ -92,7 +93,7 @@ template <class F> void time_it(F launch, double *median, double *low, double *h
 struct Timing {
     const char *what = "";
     bool scattered = true, precise = false, apart = false; // apart: K and V in pools of their own
-    int window = 0, exact_last = 0;
+    int window = 0, exact_last = 0, n_q = 1;
 };
 
 std::string name_of(int code) {
@@ -167,19 +168,19 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
         d.exact_last_sequence_stride = (size_t)o.exact_last * kv_heads * d.head_dim,
         d.exact_token_stride = (size_t)kv_heads * d.head_dim, d.exact_head_stride = d.head_dim;
     }
-    std::vector<float> q((size_t)n_seq * heads * k_dim);
+    std::vector<float> q((size_t)n_seq * o.n_q * heads * k_dim);
     for (float &x : q) {
         x = normal(random);
     }
-    p.n_sequences = n_seq, p.n_kv_heads = kv_heads, p.group = group, p.max_n_q = 1;
+    p.n_sequences = n_seq, p.n_kv_heads = kv_heads, p.group = group, p.max_n_q = o.n_q;
     p.table = upload(table), p.table_stride = stride, p.lengths = upload(lengths);
     p.q = upload(q), p.q_row_stride = (size_t)heads * k_dim, p.q_head_stride = k_dim;
-    p.out = allocate<float>((size_t)n_seq * heads * v_dim), p.out_row_stride = (size_t)heads * v_dim,
+    p.out = allocate<float>((size_t)n_seq * o.n_q * heads * v_dim), p.out_row_stride = (size_t)heads * v_dim,
     p.out_head_stride = v_dim;
     p.exact_type = KVB_F16, p.n_exact_last = o.exact_last, p.window = o.window,
     p.scale = 1.0f / std::sqrt((float)k_dim);
     p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, v_dim));
-    const int items = n_seq * kv_heads * ((group + 7) / 8);
+    const int items = n_seq * kv_heads * ((o.n_q * group + 7) / 8);
     p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
     p.n_blocks = multiprocessors;
@@ -188,7 +189,9 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));
     OK((cudaError_t)kernel->prepare());
     double median, low, high, read, r_low, r_high;
-    time_it([&] { OK((cudaError_t)kernel->launch(&p, nullptr)); }, &median, &low, &high);
+    const bool is_prompt = o.n_q > 1 && kernel->launch_many;
+    time_it([&] { OK((cudaError_t)(is_prompt ? launch_many(kernel, p) : kernel->launch(&p, nullptr))); }, &median, &low,
+            &high);
     double plan, p_low, p_high;
     time_it([&] { OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr)); }, &plan, &p_low, &p_high);
     uint8_t *other = allocate<uint8_t>(bytes + 16);
@@ -198,6 +201,13 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
                 name_of(k_bits).c_str(), name_of(v_bits).c_str(), o.precise ? " precise" : "", k_dim, v_dim, heads,
                 kv_heads, n_seq, lengths[0], o.scattered ? "scattered " : "", o.what, median, low, high,
                 bytes / median / 1e3, bytes / median / 3e4, read, 100 * read / median, plan);
+    if (o.n_q > 1) {
+        double products = 0; // of a query with a token, over heads and sequences
+        for (int n : lengths) {
+            products += (double)heads * o.n_q * (n - (o.n_q - 1) / 2.0);
+        }
+        std::printf("    %d queries: %.0f TFLOP/s\n", o.n_q, products * 2 * (k_dim + v_dim) / median / 1e6);
+    }
     std::fflush(stdout);
     free_all();
 }
@@ -231,6 +241,30 @@ void time_all() {
         }
     }
     if (trellis) {
+        return;
+    }
+    if (many) {
+        Timing prompt;
+        for (int n : {2048, 256}) {
+            prompt.n_q = n;
+            for (int code : {4, 8, 6, 5, 3, 2, KVB_FRAGMENT_TRELLIS + 4, KVB_FRAGMENT_TRELLIS + 3}) {
+                time_one(code, code, 128, 128, 8, 4, one, prompt);
+            }
+            time_one(8, 4, 128, 128, 8, 4, one, prompt);
+            time_one(4, 4, 64, 64, 8, 4, one, prompt);
+            for (int code : {4, 8, 6, 3}) {
+                time_one(code, code, 256, 256, 8, 2, one, prompt);
+            }
+            time_one(4, 4, 96, 96, 8, 4, one, prompt);
+            time_one(4, 4, 192, 192, 8, 4, one, prompt);
+            time_one(4, 4, 192, 128, 8, 4, one, prompt);
+            prompt.precise = true;
+            time_one(4, 4, 128, 128, 8, 4, one, prompt);
+            prompt.precise = false;
+        }
+        prompt.n_q = 2048;
+        time_one(4, 4, 128, 128, 8, 4, {2048}, prompt);
+        time_one(4, 4, 128, 128, 8, 4, std::vector<int>(8, 8192), prompt);
         return;
     }
     for (auto pair : {std::pair<int, int>{4, 4},
@@ -299,7 +333,7 @@ int main(int argc, char **argv) {
     OK(cudaGetDeviceProperties(&properties, 0));
     multiprocessors = properties.multiProcessorCount;
     std::printf("# %s, %d multiprocessors\n", properties.name, multiprocessors);
-    trellis = argc > 1 && std::string(argv[1]) == "trellis";
+    trellis = argc > 1 && std::string(argv[1]) == "trellis", many = argc > 1 && std::string(argv[1]) == "many";
     quick = argc > 1 && std::string(argv[1]) == "quick", cold = argc > 1 && std::string(argv[1]) == "cold";
     OK(cudaMalloc(&foreign, foreign_bytes));
     OK(cudaMemset(foreign, 1, foreign_bytes));

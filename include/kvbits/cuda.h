@@ -175,6 +175,10 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_scratch_clear(const kvb_cuda_layer *laye
 KVB_API KVB_CHECKED kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                     const kvb_cuda_queries *queries, void *scratch, size_t bytes,
                                                     void *stream, kvb_error *error);
+/* 0 where kvb_cuda_attend reads no plan, so that a caller may leave it out: prompts on the tensor cores (docs/cuda.md).
+ * Looks at numbers of sequences, queries and exact tokens only, and at whether there is a tree mask. */
+KVB_API int kvb_cuda_attend_needs_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                                       const kvb_cuda_queries *queries);
 /* Attends by that plan. Float sums; equal inputs give equal bits. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                const kvb_cuda_queries *queries, void *scratch, size_t bytes,

@@ -189,6 +189,29 @@ kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_page
                             : kvb_cuda_status(kvb_cuda_launch_plan(&job, stream), "kvb_cuda_attend_plan", error);
 }
 
+int kvb_cuda_many_parts(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q) {
+    const kvb_cuda_attend_kernel *kernel = layer->kernels[q->split_queries != 0];
+    if (!kernel->launch_many || !layer->has_warpgroups || q->tree_mask ||
+        (!kernel->many_takes_exact && (pages->exact_first > 0 || pages->exact_last > 0))) {
+        return 0;
+    }
+    const int group = layer->n_q_heads / layer->n_kv_heads;
+    const size_t tiles = kvb_cuda_tiles(pages->n_sequences, layer->n_kv_heads, group, q->most_queries,
+                                        kernel->many_columns),
+                 rounds = (tiles + (size_t)layer->n_blocks - 1) / (size_t)layer->n_blocks;
+    const int n_parts = kvb_cuda_parts(tiles, layer->most_clusters[q->split_queries != 0]);
+    const double dims = layer->formats[0].head_dim + layer->formats[1].head_dim,
+                 many = 1.3e-6 * dims / 256 * (double)rounds / n_parts,
+                 few = (double)kvb_cuda_attend_items(pages->n_sequences, layer->n_kv_heads, group, q->most_queries) *
+                       (double)(layer->head_bytes[0] + layer->head_bytes[1]) / 3e12;
+    return many <= few ? n_parts : 0;
+}
+
+int kvb_cuda_attend_needs_plan(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                               const kvb_cuda_queries *queries) {
+    return kvb_cuda_many_parts(layer, pages, queries) == 0;
+}
+
 kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *queries,
                            void *memory, size_t bytes, void *stream, kvb_error *error) {
     kvb_cuda_attend_job job;
@@ -196,5 +219,8 @@ kvb_status kvb_cuda_attend(const kvb_cuda_layer *layer, const kvb_cuda_pages *pa
     if (status != KVB_OK) {
         return status;
     }
-    return kvb_cuda_status(layer->kernels[queries->split_queries != 0]->launch(&job, stream), "kvb_cuda_attend", error);
+    const kvb_cuda_attend_kernel *kernel = layer->kernels[queries->split_queries != 0];
+    const int n_parts = kvb_cuda_many_parts(layer, pages, queries);
+    const int code = n_parts ? kernel->launch_many(&job, n_parts, stream) : kernel->launch(&job, stream);
+    return kvb_cuda_status(code, "kvb_cuda_attend", error);
 }

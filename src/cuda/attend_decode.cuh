@@ -5,12 +5,11 @@
 // transposed (tokens x columns, dims x columns), so that a column's running maximum belongs to a lane and rescaling
 // needs no shuffle.
 #pragma once
+#include "attend_codes.cuh"
 #include "attend_copies.cuh"
 #include "attend_exact.cuh"
+#include "attend_finish.cuh"
 #include "attend_producer.cuh"
-#include "attend_trellis.cuh"
-
-#include <type_traits>
 
 namespace kvb {
 
@@ -21,20 +20,16 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
                          STAGES = STAGES_;
     static constexpr int TOKENS = KVB_CUDA_PAGE_TOKENS, RINGS = WARPS / SHARE;
     static constexpr bool SPLIT = SPLIT_;
-    using KR = Reader<KBITS, DK, false>;
-    using VR = Reader<VBITS, DV, true>;
-    using K = typename KR::In;
-    using V = typename VR::In;
-    static constexpr bool one_table = KBITS == VBITS; // used when both sides have one codebook
-    static constexpr int large_tables = KR::Out::table_bytes + VR::Out::table_bytes;
-    static constexpr bool small_pairs = !one_table && large_tables > 98304;
-    using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, typename KR::Out>;
-    using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, typename VR::Out>;
-    static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = DK / 16,
-                         v_steps = DV / 16;
+    using C = Codes<KBITS, VBITS, DK, DV>;
+    using K = typename C::K;
+    using V = typename C::V;
+    using KS = typename C::KS;
+    using VS = typename C::VS;
+    static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = C::k_steps,
+                         v_steps = C::v_steps;
     static constexpr int k_bytes = tile_blocks * K::bytes, v_bytes = tile_blocks * V::bytes,
                          stage_bytes = (k_bytes + v_bytes + 127) / 128 * 128;
-    static constexpr int tables = KS::table_bytes + (one_table ? 0 : VS::table_bytes);
+    static constexpr int tables = C::tables;
     static constexpr int ring = RINGS * STAGES * stage_bytes;
     static constexpr int pass_steps = DK > 128 || DV > 128 ? 2
                                       : v_steps < 4        ? v_steps
@@ -119,32 +114,6 @@ __device__ void add_parts(const kvb_cuda_attend_job &p, int first_part, int n_pa
     }
 }
 
-// Sink, division, log-sum-exp, the rotation back, by one warp.
-template <int DV>
-__device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, float top, float sum, float *values,
-                              float *temporary, int lane) {
-    float factor = 1.0f;
-    if (p.sinks) {
-        const float sink = p.sinks[head] * 1.4426950408889634f, higher = fmaxf(top, sink);
-        factor = exp2_of(top - higher);
-        sum = sum * factor + exp2_of(sink - higher);
-        top = higher;
-    }
-    factor = sum == 0.0f ? 0.0f : factor / sum; // nothing was seen
-    for (int i = lane; i < DV; i += 32) {
-        values[i] *= factor;
-    }
-    __syncwarp();
-    rotate_row<DV>(values, temporary, p.v, lane, true);
-    for (int i = lane; i < DV; i += 32) {
-        store_value(p.out, row * p.out_row_stride + head * p.out_head_stride + i, p.out_type, values[i]);
-    }
-    if (p.lse && lane == 0) {
-        p.lse[(size_t)row * p.n_kv_heads * p.group + head] =
-            sum == 0.0f ? -INFINITY : (top + log2f(sum)) * 0.6931471805599453f;
-    }
-}
-
 // Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
 template <int BLOCKS>
 __device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const Sequence &s, int query0, int query1,
@@ -167,7 +136,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     using V = typename D::V;
     using KS = typename D::KS;
     using VS = typename D::VS;
-    uint8_t *k_table = shared, *v_table = D::one_table ? shared : shared + KS::table_bytes;
+    uint8_t *k_table = shared, *v_table = D::C::v_table(shared);
     uint8_t *rings = shared + D::tables;
     float *merge = (float *)(rings + D::ring);
     float *tops = (float *)((uint8_t *)merge + D::merge), *sums = tops + (WARPS + 2) * 8; // [warps, exact, all][column]
@@ -220,10 +189,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     };
     __syncwarp();
     load_queries();
-    KS::build(k_table, (const __half *)p.k.centroids);
-    if (!D::one_table) {
-        VS::build(v_table, (const __half *)p.v.centroids);
-    }
+    D::C::build(k_table, p.k.centroids, p.v.centroids);
 
     int stage = 0;
     uint32_t parity = 0;
@@ -251,15 +217,8 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         }
         if (has_exact) {
             __syncthreads();
-            if (p.exact_type == KVB_F32) {
-                exact_partial<DK, DV, D::chunk, true>(p, sequence, work.sequence, work.kv_head, work.first_column,
-                                                      n_columns, rows, merge, exact, tops + WARPS * 8,
-                                                      sums + WARPS * 8);
-            } else {
-                exact_partial<DK, DV, D::chunk, false>(p, sequence, work.sequence, work.kv_head, work.first_column,
-                                                       n_columns, rows, merge, exact, tops + WARPS * 8,
-                                                       sums + WARPS * 8);
-            }
+            exact_partial<DK, DV, D::chunk>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns,
+                                            rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
             for (int c = warp; c < n_columns; c += WARPS) {
                 rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, lane, false);
             }
@@ -274,14 +233,13 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         float unit[2], mean[2]; // what the query and the keys' mean add to each logit
         {
             // The coordinates of the lane's columns, two and two.
-            constexpr int per_step = D::KR::is_trellis ? 4 : 16, per_pair = D::KR::is_trellis ? 2 : 8;
-            const float *row = rows + g * DK + t * (D::KR::is_trellis ? 4 * D::k_steps : 2);
+            const float *row = rows + g * DK;
             float most = 0.0f;
 #pragma unroll
             for (int s = 0; s < D::k_steps; s++) {
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
-                    const float *pair = row + s * per_step + i * per_pair;
+                    const float *pair = row + D::C::k_dim(s, t, i);
                     most = fmaxf(fmaxf(fabsf(pair[0]), fabsf(pair[1])), most);
                 }
             }
@@ -294,7 +252,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             for (int s = 0; s < D::k_steps; s++) {
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
-                    const float *pair = row + s * per_step + i * per_pair;
+                    const float *pair = row + D::C::k_dim(s, t, i);
                     const float x = pair[0] * up, y = pair[1] * up;
                     q[s][i] = pack_halves(x, y);
                     if (D::SPLIT) {
@@ -497,8 +455,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
                 if (place >= DV) {
                     continue;
                 }
-                const int dim =
-                    D::VR::is_trellis ? place % 8 * 2 * D::v_steps + place / 16 * 2 + place % 16 / 8 : place;
+                const int dim = D::C::v_dim(place);
                 float higher = -1e30f, all = 0.0f, value = 0.0f;
                 for (int w = 0; w < n_states; w++) {
                     higher = fmaxf(higher, tops[w * 8 + column]);

@@ -36,8 +36,8 @@ __device__ __forceinline__ size_t exact_row(const kvb_cuda_attend_job &p, const 
 }
 
 // q: [8][DK], not rotated. Leaves sums of weighted values in out [8][DV] and maxima and sums of weights in tops, sums
-// [8]. scores: [8][CHUNK]. All threads of the block.
-template <int DK, int DV, int CHUNK, bool WIDE>
+// [8]. scores: [8][CHUNK]. All threads of the block. Exact tokens are halves or bfloats.
+template <int DK, int DV, int CHUNK>
 __device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, const Sequence &s, int sequence,
                                               int kv_head, int first_column, int n_columns, const float *q,
                                               float *scores, float *out, float *tops, float *sums) {
@@ -64,7 +64,7 @@ __device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, cons
             for (int j = 0; j < some; j++) {
                 const void *array;
                 const size_t row = exact_row(p, p.k, s, sequence, kv_head, token_at(min(i + j, count - 1)), &array);
-                load_row<WIDE, DK>(keys[j], array, row, p.exact_type, lane);
+                load_row<false, DK>(keys[j], array, row, p.exact_type, lane);
             }
             for (int c = 0; c < n_columns; c++) {
                 float dots[some];
@@ -107,19 +107,19 @@ __device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, cons
             factor = exp2_of(tops[c] - top);
             float o = out[i] * factor;
             for (int t = 0; t < count; t += 16) {
-                typename Raw<WIDE>::Type values[16];
+                typename Raw<false>::Type values[16];
 #pragma unroll
                 for (int j = 0; j < 16; j++) {
                     const void *array;
                     const size_t row = exact_row(p, p.v, s, sequence, kv_head, token_at(min(t + j, count - 1)), &array);
-                    values[j] = ((const typename Raw<WIDE>::Type *)array)[row + i % DV];
+                    values[j] = ((const typename Raw<false>::Type *)array)[row + i % DV];
                 }
 #pragma unroll
                 for (int j = 0; j < 16; j++) {
                     const float x = t + j < count ? scores[c * CHUNK + t + j] : -INFINITY;
                     const float w = exp2_of(x - top);
                     sum += w;
-                    o += x == -INFINITY ? 0.0f : w * Raw<WIDE>::value(values[j], p.exact_type);
+                    o += x == -INFINITY ? 0.0f : w * Raw<false>::value(values[j], p.exact_type);
                 }
             }
             out[i] = o;

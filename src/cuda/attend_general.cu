@@ -260,4 +260,5 @@ static int launch(const kvb_cuda_attend_job *job, void *stream) {
 
 } // namespace kvb
 
-extern "C" const kvb_cuda_attend_kernel kvb_cuda_attend_general = {0, 0, 0, 0, 1, kvb::prepare, kvb::launch};
+extern "C" const kvb_cuda_attend_kernel kvb_cuda_attend_general = {0,           0,       0,       0, 1, kvb::prepare,
+                                                                   kvb::launch, nullptr, nullptr, 0, 0};

@@ -1,8 +1,9 @@
-// One tuned kernel: KVB_INSTANCE(k_bits, v_bits, k_dim, v_dim) in a file of its own, so that files compile side by
-// side.
+// One pair's tuned kernels, for few queries and for many: KVB_INSTANCE(k_bits, v_bits, k_dim, v_dim) in a file of its
+// own, so that files compile side by side.
 #pragma once
 #include "attend_decode.cuh"
 #include "attend_launch.h"
+#include "prefill.cuh"
 
 namespace kvb {
 
@@ -19,25 +20,66 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
     using D = With<share>;
 };
 
-template <class D> int prepare() {
-    return (int)cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, D::shared_bytes);
-}
 template <class D> int launch(const kvb_cuda_attend_job *job, void *stream) {
     decode<D><<<job->n_blocks, D::WARPS * 32, D::shared_bytes, (cudaStream_t)stream>>>(*job);
     return (int)cudaGetLastError();
 }
+template <class D> struct Clusters {
+    cudaLaunchAttribute cluster = {};
+    cudaLaunchConfig_t how = {};
+
+    Clusters(int n_parts, size_t tiles, void *stream) {
+        cluster.id = cudaLaunchAttributeClusterDimension;
+        cluster.val.clusterDim.x = (unsigned)n_parts, cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+        how.gridDim = dim3((unsigned)(tiles * n_parts)), how.blockDim = dim3(D::warps * 32);
+        how.dynamicSmemBytes = D::shared_bytes, how.stream = (cudaStream_t)stream;
+        how.attrs = &cluster, how.numAttrs = 1;
+    }
+};
+template <class D> int launch_many(const kvb_cuda_attend_job *job, int n_parts, void *stream) {
+    const size_t tiles = kvb_cuda_tiles(job->n_sequences, job->n_kv_heads, job->group, job->max_n_q, D::ROWS);
+    Clusters<D> clusters(n_parts, tiles, stream);
+    return (int)cudaLaunchKernelEx(&clusters.how, prefill<D>, *job, (int)(tiles / job->n_sequences / job->n_kv_heads),
+                                   n_parts);
+}
+template <class D> int most_clusters(int n_parts, int *out) {
+    Clusters<D> clusters(n_parts, 1, nullptr);
+    return (int)cudaOccupancyMaxActiveClusters(out, prefill<D>, &clusters.how);
+}
+
+template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
+    using Few = typename Shape<K, V, DK, DV, SPLIT>::D;
+    // Keys come in panels of 64 coordinates, small ones also in half of that.
+    static constexpr bool has_many = DK % (DK > 128 ? 64 : 32) == 0 && DV % 32 == 0;
+
+    static int prepare() {
+        cudaError_t e =
+            cudaFuncSetAttribute(decode<Few>, cudaFuncAttributeMaxDynamicSharedMemorySize, Few::shared_bytes);
+        if constexpr (has_many) {
+            using Many = Prefill<K, V, DK, DV, SPLIT>;
+            if (e == cudaSuccess) {
+                e = cudaFuncSetAttribute(prefill<Many>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         Many::shared_bytes);
+            }
+        }
+        return (int)e;
+    }
+    static constexpr kvb_cuda_attend_kernel make() {
+        kvb_cuda_attend_kernel kernel = {K, V, DK, DV, SPLIT, prepare, launch<Few>, nullptr, nullptr, 0, 0};
+        if constexpr (has_many) {
+            using Many = Prefill<K, V, DK, DV, SPLIT>;
+            kernel.launch_many = launch_many<Many>, kernel.most_clusters = most_clusters<Many>;
+            kernel.many_columns = Many::ROWS, kernel.many_takes_exact = Many::takes_exact;
+        }
+        return kernel;
+    }
+};
 
 } // namespace kvb
 
 #define KVB_INSTANCE_OF(K, V, DK, DV, SPLIT, NAME)                                                                     \
     extern "C" const kvb_cuda_attend_kernel NAME;                                                                      \
-    const kvb_cuda_attend_kernel NAME = {K,                                                                            \
-                                         V,                                                                            \
-                                         DK,                                                                           \
-                                         DV,                                                                           \
-                                         SPLIT,                                                                        \
-                                         kvb::prepare<kvb::Shape<K, V, DK, DV, SPLIT>::D>,                             \
-                                         kvb::launch<kvb::Shape<K, V, DK, DV, SPLIT>::D>};
+    const kvb_cuda_attend_kernel NAME = kvb::Kernels<K, V, DK, DV, SPLIT>::make();
 #define KVB_INSTANCE(K, V, DK, DV)                                                                                     \
     KVB_INSTANCE_OF(K, V, DK, DV, false, kvb_cuda_attend_##K##_##V##_##DK##_##DV)                                      \
     KVB_INSTANCE_OF(K, V, DK, DV, true, kvb_cuda_attend_##K##_##V##_##DK##_##DV##_precise)

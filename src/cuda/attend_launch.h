@@ -13,7 +13,28 @@ typedef struct kvb_cuda_attend_kernel {
     int k_code, v_code, k_dim, v_dim, precise; /* codes as fragments.h numbers them */
     int (*prepare)(void);                      /* once per device: a cudaError_t */
     int (*launch)(const kvb_cuda_attend_job *job, void *stream);
+    /* The same for many queries, without a plan and without trees, on devices of 9.0 alone; NULL: none. n_parts blocks
+     * of threads, a cluster, share the pages of a tile of many_columns columns. */
+    int (*launch_many)(const kvb_cuda_attend_job *job, int n_parts, void *stream);
+    int (*most_clusters)(int n_parts, int *out); /* of such blocks, that run at a time: a cudaError_t */
+    int many_columns, many_takes_exact;
 } kvb_cuda_attend_kernel;
+
+enum { KVB_CUDA_MOST_PARTS = 8 }; /* larger clusters are not portable */
+
+/* Tiles of a job for many queries. */
+static inline size_t kvb_cuda_tiles(int n_sequences, int n_kv_heads, int group, int max_n_q, int many_columns) {
+    return (size_t)n_sequences * (size_t)n_kv_heads *
+           (((size_t)group * (size_t)max_n_q + (size_t)many_columns - 1) / (size_t)many_columns);
+}
+/* As many parts as leave no tile waiting; most_clusters: by number of parts. */
+static inline int kvb_cuda_parts(size_t tiles, const int most_clusters[KVB_CUDA_MOST_PARTS + 1]) {
+    int n = KVB_CUDA_MOST_PARTS;
+    while (n > 1 && tiles > (size_t)most_clusters[n]) {
+        n--;
+    }
+    return n;
+}
 
 #ifdef __cplusplus
 extern "C" {

@@ -20,22 +20,12 @@ struct Range { // packed tokens that some query of a sequence may see
     }
 };
 
-__device__ int row_at(const kvb_cuda_attend_job &p, int sequence) {
-    return p.sequences ? p.sequences[sequence] : sequence;
-}
-__device__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
-    const int row = row_at(p, sequence);
-    Sequence s;
-    s.n_tokens = p.lengths[row];
-    s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
-    s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
-    s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
-    return s;
-}
-
 __device__ Range range_of(const kvb_cuda_attend_job &p, int sequence, const Sequence &s) {
     Range r = {s.end, 0};
-    for (int i = 0; i < s.n_q; i++) {
+    // Without positions later queries begin and end later: the first that stands at a token and the last one tell.
+    const int first = p.positions ? 0 : min(max(s.n_q - s.n_tokens, 0), s.n_q),
+              step = p.positions ? 1 : max(s.n_q - 1 - first, 1);
+    for (int i = first; i < s.n_q; i += step) {
         const Visible v = Visible::of(p, s, i);
         if (v.begin < v.end) { // who sees nothing asks for no page, which may be gone
             r.begin = min(r.begin, v.begin);

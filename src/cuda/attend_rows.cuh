@@ -77,8 +77,8 @@ __device__ __forceinline__ void store_value(void *p, size_t i, int type, float x
 }
 
 // The matrix of order m over the m runs, by one warp; `temporary` holds a row.
-static __device__ void mix_runs(float *row, float *temporary, int dim, int order, const uint64_t *hadamard, int lane,
-                                bool inverse) {
+static __device__ __forceinline__ void mix_runs(float *row, float *temporary, int dim, int order,
+                                                const uint64_t *hadamard, int lane, bool inverse) {
     const int run = dim / order;
     for (int i = lane; i < dim; i += 32) {
         int a = i / run, c = i % run;
@@ -124,8 +124,8 @@ __device__ __forceinline__ float negated_if(float x, uint32_t signs, int lane) {
 }
 
 // Rows of any length, order 1 as well.
-static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, int dim, int order,
-                                                  const uint64_t *hadamard, int lane, bool inverse) {
+static __device__ __forceinline__ void rotate_any_length(float *row, float *temporary, int dim, int order,
+                                                         const uint64_t *hadamard, int lane, bool inverse) {
     if (order > 1) {
         mix_runs(row, temporary, dim, order, hadamard, lane, inverse);
     }
@@ -140,9 +140,14 @@ static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, 
     }
 }
 
+static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, int dim, int order,
+                                                  const uint64_t *hadamard, int lane, bool inverse) {
+    rotate_any_length(row, temporary, dim, order, hadamard, lane, inverse);
+}
+
 // One row in shared memory, by one warp: signs, transform, 1/sqrt(dim), or the inverse; nothing when the side has no
-// rotation.
-template <int DIM>
+// rotation. CALLS: other lengths than powers of two are a call, out of the way, where the compiler can have one.
+template <int DIM, bool CALLS = true>
 __device__ __forceinline__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side, int lane,
                                            bool inverse) {
     if (!side.signs) {
@@ -175,7 +180,11 @@ __device__ __forceinline__ void rotate_row(float *row, float *temporary, const k
             }
         }
         __syncwarp();
-        rotate_slowly(row, temporary, DIM, side.hadamard_order, side.hadamard, lane, inverse);
+        if constexpr (CALLS) {
+            rotate_slowly(row, temporary, DIM, side.hadamard_order, side.hadamard, lane, inverse);
+        } else {
+            rotate_any_length(row, temporary, DIM, side.hadamard_order, side.hadamard, lane, inverse);
+        }
         for (int j = 0; j < N && inverse; j++) {
             if (j * 32 + lane < DIM) {
                 row[j * 32 + lane] = negated_if(row[j * 32 + lane], signs[j], lane);
@@ -190,6 +199,19 @@ struct Sequence {
     int n_tokens, first_row, n_q;
     int end; // of the tokens that anybody sees
 };
+
+// Its row of tables, lengths and exact tokens.
+__device__ __forceinline__ int row_at(const kvb_cuda_attend_job &p, int sequence) {
+    return p.sequences ? __ldg(p.sequences + sequence) : sequence;
+}
+__device__ __forceinline__ Sequence sequence_at(const kvb_cuda_attend_job &p, int sequence) {
+    Sequence s;
+    s.n_tokens = p.lengths[row_at(p, sequence)];
+    s.first_row = p.q_begin ? p.q_begin[sequence] : sequence * p.max_n_q;
+    s.n_q = p.q_begin ? p.q_begin[sequence + 1] - s.first_row : p.max_n_q;
+    s.end = p.kv_end > 0 ? min(s.n_tokens, p.kv_end) : s.n_tokens;
+    return s;
+}
 
 // Tokens from here on are exact last ones, maybe a negative number. `row` is the sequence's in the tables.
 __device__ __forceinline__ int exact_last_begin(const kvb_cuda_attend_job &p, const Sequence &s, int row) {

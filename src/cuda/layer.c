@@ -197,6 +197,12 @@ static kvb_status upload(kvb_cuda_layer *layer, const tables *from, const float 
         if (status == KVB_OK) {
             status = kvb_cuda_status(layer->kernels[i]->prepare(), "cuda layer", error);
         }
+        for (int n = 1; n <= KVB_CUDA_MOST_PARTS && layer->has_warpgroups && layer->kernels[i]->most_clusters; n++) {
+            if (status == KVB_OK) {
+                status = kvb_cuda_status(layer->kernels[i]->most_clusters(n, &layer->most_clusters[i][n]), "cuda layer",
+                                         error);
+            }
+        }
     }
     if (status != KVB_OK && layer->tables) {
         cudaFree(layer->tables);
@@ -234,7 +240,8 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
                            .n_kv_heads = spec->n_kv_heads,
                            .n_q_heads = spec->n_q_heads,
                            .dense = spec->dense,
-                           .n_blocks = device.multiprocessors};
+                           .n_blocks = device.multiprocessors,
+                           .has_warpgroups = device.major == 9 && device.minor == 0};
     for (int i = 0; i < 2 && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];
         const kvb_codec *codec = i ? spec->v_codec : spec->k_codec;

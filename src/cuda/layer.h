@@ -9,7 +9,9 @@
 struct kvb_cuda_layer {
     kvb_allocator allocator;
     int device, n_kv_heads, n_q_heads, n_blocks;
-    kvb_dtype dense; /* of exact tokens */
+    int has_warpgroups;                            /* the device is a Hopper: what `launch_many` wants */
+    int most_clusters[2][KVB_CUDA_MOST_PARTS + 1]; /* of its blocks, by kernel and size */
+    kvb_dtype dense;                               /* of exact tokens */
     kvb_cuda_format formats[2];
     size_t head_bytes[2];                     /* of a page */
     void *tables;                             /* on the device, all of both formats, then k_mean */
@@ -39,5 +41,10 @@ typedef struct kvb_cuda_length {
 kvb_status kvb_cuda_decode_rows(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side,
                                 int sequence, int first, int n_tokens, const kvb_cuda_length *length, void *out,
                                 kvb_dtype dtype, void *stream, kvb_error *error);
+/* Blocks of threads to a tile, where the kernel for many queries serves such a call, else 0. It does where it takes
+ * less time for a page of every sequence: it multiplies 128 columns of 128 coordinates with one in 1.3 us, a
+ * multiprocessor one tile after another; the kernel for few reads the page for every 8 columns, at the memory's speed
+ * (docs/cuda.md, "Prompts"). */
+int kvb_cuda_many_parts(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q);
 
 #endif

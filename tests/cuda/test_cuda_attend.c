@@ -17,6 +17,7 @@ typedef struct attend_case {
     int uniform_v;               /* V's levels are uniform, K's are the library's */
     int pages_gone;              /* that a window has given back, of all sequences */
     int k_states, v_states;      /* of a trellis; 0: scalar codes */
+    int is_prompt;               /* the kernel for many queries serves it */
 } attend_case;
 
 static size_t dim_of(const attend_case *c, int side) {
@@ -137,7 +138,10 @@ static void attend(const setup *s, cudaStream_t stream) {
         pages.table += s->c->pages_gone;
         pages.first_page = s->first_page;
     }
-    assert_ok(kvb_cuda_attend_plan(s->layer, &pages, &queries, s->scratch, s->scratch_bytes, stream, &error), error);
+    if (kvb_cuda_attend_needs_plan(s->layer, &pages, &queries)) {
+        assert_ok(kvb_cuda_attend_plan(s->layer, &pages, &queries, s->scratch, s->scratch_bytes, stream, &error),
+                  error);
+    }
     assert_ok(kvb_cuda_attend(s->layer, &pages, &queries, s->scratch, s->scratch_bytes, stream, &error), error);
 }
 
@@ -281,6 +285,31 @@ static const attend_case trellis_cases[] = {
     {2, 3, 576, 1, 3, 1, {77, 100, 222}, 1, 0, 64, 0, 0, KVB_BF16, GENERAL, .v_dim = 512, STATES(256, 8), .k_float = 1},
 };
 
+/* Prompts: more columns than one block of threads has, tiles that some queries see and others do not; pages shared by
+ * the blocks of a cluster, but for the one with eight heads. */
+static const attend_case prompts[] = {
+    {4, 4, 128, 2, 4, 70, {70, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {4, 4, 128, 2, 4, 99, {99, 640, 257}, 4, 0, 0, 1, 0, KVB_F16, .bound = 1.5e-3, .is_prompt = 1},
+    {4, 4, 128, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, .is_prompt = 1},
+    {8, 8, 128, 1, 7, 100, {100, 129, 777}, 1, 20, 90, 1, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
+    {6, 4, 128, 4, 1, 137, {700, 500, 901}, 1, 0, 120, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1, .pages_gone = 1},
+    {1, 1, 128, 2, 8, 80, {80, 257, 640}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {3, 3, 64, 3, 3, 70, {300, 257, 70}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
+    {5, 4, 64, 2, 4, 80, {80, 257, 640}, 1, 0, 0, 0, 1, KVB_F32, .bound = 3e-4, .is_prompt = 1},
+    {4, 4, 256, 2, 4, 70, {70, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {8, 4, 256, 2, 4, 75, {90, 333, 500}, 1, 9, 100, 1, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
+    {4, 3, 256, 3, 2, 130, {130, 257, 640}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, .is_prompt = 1},
+    {2, 2, 128, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 1, 0, KVB_F32, .bound = 5e-4, STATES(16, 16), .is_prompt = 1},
+    {3, 3, 128, 2, 4, 120, {120, 333, 500}, 1, 0, 0, 0, 1, KVB_F16, .bound = 3e-4, STATES(8, 8), .is_prompt = 1},
+    {4, 4, 128, 2, 4, 70, {70, 333, 500}, 1, 9, 100, 0, 0, KVB_F32, .bound = 5e-4, STATES(16, 16), .is_prompt = 1},
+    {4, 4, 128, 8, 4, 200, {200, 333, 250}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1},
+    {4, 4, 96, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {6, 4, 96, 2, 4, 90, {90, 333, 500}, 1, 0, 80, 0, 1, KVB_F16, .bound = 3e-4, .is_prompt = 1},
+    {6, 4, 192, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 1, 0, KVB_F32, .bound = 5e-4, .is_prompt = 1},
+    {8, 8, 192, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 0, KVB_BF16, .bound = 5e-4, .is_prompt = 1, .v_dim = 128},
+    {4, 4, 80, 2, 4, 90, {90, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, .bound = 5e-4}, /* has no such kernel */
+};
+
 static void check_all(const attend_case *all, size_t n, uint64_t seed) {
     need_gpu();
     oracle_random random = {.state = seed};
@@ -289,6 +318,8 @@ static void check_all(const attend_case *all, size_t n, uint64_t seed) {
             continue;
         }
         setup s = set_up(&all[i], &random);
+        const kvb_cuda_queries queries = queries_of(&s);
+        assert_int_equal(kvb_cuda_attend_needs_plan(s.layer, &s.batch.pages, &queries), !all[i].is_prompt);
         append_all(&s, NULL);
         attend(&s, NULL);
         check(&s, all[i].lengths);
@@ -306,11 +337,13 @@ static void trellis_codes_too(void **state) {
     check_all(trellis_cases, sizeof trellis_cases / sizeof *trellis_cases, 8);
 }
 
-static void two_runs_give_equal_bits(void **state) {
+static void prompts_too(void **state) {
     (void)state;
-    need_gpu();
+    check_all(prompts, sizeof prompts / sizeof *prompts, 9);
+}
+static void check_two_runs(const attend_case *c) {
     oracle_random random = {.state = 6};
-    setup s = set_up(&cases[0], &random);
+    setup s = set_up(c, &random);
     float *first = host_allocate(s.n_out * sizeof *first), *second = host_allocate(s.n_out * sizeof *second);
     append_all(&s, NULL);
     attend(&s, NULL);
@@ -322,6 +355,12 @@ static void two_runs_give_equal_bits(void **state) {
     free(first);
     free(second);
     tear_down(&s);
+}
+static void two_runs_give_equal_bits(void **state) {
+    (void)state;
+    need_gpu();
+    check_two_runs(&cases[0]);
+    check_two_runs(&prompts[1]);
 }
 
 /* One step, captured once: append a token to each sequence, count it, plan, attend. */
@@ -399,6 +438,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_is_close_to_double_precision),
         cmocka_unit_test(trellis_codes_too),
+        cmocka_unit_test(prompts_too),
         cmocka_unit_test(two_runs_give_equal_bits),
         cmocka_unit_test(a_graph_follows_a_growing_cache),
     };
