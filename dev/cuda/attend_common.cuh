@@ -42,7 +42,7 @@ template <class T> T *upload(const std::vector<T> &v) {
 // As the library launches it.
 static int launch_many(const kvb_cuda_attend_kernel *kernel, const kvb_cuda_attend_job &p) {
     int clusters[KVB_CUDA_MOST_PARTS + 1] = {};
-    for (int n = 1; n <= KVB_CUDA_MOST_PARTS; n++) {
+    for (int n = 2; n <= KVB_CUDA_MOST_PARTS; n *= 2) {
         OK((cudaError_t)kernel->most_clusters(n, &clusters[n]));
     }
     const size_t tiles = kvb_cuda_tiles(p.n_sequences, p.n_kv_heads, p.group, p.max_n_q, kernel->many_columns);

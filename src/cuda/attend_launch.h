@@ -27,11 +27,11 @@ static inline size_t kvb_cuda_tiles(int n_sequences, int n_kv_heads, int group, 
     return (size_t)n_sequences * (size_t)n_kv_heads *
            (((size_t)group * (size_t)max_n_q + (size_t)many_columns - 1) / (size_t)many_columns);
 }
-/* As many parts as leave no tile waiting; most_clusters: by number of parts. */
+/* As many parts as leave no tile waiting, a power of two; most_clusters: by number of parts. */
 static inline int kvb_cuda_parts(size_t tiles, const int most_clusters[KVB_CUDA_MOST_PARTS + 1]) {
     int n = KVB_CUDA_MOST_PARTS;
     while (n > 1 && tiles > (size_t)most_clusters[n]) {
-        n--;
+        n /= 2;
     }
     return n;
 }

@@ -197,10 +197,10 @@ static kvb_status upload(kvb_cuda_layer *layer, const tables *from, const float 
         if (status == KVB_OK) {
             status = kvb_cuda_status(layer->kernels[i]->prepare(), "cuda layer", error);
         }
-        for (int n = 1; n <= KVB_CUDA_MOST_PARTS && layer->has_warpgroups && layer->kernels[i]->most_clusters; n++) {
-            if (status == KVB_OK) {
-                status = kvb_cuda_status(layer->kernels[i]->most_clusters(n, &layer->most_clusters[i][n]), "cuda layer",
-                                         error);
+        for (int n = 2; n <= KVB_CUDA_MOST_PARTS && layer->has_warpgroups && layer->kernels[i]->most_clusters; n *= 2) {
+            if (layer->kernels[i]->most_clusters(n, &layer->most_clusters[i][n]) != cudaSuccess) {
+                layer->most_clusters[i][n] = 0; /* of no such size, then */
+                cudaGetLastError();
             }
         }
     }
