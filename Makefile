@@ -38,7 +38,7 @@ parity: build packages-cross ## the tests of every backend; neon is built for AA
 	KVB_REQUIRE=$${KVB_REQUIRE:-neon} ctest --test-dir build -L parity --output-on-failure --no-tests=error \
 	    --parallel $(JOBS)
 
-cuda: packages ## build libkvbits-cuda in build-cuda/ (minutes of nvcc) and run its tests on the GPU, if there is one
+cuda: packages ## build everything with CUDA in build-cuda/ (minutes of nvcc), and run the tests that need a GPU, if there is one
 	@cmake --preset cuda
 	@MAKEFLAGS= MAKELEVEL= cmake --build build-cuda --parallel $(JOBS)
 	ctest --test-dir build-cuda -L cuda --output-on-failure --no-tests=error --timeout 600

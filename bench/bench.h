@@ -25,7 +25,7 @@ typedef struct kvb_bench_shape {
     int n_heads, n_kv_heads, head_dim;
 } kvb_bench_shape;
 
-/* The i-th shape by name (A, B, C), NULL past the last. */
+/* The i-th shape by name (A, B, C, D), NULL past the last. */
 const kvb_bench_shape *kvb_bench_shape_at(int i);
 
 /* Widths of keys and values: 1-8, or half a bit more up to 7.5; or KVB_BENCH_DENSE, half precision. */
@@ -35,7 +35,25 @@ typedef struct kvb_bench_pair {
 
 typedef struct kvb_bench_goals kvb_bench_goals;
 
+typedef struct kvb_bench_gpu {
+    char backend[16]; /* "cuda:0" */
+    char name[128], driver[64], runtime[16];
+    int major, minor, multiprocessors;  /* compute capability */
+    double memory;                      /* bytes */
+    const char *compiler, *build_flags; /* of its code */
+} kvb_bench_gpu;
+
+/* 1 where kvbits was built with CUDA. */
+int kvb_bench_has_cuda(void);
+/* cuda:`index`. KVB_ERROR_UNSUPPORTED: this build has no CUDA, or the machine no GPU; KVB_ERROR_ARGUMENT past the last
+ * one. */
+KVB_CHECKED kvb_status kvb_bench_gpu_read(int index, kvb_bench_gpu *out, kvb_error *error);
+
 typedef struct kvb_bench_config {
+    int gpu; /* -1: processors are measured; N: cuda:N, and what is said of backends, threads, caches, peers and goals
+              * does not count */
+    int batches[KVB_BENCH_LIST], n_batches;      /* sequences at once, with each of kv_lens; of GPUs. n_batches 0: 16 of
+                                                  * 32768, and one of 131072 and 32768 of shape B */
     unsigned work;                               /* of kvb_bench_work */
     const kvb_backend *backends[KVB_BENCH_LIST]; /* the first one is the default of goals */
     int n_backends;
@@ -43,7 +61,7 @@ typedef struct kvb_bench_config {
     int n_shapes;
     int kv_lens[KVB_BENCH_LIST], n_kv_lens;
     kvb_bench_pair pairs[KVB_BENCH_LIST];
-    int n_pairs;
+    int n_pairs;        /* of GPUs, 0: every pair that has a tuned kernel */
     int trellis_states; /* 0: scalar codes; else trellis codes where the bits are 2-6, named "4t16" */
     kvb_precision precisions[2];
     int n_precisions;
@@ -63,7 +81,7 @@ kvb_bench_config kvb_bench_config_default(void);
 /* A row's figures. Times are ns per unit of work; where `rate` is set people read 1/time: GB/s or GFLOP/s. */
 typedef struct kvb_bench_row {
     const char *work;        /* read copy fma rotate encode encode-unchecked decode decode-rotated append attend
-                              * prefill */
+                              * prefill; of GPUs mma and plan too */
     const char *by;          /* "kvbits" or the peer's name */
     char shape;              /* 0: none */
     int head_dim, kv_len;    /* 0: none; kv_len of append: tokens of a call */
@@ -73,8 +91,11 @@ typedef struct kvb_bench_row {
     const char *backend;     /* of kvbits' rows */
     const char *precision;   /* "fast", "precise" */
     const char *temperature; /* "cold", "warm"; of read and copy "L1", "L2", "L3", "DRAM" */
-    int threads;
-    const char *unit; /* what ns counts, or GB/s, GFLOP/s */
+    int threads;             /* 0 on a GPU */
+    int batch;               /* sequences at once; 0: of no GPU */
+    const char *kernel;      /* on a GPU: "tuned" or "general" */
+    const char *variant;     /* "scattered", "tail", "window", "mixed"; NULL: pages in order, lengths alike */
+    const char *unit;        /* what ns counts, or GB/s, GFLOP/s */
     int rate;
 
     double median, low_quartile, high_quartile, least, most; /* of ns per unit */
@@ -102,6 +123,7 @@ typedef struct kvb_bench_machine {
 
 typedef struct kvb_bench_result {
     kvb_bench_machine machine;
+    kvb_bench_gpu gpu; /* backend "": processors were measured */
     kvb_bench_row *rows;
     size_t n_rows;
     double memory;             /* of the config */

@@ -160,7 +160,7 @@ void kvb_bench_floors(kvb_bench_suite *suite) {
     for (size_t i = 0; i < suite->n; i++) {
         kvb_bench_row *row = &suite->kernels[i].row;
         row->floor_bytes = row->bytes * ceiling_of(suite, row->copies ? "copy" : "read", row->level, row->threads);
-        row->floor_slots = row->slots * 2.0 * ceiling_of(suite, "fma", 0, row->threads);
+        row->floor_slots = row->slots * 2.0 * ceiling_of(suite, row->threads ? "fma" : "mma", 0, row->threads);
         row->floor = fmax(row->floor_bytes, row->floor_slots);
     }
 }

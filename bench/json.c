@@ -1,5 +1,6 @@
 /* JSON lines: the machine and the run first, then a line for each row. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,21 @@ static void set_count(json_t *object, const char *key, double value) {
 
 static void set_real(json_t *object, const char *key, double value) {
     json_object_set_new(object, key, json_real(value));
+}
+
+static void set_gpu(json_t *object, const kvb_bench_gpu *gpu) {
+    char capability[32];
+    if (!gpu->backend[0])
+        return;
+    snprintf(capability, sizeof capability, "%d.%d", gpu->major, gpu->minor);
+    set_text(object, "gpu", gpu->name);
+    set_text(object, "gpu_capability", capability);
+    set_count(object, "gpu_multiprocessors", gpu->multiprocessors);
+    set_count(object, "gpu_memory_bytes", gpu->memory);
+    set_text(object, "gpu_driver", gpu->driver);
+    set_text(object, "gpu_runtime", gpu->runtime);
+    set_text(object, "gpu_compiler", gpu->compiler);
+    set_text(object, "gpu_compiler_flags", gpu->build_flags);
 }
 
 static json_t *machine_json(const kvb_bench_result *result) {
@@ -42,7 +58,9 @@ static json_t *machine_json(const kvb_bench_result *result) {
     set_text(object, "compiler", m->compiler);
     set_text(object, "compiler_flags", m->build_flags);
     set_text(object, "commit", m->commit);
-    set_text(object, "ceiling_loops", m->loops);
+    if (!result->gpu.backend[0])
+        set_text(object, "ceiling_loops", m->loops);
+    set_gpu(object, &result->gpu);
     set_count(object, "prefill_queries", result->prefill_queries);
     set_text(object, "peers", result->peers);
     set_text(object, "peers_missing", result->peers_missing);
@@ -58,7 +76,10 @@ static void set_figures(json_t *object, const kvb_bench_row *row) {
     set_real(object, "least", kvb_bench_row_value(row, row->rate ? row->most : row->least));
     set_real(object, "most", kvb_bench_row_value(row, row->rate ? row->least : row->most));
     set_count(object, "samples", row->samples);
-    set_real(object, "cpu_share", row->cpu_share);
+    if (row->threads)
+        set_real(object, "cpu_share", row->cpu_share);
+    if (!row->threads && row->bytes > 0.0)
+        set_real(object, "gb_per_s", row->bytes / row->median);
     set_count(object, "calls_per_sample", (double)row->calls);
     set_count(object, "bytes_between_uses", row->reuse);
     if (row->floor > 0.0) {
@@ -85,6 +106,9 @@ static json_t *row_json(const kvb_bench_row *row) {
     set_text(object, "backend", row->backend);
     set_text(object, "precision", row->precision);
     set_text(object, "from", row->temperature);
+    set_text(object, "kernel", row->kernel);
+    set_text(object, "variant", row->variant);
+    set_count(object, "batch", row->batch);
     set_count(object, "threads", row->threads);
     set_text(object, "unit", row->unit);
     set_figures(object, row);

@@ -4,14 +4,15 @@
 
 #include "peers/peers.h"
 
-static const kvb_bench_shape shapes[] = {{'A', 16, 8, 256}, {'B', 32, 8, 128}, {'C', 9, 3, 64}};
+static const kvb_bench_shape shapes[] = {{'A', 16, 8, 256}, {'B', 32, 8, 128}, {'C', 9, 3, 64}, {'D', 64, 8, 128}};
 
 const kvb_bench_shape *kvb_bench_shape_at(int i) {
     return i < 0 || i >= (int)(sizeof shapes / sizeof shapes[0]) ? NULL : &shapes[i];
 }
 
 kvb_bench_config kvb_bench_config_default(void) {
-    kvb_bench_config config = {.work = KVB_BENCH_ALL,
+    kvb_bench_config config = {.gpu = -1,
+                               .work = KVB_BENCH_ALL,
                                .n_shapes = 3,
                                .kv_lens = {1024, 8192, 32768, 131072},
                                .n_kv_lens = 4,
@@ -24,7 +25,7 @@ kvb_bench_config kvb_bench_config_default(void) {
                                .prefill_queries = 512,
                                .prefill_tokens = 4096,
                                .peers = 1};
-    memcpy(config.shapes, shapes, sizeof shapes);
+    memcpy(config.shapes, shapes, (size_t)config.n_shapes * sizeof *shapes);
     for (int bits = 1; bits <= KVB_MAX_BITS; bits++)
         config.pairs[config.n_pairs++] = (kvb_bench_pair){bits, bits};
     config.pairs[config.n_pairs++] = (kvb_bench_pair){KVB_BENCH_DENSE, KVB_BENCH_DENSE};
@@ -74,6 +75,10 @@ static kvb_status run(kvb_bench_suite *suite, const kvb_progress *progress, kvb_
                       kvb_error *error) {
     if (progress && progress->report)
         progress->report(progress->context, "filling caches", 0.0);
+    if (suite->config->gpu >= 0) {
+        const kvb_status measured = kvb_bench_add_gpu(suite, error);
+        return measured == KVB_OK ? kvb_bench_measure(suite, progress, error) : measured;
+    }
     kvb_status status = kvb_bench_add_ceilings(suite, error);
     if (status == KVB_OK)
         status = kvb_bench_add_rows(suite, error);
@@ -83,9 +88,7 @@ static kvb_status run(kvb_bench_suite *suite, const kvb_progress *progress, kvb_
         status = kvb_bench_add_attention(suite, error);
     if (status == KVB_OK)
         status = add_peers(suite, result, error);
-    if (status == KVB_OK)
-        status = kvb_bench_measure(suite, progress, error);
-    return status == KVB_OK ? take_rows(suite, result, error) : status;
+    return status == KVB_OK ? kvb_bench_measure(suite, progress, error) : status;
 }
 
 kvb_status kvb_bench_run(const kvb_bench_config *config, const kvb_progress *progress, kvb_bench_result **out,
@@ -98,8 +101,13 @@ kvb_status kvb_bench_run(const kvb_bench_config *config, const kvb_progress *pro
     kvb_bench_machine_read(&result->machine);
     result->memory = (double)config->memory;
     result->backend = kvb_backend_name(config->backends[0]);
-    kvb_bench_suite suite = {.config = config, .machine = &result->machine, .left = result->machine.available};
-    kvb_status status = run(&suite, progress, result, error);
+    kvb_bench_suite suite = {
+        .config = config, .machine = &result->machine, .gpu = &result->gpu, .left = result->machine.available};
+    kvb_status status = config->gpu >= 0 ? kvb_bench_gpu_read(config->gpu, &result->gpu, error) : KVB_OK;
+    if (status == KVB_OK)
+        status = run(&suite, progress, result, error);
+    if (status == KVB_OK)
+        status = take_rows(&suite, result, error);
     kvb_bench_suite_free(&suite);
     result->seconds = (kvb_bench_now() - start) * 1e-9;
     if (status != KVB_OK) {

@@ -89,6 +89,11 @@ static double cpu_now(void) {
 }
 
 static kvb_status turn(kvb_bench_suite *suite, kvb_bench_kernel *kernel, size_t calls, double *ns, kvb_error *error) {
+    if (kernel->time) {
+        const kvb_status timed = kernel->time(kernel->context, ns, error);
+        kernel->spent += *ns;
+        return timed;
+    }
     kvb_status status = kernel->warm_up ? kernel->run(kernel->context, 1, error) : KVB_OK;
     const double cpu = cpu_now(), start = kvb_bench_now();
     if (status == KVB_OK)
@@ -111,7 +116,7 @@ static kvb_status prepare(kvb_bench_suite *suite, kvb_bench_kernel *kernel, kvb_
     if (status == KVB_OK && ns < wanted)
         status = turn(suite, kernel, 1, &ns, error);
     kernel->row.calls = 1;
-    while (status == KVB_OK && ns < wanted / 2) {
+    while (status == KVB_OK && !kernel->time && ns < wanted / 2) {
         double more = fmin(wanted / fmax(ns, 1.0), 100.0) * (double)kernel->row.calls;
         size_t calls = (size_t)more;
         if (kernel->most_calls && calls > kernel->most_calls)
@@ -146,7 +151,7 @@ static void summarize(kvb_bench_kernel *kernel) {
     row->least = kernel->samples[0];
     row->most = kernel->samples[row->samples - 1];
     /* The processor's clock is read outside of the wall's, which shows where turns take less than a microsecond. */
-    row->cpu_share = fmin(1.0, kernel->cpu / (kernel->spent * row->threads));
+    row->cpu_share = row->threads ? fmin(1.0, kernel->cpu / (kernel->spent * row->threads)) : 0.0;
     if (row->reuse == INFINITY)
         row->reuse = 0.0;
 }

@@ -9,6 +9,8 @@ enum { KVB_LEVEL_L1, KVB_LEVEL_L2, KVB_LEVEL_L3, KVB_LEVEL_DRAM, KVB_LEVELS };
 typedef struct kvb_bench_kernel {
     kvb_bench_row row;
     kvb_status (*run)(void *context, size_t calls, kvb_error *error);
+    /* In place of run: one call, and its ns by a clock of its own. */
+    kvb_status (*time)(void *context, double *ns, kvb_error *error);
     /* Of cold kernels, after each turn: adds the bytes read to *touched, lowers *reuse. NULL: reads nothing to speak
      * of. */
     void (*account)(void *context, size_t calls, double *touched, double *reuse);
@@ -25,6 +27,7 @@ typedef struct kvb_bench_kernel {
 typedef struct kvb_bench_suite {
     const kvb_bench_config *config;
     kvb_bench_machine *machine;
+    kvb_bench_gpu *gpu; /* whose backend the rows name */
     kvb_bench_kernel *kernels;
     size_t n, room;
     void **owned; /* with what releases them */
@@ -48,6 +51,8 @@ kvb_status kvb_bench_add_ceilings(kvb_bench_suite *suite, kvb_error *error);
 kvb_status kvb_bench_add_rows(kvb_bench_suite *suite, kvb_error *error);
 kvb_status kvb_bench_add_appends(kvb_bench_suite *suite, kvb_error *error);
 kvb_status kvb_bench_add_attention(kvb_bench_suite *suite, kvb_error *error);
+/* All of a GPU, ceilings included. */
+kvb_status kvb_bench_add_gpu(kvb_bench_suite *suite, kvb_error *error);
 
 /* All rounds; then the rows have their figures, floors included. */
 KVB_CHECKED kvb_status kvb_bench_measure(kvb_bench_suite *suite, const kvb_progress *progress, kvb_error *error);

@@ -81,6 +81,10 @@ static void print_reuse(kvb_bench_text *text, const kvb_bench_result *result) {
 
 kvb_status kvb_bench_table(const kvb_bench_result *result, char **out, kvb_error *error) {
     kvb_bench_text text = {0};
+    if (result->gpu.backend[0]) {
+        kvb_bench_print_gpu(&text, result);
+        return kvb_bench_text_take(&text, out, error);
+    }
     print_machine(&text, result);
     for (size_t i = 0; i < result->n_rows; i++) {
         print_heading(&text, &result->rows[i], i ? &result->rows[i - 1] : NULL);

@@ -16,6 +16,9 @@ void kvb_bench_print(kvb_bench_text *text, const char *format, ...) __attribute_
 /* Hands the text over, to be released with free; on failure there is none. */
 KVB_CHECKED kvb_status kvb_bench_text_take(kvb_bench_text *text, char **out, kvb_error *error);
 
+/* The table of a GPU, for a result that has one. */
+void kvb_bench_print_gpu(kvb_bench_text *text, const kvb_bench_result *result);
+
 void kvb_bench_text_drop(kvb_bench_text *text);
 
 /* "4/4 pages avx512 fast": what made a row, without work, shape and length. */

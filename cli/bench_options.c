@@ -10,6 +10,7 @@ enum {
     BACKEND = 1,
     SHAPES,
     KV_LEN,
+    BATCH,
     BITS,
     THREADS,
     COLD,
@@ -35,6 +36,7 @@ static const struct option table[] = {
     {"backend", required_argument, NULL, BACKEND},
     {"shapes", required_argument, NULL, SHAPES},
     {"kv-len", required_argument, NULL, KV_LEN},
+    {"batch", required_argument, NULL, BATCH},
     {"bits", required_argument, NULL, BITS},
     {"threads", required_argument, NULL, THREADS},
     {"cold", no_argument, NULL, COLD},
@@ -72,8 +74,19 @@ static kvb_status bad_list(const char *option, const char *text, const char *leg
     return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s is '%.80s'; legal: %s", option, text, legal);
 }
 
+/* "cuda:0": a GPU, alone. */
+static kvb_status parse_gpu(const char *text, kvb_bench_config *config, kvb_error *error) {
+    if (strncmp(text, "cuda:", 5) != 0 || kvb_parse_int("backend", text + 5, &config->gpu, NULL) != KVB_OK ||
+        config->gpu < 0)
+        return bad_list("backend", text, "names of processors' backends, or one GPU alone: cuda:0, cuda:1, ...", error);
+    return KVB_OK;
+}
+
 static kvb_status parse_backends(const char *text, kvb_bench_config *config, kvb_error *error) {
     const char *rest = text;
+    config->gpu = -1;
+    if (strstr(text, "cuda"))
+        return parse_gpu(text, config, error);
     char word[32];
     config->n_backends = 0;
     while (rest) {
@@ -104,18 +117,17 @@ static kvb_status parse_shapes(const char *text, kvb_bench_config *config, kvb_e
                 return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--shapes lists %c twice; legal: each once",
                                      shape->name);
         if (!shape)
-            return bad_list("shapes", text, "A, B and C, separated by commas", error);
+            return bad_list("shapes", text, "A, B, C and D, separated by commas", error);
         config->shapes[config->n_shapes++] = *shape;
     }
     return KVB_OK;
 }
 
-static kvb_status parse_kv_lens(const char *text, kvb_bench_config *config, kvb_error *error) {
-    kvb_status status = kvb_parse_ints("kv-len", text, config->kv_lens, KVB_BENCH_LIST, &config->n_kv_lens, error);
-    for (int i = 0; i < config->n_kv_lens && status == KVB_OK; i++)
-        if (config->kv_lens[i] < 1 || config->kv_lens[i] > 1 << 24)
-            status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--kv-len lists %d; legal: 1 to %d", config->kv_lens[i],
-                                   1 << 24);
+static kvb_status parse_counts(const char *option, const char *text, int most, int *list, int *n, kvb_error *error) {
+    kvb_status status = kvb_parse_ints(option, text, list, KVB_BENCH_LIST, n, error);
+    for (int i = 0; i < *n && status == KVB_OK; i++)
+        if (list[i] < 1 || list[i] > most)
+            status = kvb_error_set(error, KVB_ERROR_ARGUMENT, "--%s lists %d; legal: 1 to %d", option, list[i], most);
     return status;
 }
 
@@ -256,7 +268,9 @@ static kvb_status store(int option, const char *text, void *context, kvb_error *
     case SHAPES:
         return parse_shapes(text, config, error);
     case KV_LEN:
-        return parse_kv_lens(text, config, error);
+        return parse_counts("kv-len", text, 1 << 24, config->kv_lens, &config->n_kv_lens, error);
+    case BATCH:
+        return parse_counts("batch", text, 1024, config->batches, &config->n_batches, error);
     case BITS:
         return parse_bits(text, config, error);
     case THREADS:
@@ -319,6 +333,48 @@ static int is_quick(int argc, char **argv) {
     return 0;
 }
 
+/* On a GPU these say nothing, and everything else that was not given has other defaults. */
+static kvb_status settle_gpu(kvb_bench_options *options, unsigned given, int quick, kvb_error *error) {
+    static const int others[] = {THREADS, COLD, WARM, CHART, GOALS, GOALS_ONLY, NO_PEERS};
+    static const char order[] = "BDAC";
+    kvb_bench_config *config = &options->config;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        for (const struct option *o = table; o->name && given >> others[i] & 1; o++)
+            if (o->val == others[i])
+                return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                                     "--%s says nothing of cuda:%d; legal beside it: --only, --shapes, --kv-len, "
+                                     "--batch, --bits, --trellis, --precision, --prefill, --memory, --seconds, "
+                                     "--rounds, --quick, --json and --quiet",
+                                     o->name, config->gpu);
+    for (int i = 0; i < config->n_pairs; i++)
+        if (config->pairs[i].k_bits != (int)config->pairs[i].k_bits ||
+            config->pairs[i].v_bits != (int)config->pairs[i].v_bits)
+            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--bits lists %g/%g; legal on cuda:%d: whole bits",
+                                 config->pairs[i].k_bits, config->pairs[i].v_bits, config->gpu);
+    if (given >> ONLY & 1 && config->work & (KVB_BENCH_FWHT | KVB_BENCH_ENCODE | KVB_BENCH_DECODE))
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "--only lists fwht, encode or decode, which have no kernels of their own on cuda:%d; "
+                             "legal: ceilings, append, attend and prefill",
+                             config->gpu);
+    options->n_threads = 0;
+    if (quick && !(given >> BITS & 1))
+        config->n_pairs = 2; /* without 16 bits */
+    else if (!(given >> BITS & 1))
+        config->n_pairs = 0;
+    if (!(given >> SHAPES & 1))
+        for (config->n_shapes = 0; config->n_shapes < 4; config->n_shapes++)
+            config->shapes[config->n_shapes] = *kvb_bench_shape_at(order[config->n_shapes] - 'A');
+    if (given >> KV_LEN & 1 && !(given >> BATCH & 1))
+        config->batches[config->n_batches++] = 16;
+    if (given >> BATCH & 1 && !(given >> KV_LEN & 1))
+        config->kv_lens[0] = 32768, config->n_kv_lens = 1;
+    if (!(given >> PREFILL & 1) && !quick)
+        config->prefill_queries = 2048, config->prefill_tokens = 32768;
+    if (!(given >> ROUNDS & 1) && !quick)
+        config->rounds = 25;
+    return KVB_OK;
+}
+
 kvb_status kvb_bench_options_parse(int argc, char **argv, kvb_bench_options *options, kvb_error *error) {
     unsigned given = 0;
     *options = (kvb_bench_options){.config = kvb_bench_config_default()};
@@ -332,43 +388,13 @@ kvb_status kvb_bench_options_parse(int argc, char **argv, kvb_bench_options *opt
         status = kvb_options_read(argc, argv, table, store, options, &given, error);
     if (status == KVB_OK && options->goals_only && !options->goals)
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--goals-only needs --goals FILE");
+    if (status == KVB_OK && options->config.gpu >= 0)
+        return settle_gpu(options, given, is_quick(argc, argv), error);
+    if (status == KVB_OK && given >> BATCH & 1)
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--batch needs a GPU: --backend cuda:N");
     options->config.warm = given >> WARM & 1;
     options->config.cold = !options->config.warm || given >> COLD & 1;
     options->has_backends = given >> BACKEND & 1;
     options->has_precisions = given >> PRECISION & 1;
     return status;
-}
-
-void kvb_bench_options_help(FILE *stream) {
-    fputs("Usage: kvbits bench [OPTION...]\n"
-          "Measures, in one run and interleaved, what this machine can do at most and how near the kernels come:\n"
-          "reading, copying and multiply-adds; rotation, encoding and decoding of rows; appending to a cache; "
-          "attention on\n"
-          "packed pages, with one query (decode) and with many (prefill); and the peers that this build has.\n"
-          "docs/benchmarking.md says how to read the table.\n\n"
-          "  --only LIST        of ceilings,fwht,encode,decode,attend,prefill,append (default: all; ceilings always)\n"
-          "  --shapes LIST      A: 16 query and 8 KV heads of 256 values; B: 32, 8, 128; C: 9, 3, 64 (default A,B,C)\n"
-          "  --kv-len LIST      cached tokens (default 1024,8192,32768,131072)\n"
-          "  --bits LIST        widths 1-8, halves (4.5), 16: dense, or pairs K/V (default 1 to 8, 16, 6/4, 8/4)\n"
-          "  --threads LIST     numbers, or all (default 1,all)\n"
-          "  --backend LIST     names of backends (default: the fastest)\n"
-          "  --precision LIST   of fast,precise (default fast)\n"
-          "  --prefill Q,N      prefill of Q queries at the end of N tokens (default 512,4096)\n"
-          "  --cold, --warm     pages from memory, as in a model of many layers (default), or from the caches\n"
-          "  --memory MB        read between two uses of a page, at least, when cold (default 1074)\n"
-          "  --seconds S        measuring time per row (default 0.2)\n"
-          "  --trellis N        trellis codes of N states where the bits are 2-6 (default 0: scalar codes)\n"
-          "  --rounds N         samples per row (default 15; fewer for what takes longer than its time, at least 3)\n"
-          "  --quick            0.02 seconds and 5 rounds per row; 4, 8 and 16 bits, lengths 1024 and 8192, 1 thread,\n"
-          "                     prefill 128,1024: what is not said otherwise\n"
-          "  --no-peers         leaves the peers out\n"
-          "  --json FILE        JSON lines; - is standard output, instead of the table\n"
-          "  --chart FILE       decode attention as an SVG (needs gnuplot)\n"
-          "  --goals FILE       compares with a list of goals, such as bench/goals.json\n"
-          "  --goals-only       measures only what the goals need, and the ceilings; the backends and precisions that\n"
-          "                     goals name, unless --backend and --precision are given\n"
-          "  --quiet            no table, no progress\n"
-          "  --help             this text\n\n"
-          "Exit codes: 0 done, 1 a goal was missed or not measured, 2 bad input, 3 input/output error.\n",
-          stream);
 }

@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "exit_code.h"
+#include "info_devices.h"
 #include "info_options.h"
 #include "kvbits/eval.h"
 #include "parse.h"
@@ -128,6 +129,7 @@ static void print_text(const kvb_info_options *options, const pair_cost *chosen,
     print_table("Bytes per token", list, costs, print_cell_bytes);
     print_table("Total, GiB", list, costs, print_cell_total);
     print_table("Times smaller than f16", list, costs, print_cell_ratio);
+    kvb_info_print_devices();
 }
 
 /* ---- JSON ---- */
@@ -149,6 +151,8 @@ static void print_json(const kvb_info_options *options, const pair_cost *chosen,
            options->page_tokens, layer->window, layer->exact_first, layer->exact_last,
            layer->k.scale_dtype == KVB_F16 ? "f16" : "f32");
     print_pair(chosen);
+    printf(",\n \"cuda\": ");
+    kvb_info_print_devices_json();
     printf(",\n \"pairs\": [");
     for (int i = 0; i < list->n * list->n; i++) {
         printf("%s\n  ", i > 0 ? "," : "");

@@ -39,8 +39,8 @@ static float *project(int rows, int heads, double pitch) {
 
 int main(void) {
     kvb_cuda_device gpu;
-    if (kvb_cuda_device_get(0, &gpu, &error) != KVB_OK || gpu.major < 9)
-        return fprintf(stderr, "not run: no GPU of compute capability 9.0 (%s)\n", error.text), 77;
+    if (kvb_cuda_device_get(0, &gpu, &error) != KVB_OK || gpu.major < 8)
+        return fprintf(stderr, "not run: no GPU of compute capability 8.0 (%s)\n", error.text), 77;
 
     kvb_layer_spec layers[LAYERS];
     int q_heads[LAYERS], sequences[SEQUENCES], prompt[SEQUENCES], one[SEQUENCES];

@@ -18,11 +18,11 @@ format() {
     git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format --dry-run -Werror
 }
 # With the compilation database of a clang build: clang-tidy reads no gcc options. status.c defines what analyzer.h
-# replaces; the peers' and llama.cpp's files need their headers, those of src/cuda the CUDA toolkit's.
+# replaces; the peers' and llama.cpp's files need their headers, those of src/cuda and bench/cuda the CUDA toolkit's.
 tidy() {
     CC=clang cmake --preset dev -B build-tidy >/dev/null &&
         git ls-files -co --exclude-standard 'src/*.c' 'eval/*.c' 'engine/*.c' 'bench/*.c' 'cli/*.c' ':!src/status.c' \
-            ':!src/cuda/*' ':!bench/peers/ggml*.c' ':!engine/llama/*.c' |
+            ':!src/cuda/*' ':!bench/cuda/*' ':!bench/peers/ggml*.c' ':!engine/llama/*.c' |
         xargs -P "$(nproc)" -n 4 clang-tidy -p build-tidy --quiet --warnings-as-errors='*' \
             --extra-arg=-D_GNU_SOURCE --extra-arg=-include --extra-arg="$PWD/scripts/analyzer.h" \
             2> >(grep -v -e 'warnings generated' -e 'warnings treated as errors' >&2)

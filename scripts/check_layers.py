@@ -34,6 +34,7 @@ LAYERS = {
     "eval": (PUBLIC, PROCESSOR | {"jansson.h", "sleef.h"}, True),
     "engine": (PUBLIC, {"jansson.h"} | LLAMA, True),
     "bench": (PUBLIC, PROCESSOR | {"jansson.h", "ggml.h", "ggml-cpu.h"}, True),
+    "bench/cuda": (PUBLIC | {"kvbits/cuda.h"}, {"cuda_runtime_api.h", "cstddef", "cstdint"}, True),
     "cli": (INTERFACES, set(), True),
 }
 

@@ -204,6 +204,7 @@ static kvb_status measure_shape(const kvb_bench_shape *shape, float deviation, k
 
 int main(void) {
     const float deviations[] = {1.0f, 2.0f, 6.0f};
+    const kvb_bench_config config = kvb_bench_config_default();
     kvb_bench_machine machine;
     kvb_error error;
     kvb_status status = KVB_OK;
@@ -215,9 +216,9 @@ int main(void) {
            kvb_version(), machine.processor, machine.family, machine.model, machine.compiler, ggml_version(),
            ggml_commit());
     free(machine.flags);
-    for (int s = 0; kvb_bench_shape_at(s) && status == KVB_OK; s++)
+    for (int s = 0; s < config.n_shapes && status == KVB_OK; s++)
         for (size_t d = 0; d < sizeof deviations / sizeof deviations[0] && status == KVB_OK; d++)
-            status = measure_shape(kvb_bench_shape_at(s), deviations[d], &error);
+            status = measure_shape(&config.shapes[s], deviations[d], &error);
     if (status != KVB_OK)
         fprintf(stderr, "bench-accuracy: %s\n", error.text);
     return status == KVB_OK ? 0 : 2;

@@ -4,6 +4,7 @@
 //                                                    the caches; trellis: those codes beside scalar ones; many: prompts
 //                                                    (also their TFLOP/s, masked products not counted)
 #include "attend_common.cuh"
+#include "loops.cuh"
 
 #include <cmath>
 
@@ -11,22 +12,9 @@ namespace {
 
 bool quick, trellis, many;
 
-__global__ void read_all(const uint4 *data, size_t n, uint32_t *out) {
-    uint32_t x = 0;
-    size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x, stride = (size_t)gridDim.x * blockDim.x;
-    for (; i + 3 * stride < n; i += 4 * stride) {
-        uint4 a = __ldcs(data + i), b = __ldcs(data + i + stride), c = __ldcs(data + i + 2 * stride),
-              d = __ldcs(data + i + 3 * stride);
-        x ^= a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
-    }
-    for (; i < n; i += stride) {
-        uint4 a = __ldcs(data + i);
-        x ^= a.x ^ a.y ^ a.z ^ a.w;
-    }
-    if (x == 0x12345678u) {
-        *out = x;
-    }
-}
+using kvb_loops::fill_cache;
+using kvb_loops::read_all;
+
 __global__ void fill(uint32_t *words, size_t n, size_t block_words, size_t scales_at) {
     for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
         uint32_t x = (uint32_t)(i * 2654435761u) ^ (uint32_t)(i >> 7) * 40503u;
@@ -38,18 +26,6 @@ __global__ void fill(uint32_t *words, size_t n, size_t block_words, size_t scale
 uint4 *foreign;
 uint32_t *sink;
 const size_t foreign_bytes = 256u << 20;
-
-// Foreign lines into the L2. Plain loads: what is loaded to be evicted first (as read_all does) evicts little itself.
-__global__ void fill_cache(const uint4 *data, size_t n, uint32_t *out) {
-    uint32_t x = 0;
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
-        const uint4 a = data[i];
-        x ^= a.x ^ a.y ^ a.z ^ a.w;
-    }
-    if (x == 0x12345678u) {
-        *out = x;
-    }
-}
 
 // Instructions of another kernel, as many as the largest instruction cache holds, in place of a model's between two
 // layers.

@@ -9,7 +9,7 @@
  *
  * Shapes are [slowest]...[fastest]. What is queued is not checked for NaN or Inf: such rows get a NaN as their scale
  * and show in what attends to them (docs/format.md, section 2). KVB_ERROR_ARGUMENT: a value outside its range;
- * KVB_ERROR_UNSUPPORTED: no GPU, one without compute capability 9.0, or a format that no kernel reads;
+ * KVB_ERROR_UNSUPPORTED: no GPU, one below compute capability 8.0, or a format that no kernel reads;
  * KVB_ERROR_MEMORY: the device has not enough. The sentence names what and why. */
 #ifndef KVBITS_CUDA_H
 #define KVBITS_CUDA_H
@@ -58,8 +58,8 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *
 KVB_API void kvb_cuda_layer_destroy(kvb_cuda_layer *layer); /* NULL is legal; no work on the layer may be pending */
 /* Bytes of a page: 64 tokens of K and V of all KV heads, codes and scales. A multiple of 32. */
 KVB_API size_t kvb_cuda_layer_page_bytes(const kvb_cuda_layer *layer);
-/* 1 when a tuned kernel attends to the layer (docs/cuda.md lists them), 0 when the general one does: as exact, and
- * slow. */
+/* 1 when a tuned kernel attends to the layer (docs/cuda.md lists them; they run from compute capability 9.0 on), 0 when
+ * the general one does: as exact, and slow. */
 KVB_API int kvb_cuda_layer_is_tuned(const kvb_cuda_layer *layer);
 
 /* ---- Pages ------------------------------------------------------------------------------------------------------ */

@@ -152,10 +152,11 @@ static kvb_status check_mean(const kvb_cuda_layer_spec *spec, kvb_error *error) 
     return KVB_OK;
 }
 
-/* The tuned kernels read half scales, trellises of 8 and 16 states, and one table where the codes are equal. */
-static void choose_kernels(kvb_cuda_layer *layer, const tables both[2]) {
+/* The tuned kernels run from 9.0 on, and read half scales, trellises of 8 and 16 states, and one table where the codes
+ * are equal. */
+static void choose_kernels(kvb_cuda_layer *layer, const tables both[2], const kvb_cuda_device *device) {
     const kvb_cuda_format *k = &layer->formats[0], *v = &layer->formats[1];
-    const int is_plain = k->scale_bytes == 2 && v->scale_bytes == 2 && k->trellis_states <= 16 &&
+    const int is_plain = device->major >= 9 && k->scale_bytes == 2 && v->scale_bytes == 2 && k->trellis_states <= 16 &&
                          v->trellis_states <= 16 &&
                          (k->code != v->code ||
                           memcmp(both[0].half_centroids, both[1].half_centroids, sizeof both[0].half_centroids) == 0);
@@ -232,8 +233,8 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
     if (status != KVB_OK) {
         return status;
     }
-    if (device.major < 9) {
-        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "cuda:%d: %s has compute capability %d.%d, kvbits needs 9.0",
+    if (device.major < 8) {
+        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED, "cuda:%d: %s has compute capability %d.%d, kvbits needs 8.0",
                              spec->device, device.name, device.major, device.minor);
     }
     kvb_cuda_layer made = {.device = spec->device,
@@ -262,7 +263,7 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
                              "cuda layer: a page of %d KV heads takes %zu bytes, the GPU's kernels reach %lu",
                              spec->n_kv_heads, kvb_cuda_layer_page_bytes(&made), (unsigned long)UINT32_MAX);
     }
-    choose_kernels(&made, both);
+    choose_kernels(&made, both, &device);
     made.allocator = kvb_allocator_resolve(allocator);
     kvb_cuda_layer *layer = made.allocator.allocate(made.allocator.context, sizeof *layer, _Alignof(kvb_cuda_layer));
     if (!layer) {

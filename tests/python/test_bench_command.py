@@ -256,10 +256,59 @@ class Goals(unittest.TestCase):
         self.assertIn("0 goals met, 0 missed", done.stdout)
 
 
+class Gpu(unittest.TestCase):
+    FEW = ("--quick", "--shapes", "C", "--kv-len", 200, "--batch", 3, "--bits", "4,16", "--prefill", "8,256", "--memory", 64,
+           "--rounds", 3, "--json", "-")
+
+    def test_it_is_measured_or_its_absence_has_a_sentence(self):
+        info = subprocess.run([KVBITS, "info", "--json"], text=True, check=True, capture_output=True)
+        built = json.loads(info.stdout)["cuda"]["built"]
+        done = bench("--backend", "cuda:0", *self.FEW)
+        if done.returncode == 0:
+            self.check_rows([json.loads(line) for line in done.stdout.splitlines()])
+            return
+        self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
+        self.assertIn("no CUDA device" if built else "`make cuda` builds build-cuda/kvbits", done.stderr)
+        if built:
+            self.assertNotIn("cuda", os.environ.get("KVB_REQUIRE", ""), done.stderr)
+
+    def check_rows(self, lines):
+        run_line, rows = lines[0], lines[1:]
+        for key in ("gpu", "gpu_capability", "gpu_driver", "gpu_runtime", "gpu_compiler_flags", "commit", "compiler_flags"):
+            self.assertIn(key, run_line)
+        self.assertEqual([row["work"] for row in rows[:3]], ["read", "copy", "mma"])
+        found = {(row["work"], row["k"], row.get("kv_len"), row.get("batch"), row.get("variant"), row.get("precision")) for row in rows[3:]}
+        wanted = {("append", bits, n, 1, None, None) for bits in ("4", "16") for n in (1, 8192)}
+        wanted |= {("attend", bits, 200, 3, None, "fast") for bits in ("4", "16")}
+        wanted |= {("attend", "4", 200, 3, name, "fast") for name in ("scattered", "tail", "window", "mixed", None)}
+        wanted |= {("attend", "4", 200, 3, None, "precise"), ("plan", "4", 200, 3, "scattered", None),
+                   ("plan", "4", 200, 3, None, None), ("prefill", "4", 256, 1, None, "fast")}
+        self.assertEqual(found, wanted)
+        reading, copying = rows[0]["value"], rows[1]["value"]
+        for row in rows[3:]:
+            order = [row[key] for key in ("least", "low_quartile", "value", "high_quartile", "most")]
+            self.assertTrue(0.0 < order[0] and order == sorted(order), row)
+            if row["work"] in ("append", "attend") and row["floor_set_by"] == "bytes":
+                ceiling = copying if row["work"] == "append" else reading
+                self.assertAlmostEqual(row["percent_of_floor"], 100.0 * row["gb_per_s"] / ceiling, delta=0.01)
+
+    def test_what_means_nothing_there_is_refused(self):
+        for option, legal in ((("--threads", 1), "--only, --shapes"), (("--warm",), "--only, --shapes"),
+                              (("--no-peers",), "--only, --shapes"), (("--chart", "c.svg"), "--only, --shapes"),
+                              (("--goals", ROOT / "bench" / "goals.json"), "--only, --shapes"),
+                              (("--bits", "4.5"), "whole bits"), (("--only", "fwht"), "append, attend and prefill")):
+            done = bench("--backend", "cuda:0", *option)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), (option, done.stderr))
+            self.assertIn(legal, done.stderr, option)
+
+
 class Refusals(unittest.TestCase):
     def test_bad_values_are_named_with_the_legal_ones(self):
         for option, value, legal in (("--backend", "mmx", "this build has"), ("--backend", "scalar,scalar", "each once"),
-                                     ("--shapes", "D", "A, B and C"), ("--shapes", "A,,B", "A, B and C"),
+                                     ("--backend", "cuda", "cuda:0"), ("--backend", "cuda:-1", "cuda:0"),
+                                     ("--backend", "cuda:x", "cuda:0"), ("--backend", "scalar,cuda:0", "one GPU alone"),
+                                     ("--batch", "4", "--backend cuda:N"), ("--batch", "0", "1 to 1024"),
+                                     ("--shapes", "E", "A, B, C and D"), ("--shapes", "A,,B", "A, B, C and D"),
                                      ("--shapes", "A,A", "each once"), ("--kv-len", "0", "1 to"),
                                      ("--kv-len", "x", "whole numbers"), ("--bits", "9", "1 to 8 or 16"),
                                      ("--bits", "4/", "1 to 8 or 16"), ("--bits", "0/4", "1 to 8 or 16"),

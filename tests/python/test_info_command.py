@@ -40,6 +40,16 @@ def layer_bytes(bits, dims, heads, tokens, page=64, scale=2, window=0, first=0, 
     return len(held) * page_bytes + exact
 
 
+class Gpus(unittest.TestCase):
+    def test_they_are_listed_or_why_not(self):
+        cuda, text = printed()["cuda"], run().stdout
+        self.assertEqual(cuda["built"], "built without CUDA" not in text)
+        self.assertTrue(cuda["built"] or not cuda["devices"])
+        listed = re.findall(r"^  (cuda:\d+) +(.*), compute capability (\d+\.\d+).*, (\d+) multiprocessors, ", text, re.M)
+        self.assertEqual(listed, [(d["backend"], d["name"], d["capability"], str(d["multiprocessors"])) for d in cuda["devices"]])
+        self.assertEqual(bool(listed), re.search(r"^GPUs$", text, re.M) is not None)
+
+
 class Figures(unittest.TestCase):
     def test_the_example(self):
         done = run(*EXAMPLE)
