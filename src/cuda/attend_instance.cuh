@@ -5,6 +5,10 @@
 #include "attend_launch.h"
 #include "prefill.cuh"
 
+#ifndef KVB_CUDA_WARPGROUPS
+#define KVB_CUDA_WARPGROUPS 0
+#endif
+
 namespace kvb {
 
 // As many warps to a tile as keep 50 to 100 KB in flight. Measured: more makes multiprocessors unequal, and the slowest
@@ -49,8 +53,8 @@ template <class D> int most_clusters(int n_parts, int *out) {
 
 template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
     using Few = typename Shape<K, V, DK, DV, SPLIT>::D;
-    // Keys come in panels of 64 coordinates, small ones also in half of that.
-    static constexpr bool has_many = DK % (DK > 128 ? 64 : 32) == 0 && DV % 32 == 0;
+    // Keys come in panels of 64 coordinates, small ones also in half of that. Builds without code for 9.0a have none.
+    static constexpr bool has_many = KVB_CUDA_WARPGROUPS && DK % (DK > 128 ? 64 : 32) == 0 && DV % 32 == 0;
 
     static int prepare() {
         cudaError_t e =
