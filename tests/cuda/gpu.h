@@ -41,6 +41,27 @@ static inline double gpu_bound(double bound) {
     return gpu_has_tuned() || bound < 1e-5 ? bound : 1e-5;
 }
 
+/* Do kernels for prompts serve what they should? They are Hopper's, and measured with 132 multiprocessors. */
+static inline int gpu_has_prompts(void) {
+    kvb_cuda_device device;
+    kvb_error error = {""};
+    return gpu_has_tuned() && kvb_cuda_device_get(0, &device, &error) == KVB_OK && device.major == 9 &&
+           device.minor == 0 && device.multiprocessors >= 114;
+}
+
+/* KVB_CUDA_CASES, such as "p0 p15 c3": only these of a test's tables; without it all. */
+static inline int gpu_wants(char table, size_t i) {
+    const char *cases = getenv("KVB_CUDA_CASES");
+    char name[32];
+    const size_t length = (size_t)snprintf(name, sizeof name, "%c%zu", table, i);
+    for (const char *at = cases; at && (at = strstr(at, name)); at += length) {
+        if ((at == cases || at[-1] == ' ') && (at[length] == 0 || at[length] == ' ')) {
+            return 1;
+        }
+    }
+    return !cases;
+}
+
 /* KVB_CUDA_FEW=1: fewer and shorter cases, for sanitizers that take a thousand times longer. */
 static inline int gpu_few(void) {
     const char *few = getenv("KVB_CUDA_FEW");
