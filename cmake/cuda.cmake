@@ -17,7 +17,7 @@ if(KVB_CUDA)
     # The kernels use Hopper's bulk copies, those for prompts its warpgroups too, which no other device has: machine code
     # for 9.0, and PTX without them that newer devices compile.
     set(CMAKE_CUDA_ARCHITECTURES 90a-real 90-virtual CACHE STRING "CUDA architectures, 90 at least")
-    # The tuned attention kernels are those; all others run from 8.0 on, and use nothing that only one device has.
+    # Those are the tuned attention kernels; all others run from 8.0 on, and use nothing that only one device has.
     set(KVB_CUDA_GENERAL_ARCHITECTURES 80-real 90 CACHE STRING "CUDA architectures of all but the tuned kernels, 80 at least")
     option(KVB_CUDA_TUNED "build the tuned attention kernels; OFF: the general one serves every layer" ON)
     enable_language(CUDA)

@@ -30,6 +30,11 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *out, int device) {
     out->totalGlobalMem = (size_t)80 << 30;
     return cudaSuccess;
 }
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device) {
+    (void)attribute, (void)device;
+    *value = 132; /* of what is asked, multiprocessors */
+    return cudaSuccess;
+}
 cudaError_t cudaRuntimeGetVersion(int *version) {
     *version = CUDART_VERSION;
     return cudaSuccess;
@@ -59,6 +64,13 @@ cudaError_t cudaFree(void *memory) {
     free(memory);
     return cudaSuccess;
 }
+cudaError_t cudaMallocHost(void **out, size_t bytes) {
+    *out = malloc(bytes);
+    return *out ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void *memory) {
+    return cudaFree(memory);
+}
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     (void)kind;
     memcpy(to, from, bytes);
@@ -81,6 +93,11 @@ cudaError_t cudaDeviceSynchronize(void) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     (void)stream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *out) {
+    (void)stream;
+    *out = cudaStreamCaptureStatusNone;
     return cudaSuccess;
 }
 
@@ -118,6 +135,20 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr
 cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
                              cudaStream_t stream) {
     (void)kernel, (void)grid, (void)block, (void)arguments, (void)shared, (void)stream;
+    return cudaSuccess;
+}
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *how, const void *kernel, void **arguments) {
+    return cudaLaunchKernel(kernel, how->gridDim, how->blockDim, arguments, how->dynamicSmemBytes, how->stream);
+}
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *out, const void *kernel, int threads,
+                                                                   size_t shared, unsigned flags) {
+    (void)kernel, (void)threads, (void)shared, (void)flags;
+    *out = 1;
+    return cudaSuccess;
+}
+cudaError_t cudaOccupancyMaxActiveClusters(int *out, const void *kernel, const cudaLaunchConfig_t *how) {
+    (void)kernel, (void)how;
+    *out = 16;
     return cudaSuccess;
 }
 
