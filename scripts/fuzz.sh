@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-20}
 shift || true
 
-CC=clang cmake -S . -B build-fuzz -DCMAKE_BUILD_TYPE=Debug -DKVB_FUZZ=ON -DKVB_SANITIZE=address,undefined >/dev/null
+CC=clang cmake -S . -B build-fuzz -DCMAKE_BUILD_TYPE=Debug -DKVB_CUDA=OFF -DKVB_FUZZ=ON -DKVB_SANITIZE=address,undefined >/dev/null
 cmake --build build-fuzz --target fuzzers --parallel "$(nproc)"
 
 shopt -s nullglob
