@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Builds the tests of tests/cuda with device code compiled for the CPU (README.md).
 
-build.py LIBRARY OUT [--instances "4_4_128_128 8_4_256_256 T2_T2_128_128 ..."] [--flags "-fsanitize=..."]
+build.py CPU_BUILD OUT [--instances "4_4_128_128 8_4_256_256 T2_T2_128_128 ..."] [--flags "-fsanitize=..."]
 
-LIBRARY is a build folder without CUDA, with the targets kvbits and kvb-oracle (cmake --preset release; cmake --build build
+CPU_BUILD is a build folder without CUDA, with the targets kvbits and kvb-oracle (cmake --preset release; cmake --build build
 --target kvbits kvb-oracle). OUT gets the translated sources, a ninja file and the tests. Instances: those lines of
 attend_instances.def that the cases to be run need; without them every layer is the general kernel's."""
 import argparse
@@ -22,7 +22,7 @@ def write(path, text):
     return path
 
 
-def ninja_file(library, out, instances, flags):
+def ninja_file(cpu_build, out, instances, flags):
     translated, cut = out / "translated", out / "cut"
     includes = f"-I{translated} -I{ROOT}/src/cuda -I{ROOT}/src -I{ROOT}/include"
     cuda = "-isystem /usr/local/cuda/include"
@@ -33,8 +33,8 @@ def ninja_file(library, out, instances, flags):
         f"cflags = -std=c11 -O1 -g1 -ffp-contract=off -I{cut} {includes} -I{ROOT}/tests -I{ROOT}/tests/cuda {cuda} {flags}",
         "rule cxx\n command = g++ $cxxflags $extra -MMD -MF $out.d -c $in -o $out\n depfile = $out.d\n deps = gcc",
         "rule cc\n command = gcc $cflags -MMD -MF $out.d -c $in -o $out\n depfile = $out.d\n deps = gcc",
-        f"rule link\n command = g++ $in {flags} -o $out -Wl,--start-group {library}/src/libkvbits.a "
-        f"{library}/tests/libkvb-oracle.a -Wl,--end-group -lcmocka -lm -lpthread",
+        f"rule link\n command = g++ $in {flags} -o $out -Wl,--start-group {cpu_build}/src/libkvbits.a "
+        f"{cpu_build}/tests/libkvb-oracle.a -Wl,--end-group -lcmocka -lm -lpthread",
     ]
     objects = []
 
@@ -63,7 +63,7 @@ def ninja_file(library, out, instances, flags):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("library", type=pathlib.Path)
+    parser.add_argument("cpu_build", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--instances", default="")
     parser.add_argument("--flags", default="")
@@ -74,7 +74,7 @@ def main():
     instances = arguments.instances.split()
     table = "".join(f"KVB_ATTEND({', '.join(name.split('_'))})\n" for name in instances)
     write(out / "cut/attend_instances.def", table)
-    write(out / "build.ninja", ninja_file(arguments.library.resolve(), out, instances, arguments.flags))
+    write(out / "build.ninja", ninja_file(arguments.cpu_build.resolve(), out, instances, arguments.flags))
     subprocess.run(["ninja", "-C", out], check=True)
 
 
