@@ -20,7 +20,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right
 
-F32, BF16, PAGE = 0, 2, 64
+from kvbits_cuda import CodecSpec, LayerSpec, Library, Pages, Queries, Rows
+
+BF16, PAGE = 2, 64
 SHAPES = {  # name: query heads, KV heads, head_dim, batch, tokens, of which so many are the queries'
     "32:8 x 128, 16, 32768": (32, 8, 128, 16, 32768, 1),
     "64:8 x 128, 16, 32768": (64, 8, 128, 16, 32768, 1),
@@ -36,53 +38,6 @@ SHAPES = {  # name: query heads, KV heads, head_dim, batch, tokens, of which so 
     "prompt 9:3 x 64, 4, 32768, 2048 new": (9, 3, 64, 4, 32768, 2048),
 }
 PAIRS = [(8, 8), (6, 6), (5, 5), (6, 4), (4, 4), (3, 3), (2, 2)]
-
-
-class Error(c.Structure):
-    _fields_ = [("text", c.c_char * 512)]
-
-
-class CodecSpec(c.Structure):
-    """Longer than the library's: it is only passed on."""
-    _fields_ = [("head_dim", c.c_int), ("bits", c.c_int), ("rest", c.c_char * 248)]
-
-
-class LayerSpec(c.Structure):
-    _fields_ = [("device", c.c_int), ("k_codec", c.c_void_p), ("v_codec", c.c_void_p), ("n_kv_heads", c.c_int),
-                ("n_q_heads", c.c_int), ("dense", c.c_int), ("k_mean", c.c_void_p), ("k_dim", c.c_int),
-                ("v_dim", c.c_int)]
-
-
-class Pages(c.Structure):
-    _fields_ = [("pool", c.c_void_p), ("table", c.c_void_p), ("table_stride", c.c_size_t), ("first_page", c.c_void_p),
-                ("lengths", c.c_void_p), ("n_sequences", c.c_int), ("exact_first_k", c.c_void_p),
-                ("exact_first_v", c.c_void_p), ("exact_last_k", c.c_void_p), ("exact_last_v", c.c_void_p),
-                ("exact_first", c.c_int), ("exact_last", c.c_int), ("exact_last_slots", c.c_int)]
-
-
-class Rows(c.Structure):
-    _fields_ = [("k", c.c_void_p), ("v", c.c_void_p), ("dtype", c.c_int), ("row_begin", c.c_void_p),
-                ("most_rows", c.c_int)]
-
-
-class Queries(c.Structure):
-    _fields_ = [("q", c.c_void_p), ("out", c.c_void_p), ("lse", c.c_void_p), ("q_dtype", c.c_int),
-                ("out_dtype", c.c_int), ("q_begin", c.c_void_p), ("most_queries", c.c_int), ("scale", c.c_float),
-                ("softcap", c.c_float), ("window", c.c_int), ("sinks", c.c_void_p), ("split_queries", c.c_int),
-                ("positions", c.c_void_p), ("tree_mask", c.c_void_p)]
-
-
-class Library:
-    def __init__(self, path):
-        self.so = c.CDLL(path)
-        self.so.kvb_codec_spec_default.restype = CodecSpec
-        for name in ("kvb_cuda_layer_page_bytes", "kvb_cuda_scratch_bytes"):
-            getattr(self.so, name).restype = c.c_size_t
-        self.error = Error()
-
-    def must(self, name, *arguments):
-        if getattr(self.so, name)(*arguments, c.byref(self.error)) != 0:
-            sys.exit(f"{name}: {self.error.text.decode()}")
 
 
 class Packed:
