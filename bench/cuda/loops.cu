@@ -12,7 +12,11 @@ enum { BLOCKS = 2, WARPS = 8, SUMS = 8, ROUNDS = 4096, OPERATIONS = 2 * 16 * 8 *
 
 __global__ void __launch_bounds__(WARPS * 32) multiply_add(float *sink) {
     const uint32_t one = 0x3c003c00u; // halves
-    float sums[SUMS][4] = {};
+    float sums[SUMS][4];
+    for (int i = 0; i < SUMS; i++) { // all different, or the assembler makes one product of eight
+        sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = (float)i;
+    }
+#pragma unroll 4
     for (int round = 0; round < ROUNDS; round++) {
 #pragma unroll
         for (int i = 0; i < SUMS; i++) {
