@@ -17,6 +17,8 @@ template <int KBITS, int VBITS, int DK, int DV> struct Codes {
     using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, typename KR::Out>;
     using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, typename VR::Out>;
     static constexpr int k_steps = DK / 16, v_steps = DV / 16;
+    static constexpr int k_levels = KR::is_trellis ? 2 << (KBITS - KVB_FRAGMENT_TRELLIS) : 1 << KBITS,
+                         v_levels = VR::is_trellis ? 2 << (VBITS - KVB_FRAGMENT_TRELLIS) : 1 << VBITS;
     static constexpr int tables = KS::table_bytes + (one_table ? 0 : VS::table_bytes);
 
     __device__ static uint8_t *v_table(uint8_t *tables_at) {

@@ -7,6 +7,7 @@
 #pragma once
 #include "attend_codes.cuh"
 #include "attend_copies.cuh"
+#include "attend_early.cuh"
 #include "attend_exact.cuh"
 #include "attend_finish.cuh"
 #include "attend_producer.cuh"
@@ -42,7 +43,14 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
                                             : columns *(chunk + 1);
     static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
     static constexpr int states = (WARPS + 2) * columns * 2 * 4;
-    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 + RINGS * STAGES * 8;
+    static constexpr int k_words = C::k_levels / 2,
+                         v_words = C::one_table ? 0 : C::v_levels / 2, // centroids, two a word
+        k_sign_words = (DK + 31) / 32, v_sign_words = (DV + 31) / 32,
+                         early_words = k_words + v_words + k_sign_words + v_sign_words;
+    static constexpr int q_stride = DK + 8; // halves: columns in different banks
+    static constexpr int queries = columns * q_stride * 2 * (SPLIT ? 2 : 1);
+    static constexpr int shared_bytes =
+        tables + ring + merge + states + 2 * columns * row * 4 + queries + RINGS * STAGES * 8 + early_words * 4;
     static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
     static_assert(SHARE == 1 || RINGS < 16, "a barrier for each ring, of sixteen");
 };
@@ -72,46 +80,14 @@ static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequenc
     return c;
 }
 
-// Partial results of an item's blocks, in order, whoever runs this.
-template <class D>
-__device__ void add_parts(const kvb_cuda_attend_job &p, int first_part, int n_parts, int n_columns, float *rows,
-                          float *tops, float *sums) {
-    constexpr int DV = D::DV;
-    for (int i = threadIdx.x; i < n_columns * DV; i += D::WARPS * 32) {
-        const int column = i / DV;
-        float higher = -1e30f, all = 0.0f, value = 0.0f;
-        for (int first = 0; first < n_parts; first += 16) {
-            float part_tops[16], part_sums[16], values[16]; // all loads are issued before one is used
-#pragma unroll
-            for (int j = 0; j < 16; j++) {
-                const int slot = (first_part + first + j) * 2 + (first + j == 0);
-                const float *part = p.partials + (size_t)slot * 8 * (DV + 2);
-                const bool is = first + j < n_parts;
-                part_tops[j] = is ? __ldcg(part + column) : -1e30f;
-                part_sums[j] = is ? __ldcg(part + 8 + column) : 0.0f;
-                values[j] = is ? __ldcg(part + 16 + i) : 0.0f;
-            }
-            const float before = higher;
-#pragma unroll
-            for (int j = 0; j < 16; j++) {
-                higher = fmaxf(higher, part_tops[j]);
-            }
-            const float factor = exp2_of(before - higher);
-            all *= factor;
-            value *= factor;
-#pragma unroll
-            for (int j = 0; j < 16; j++) {
-                const float f = exp2_of(part_tops[j] - higher);
-                all += part_sums[j] * f;
-                value += values[j] * f;
-            }
-        }
-        rows[i] = value;
-        if (i % DV == 0) {
-            tops[column] = higher;
-            sums[column] = all;
-        }
-    }
+// A block's partial results: two, of the item that it goes on with and of the one that begins in it: 8 maxima, 8 sums,
+// values.
+__device__ __forceinline__ float *part_of(const kvb_cuda_attend_job &p, int block, int begins, int v_dim) {
+    return p.partials + (size_t)(block * 2 + begins) * 8 * (v_dim + 2);
+}
+// Where values have a column's place: a warp reads them as the accumulators that they were.
+__device__ __forceinline__ int part_place(int column, int place) {
+    return 16 + (place / 16 * 32 + place % 8 * 4 + column / 2) * 4 + column % 2 + place % 16 / 8 * 2;
 }
 
 // Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
@@ -142,17 +118,22 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     float *tops = (float *)((uint8_t *)merge + D::merge), *sums = tops + (WARPS + 2) * 8; // [warps, exact, all][column]
     float *rows = sums + (WARPS + 2) * 8; // [column][DK], later [column][DV]
     float *exact = rows + 8 * D::row;     // [column][DV]
-    uint64_t *barriers = (uint64_t *)(exact + 8 * D::row);
-    float *means = sums + (WARPS + 1) * 8; // [column], until the block's results are merged
+    __half *halves = (__half *)(exact + 8 * D::row), *rests = halves + 8 * D::q_stride; // [column], of queries
+    uint64_t *barriers = (uint64_t *)((uint8_t *)halves + D::queries);
+    uint32_t *copies = (uint32_t *)(barriers + D::RINGS * STAGES); // as Early has them
+    const uint32_t *k_signs = copies + D::k_words + D::v_words, *v_signs = k_signs + D::k_sign_words;
+    float *means = sums + (WARPS + 1) * 8, *units = tops + (WARPS + 1) * 8; // [column], until results are merged
     __shared__ bool is_last;
 
     const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    Early<D> early;
+    early.load(p);
     kvb_cuda_segment work = load_segment(p, blockIdx.x);
     if (work.begins < 0) {
         return;
     }
 
-    // ---- The ring is filled before anything else ----
+    // ---- The ring is filled, behind what is small ----
     const int ring_index = warp / D::SHARE, part = warp % D::SHARE;
     uint8_t *ring = rings + ring_index * STAGES * D::stage_bytes;
     uint64_t *full = barriers + ring_index * STAGES;
@@ -168,12 +149,8 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     __syncwarp();
     producer.together =
         p.v.pages == p.k.pages + D::k_bytes && p.v.page_stride == p.k.page_stride && p.v.head_stride == p.k.head_stride;
-    producer.take(p, work, ring_index);
+    producer.take(work, ring_index);
     producer.settle(p, ring_index);
-#pragma unroll 1
-    for (int s = 0; s < STAGES; s++) {
-        producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, ring_index, lane == 0 && part == 0);
-    }
     constexpr int own = (8 + WARPS - 1) / WARPS, N = (DK + 31) / 32; // columns of a warp
     float queries[own][N];
     auto load_queries = [&] {
@@ -187,9 +164,14 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
         }
     };
-    __syncwarp();
     load_queries();
-    D::C::build(k_table, p.k.centroids, p.v.centroids);
+    early.store(copies);
+#pragma unroll 1
+    for (int s = 0; s < STAGES; s++) {
+        producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, ring_index, lane == 0 && part == 0);
+    }
+    __syncthreads();
+    D::C::build(k_table, (const uint16_t *)copies, (const uint16_t *)(copies + D::k_words));
 
     int stage = 0;
     uint32_t parity = 0;
@@ -220,51 +202,36 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             exact_partial<DK, DV, D::chunk>(p, sequence, work.sequence, work.kv_head, work.first_column, n_columns,
                                             rows, merge, exact, tops + WARPS * 8, sums + WARPS * 8);
             for (int c = warp; c < n_columns; c += WARPS) {
-                rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, lane, false);
+                rotate_row<DV>(exact + c * DV, merge + warp * D::row, p.v, v_signs, lane, false);
             }
         }
         __syncwarp();
-        for (int c = warp; c < n_columns; c += WARPS) {
-            rotate_row<DK>(rows + c * DK, merge + warp * D::row, p.k, lane, false);
+        for (int c = warp; c < 8; c += WARPS) {
+            rotate_row<DK>(rows + c * DK, merge + warp * D::row, p.k, k_signs, lane, false);
+            const float unit = store_halves<DK, D::SPLIT>(rows + c * DK, 1.0f, halves + c * D::q_stride,
+                                                          rests + c * D::q_stride, lane, [](int i) { return i; });
+            if (lane == 0) {
+                units[c] = unit;
+            }
         }
         __syncthreads();
-        // Halves of q times a power of two that makes its largest coordinate 1 or so; `unit` undoes it.
         uint32_t q[D::k_steps][2], q_rest[D::SPLIT ? D::k_steps : 1][2];
         float unit[2], mean[2]; // what the query and the keys' mean add to each logit
-        {
-            // The coordinates of the lane's columns, two and two.
-            const float *row = rows + g * DK;
-            float most = 0.0f;
 #pragma unroll
-            for (int s = 0; s < D::k_steps; s++) {
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    const float *pair = row + D::C::k_dim(s, t, i);
-                    most = fmaxf(fmaxf(fabsf(pair[0]), fabsf(pair[1])), most);
-                }
-            }
-            most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-            most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-            const int exponent = min(max((int)(__float_as_uint(most) >> 23), 27), 227) - 127; // of column g
-            const float up = __uint_as_float((uint32_t)(127 - exponent) << 23),
-                        down = __uint_as_float((uint32_t)(127 + exponent) << 23);
-#pragma unroll
-            for (int s = 0; s < D::k_steps; s++) {
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    const float *pair = row + D::C::k_dim(s, t, i);
-                    const float x = pair[0] * up, y = pair[1] * up;
-                    q[s][i] = pack_halves(x, y);
-                    if (D::SPLIT) {
-                        q_rest[s][i] = pack_rests(x, y, q[s][i]);
-                    }
-                }
-            }
+        for (int s = 0; s < D::k_steps; s++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                unit[i] = __shfl_sync(0xffffffffu, down, (2 * t + i) * 4) * p.scale * 1.4426950408889634f;
-                mean[i] = means[2 * t + i] * p.scale * 1.4426950408889634f;
+                const int at = g * D::q_stride + D::C::k_dim(s, t, i);
+                q[s][i] = *(const uint32_t *)(halves + at);
+                if (D::SPLIT) {
+                    q_rest[s][i] = *(const uint32_t *)(rests + at);
+                }
             }
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            unit[i] = units[2 * t + i] * p.scale * 1.4426950408889634f;
+            mean[i] = means[2 * t + i] * p.scale * 1.4426950408889634f;
         }
         const Columns columns = columns_of(p, sequence, work.end, work.first_column, n_columns, lane);
 
@@ -419,97 +386,133 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
         }
 
-        // ---- The block's warps, in order, the exact tokens last ----
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 4);
             sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 8);
             sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 16);
-            if (g == 0) {
-                tops[warp * 8 + 2 * t + h] = top[h];
-                sums[warp * 8 + 2 * t + h] = sum[h];
-            }
         }
-        float *mine = p.partials + (size_t)(blockIdx.x * 2 + work.begins) * 8 * (DV + 2);
-        const int n_states = WARPS + (has_exact ? 1 : 0);
+        // ---- The block's warps, in order, the exact tokens last. Where an item's last block arrives, its warps then
+        // take the item's parts for their own and go through the same code again: what has not run yet is slow ----
+        bool adds_parts = false, finishes = false;
+#pragma unroll 1
+        while (true) {
+            const bool with_exact = has_exact && !adds_parts, is_part = work.n_parts > 1 && !adds_parts;
 #pragma unroll
-        for (int pass = 0; pass < (D::v_steps + D::pass_steps - 1) / D::pass_steps; pass++) {
-            if (pass) {
+            for (int h = 0; h < 2; h++) {
+                if (g == 0) {
+                    tops[warp * 8 + 2 * t + h] = top[h];
+                    sums[warp * 8 + 2 * t + h] = sum[h];
+                }
+            }
+            float *mine = part_of(p, blockIdx.x, work.begins, DV);
+#pragma unroll
+            for (int pass = 0; pass < (D::v_steps + D::pass_steps - 1) / D::pass_steps; pass++) {
+                if (pass) {
+                    __syncthreads();
+                }
+#pragma unroll
+                for (int i = 0; i < D::pass_steps; i++) {
+                    const int s = pass * D::pass_steps + i;
+                    if (s < D::v_steps) {
+#pragma unroll
+                        for (int h = 0; h < 2; h++) {
+                            float *to = merge + (warp * 8 + 2 * t + h) * D::pass_stride + i * 16 + g;
+                            to[0] = o[s < D::v_steps ? s : 0][h] * v_down;
+                            to[8] = o[s < D::v_steps ? s : 0][h + 2] * v_down;
+                        }
+                    }
+                }
                 __syncthreads();
-            }
+                for (int i = threadIdx.x; i < n_columns * D::pass_dims; i += WARPS * 32) {
+                    const int column = i / D::pass_dims, place = pass * D::pass_dims + i % D::pass_dims;
+                    if (place >= DV) {
+                        continue;
+                    }
+                    const int dim = D::C::v_dim(place);
+                    float higher = -1e30f, all = 0.0f, value = 0.0f;
 #pragma unroll
-            for (int i = 0; i < D::pass_steps; i++) {
-                const int s = pass * D::pass_steps + i;
-                if (s < D::v_steps) {
+                    for (int w = 0; w < WARPS; w++) {
+                        higher = fmaxf(higher, tops[w * 8 + column]);
+                    }
+                    if (with_exact) {
+                        higher = fmaxf(higher, tops[WARPS * 8 + column]);
+                    }
 #pragma unroll
-                    for (int h = 0; h < 2; h++) {
-                        float *to = merge + (warp * 8 + 2 * t + h) * D::pass_stride + i * 16 + g;
-                        to[0] = o[s < D::v_steps ? s : 0][h] * v_down;
-                        to[8] = o[s < D::v_steps ? s : 0][h + 2] * v_down;
+                    for (int w = 0; w < WARPS; w++) {
+                        const float factor = exp2_of(tops[w * 8 + column] - higher);
+                        all += sums[w * 8 + column] * factor;
+                        value += merge[(w * 8 + column) * D::pass_stride + i % D::pass_dims] * factor;
+                    }
+                    if (with_exact) {
+                        const float factor = exp2_of(tops[WARPS * 8 + column] - higher);
+                        all += sums[WARPS * 8 + column] * factor;
+                        value += exact[column * DV + dim] * factor;
+                    }
+                    *(is_part ? mine + part_place(column, place) : rows + column * DV + dim) = value;
+                    if (place == 0) {
+                        *(is_part ? mine + column : tops + (WARPS + 1) * 8 + column) = higher;
+                        *(is_part ? mine + 8 + column : sums + (WARPS + 1) * 8 + column) = all;
                     }
                 }
             }
             __syncthreads();
-            for (int i = threadIdx.x; i < n_columns * D::pass_dims; i += WARPS * 32) {
-                const int column = i / D::pass_dims, place = pass * D::pass_dims + i % D::pass_dims;
-                if (place >= DV) {
-                    continue;
-                }
-                const int dim = D::C::v_dim(place);
-                float higher = -1e30f, all = 0.0f, value = 0.0f;
-                for (int w = 0; w < n_states; w++) {
-                    higher = fmaxf(higher, tops[w * 8 + column]);
-                }
-#pragma unroll
-                for (int w = 0; w < WARPS; w++) {
-                    const float factor = exp2_of(tops[w * 8 + column] - higher);
-                    all += sums[w * 8 + column] * factor;
-                    value += merge[(w * 8 + column) * D::pass_stride + i % D::pass_dims] * factor;
-                }
-                if (has_exact) {
-                    const float factor = exp2_of(tops[WARPS * 8 + column] - higher);
-                    all += sums[WARPS * 8 + column] * factor;
-                    value += exact[column * DV + dim] * factor;
-                }
-                if (work.n_parts > 1) {
-                    mine[16 + column * DV + dim] = value;
-                    if (dim == 0) {
-                        mine[column] = higher;
-                        mine[8 + column] = all;
-                    }
-                } else {
-                    rows[column * DV + dim] = value;
-                    if (dim == 0) {
-                        tops[(WARPS + 1) * 8 + column] = higher;
-                        sums[(WARPS + 1) * 8 + column] = all;
-                    }
-                }
+            if (!is_part) {
+                finishes = true;
+                break;
             }
-        }
-        // ---- The item's blocks: the last to arrive adds them in order ----
-        bool finishes = work.n_parts == 1;
-        if (!finishes) {
-            uint32_t *counter = p.counters + work.item;
-            __threadfence();
-            __syncthreads();
-            if (threadIdx.x == 0) {
-                is_last = atomicAdd(counter, 1u) == (uint32_t)work.n_parts - 1;
-            }
-            __syncthreads();
-            finishes = is_last;
-            if (finishes) {
+            if (threadIdx.x == 0) { // one thread's fences do for what the barriers order before and behind them
                 __threadfence();
-                add_parts<D>(p, work.first_part, work.n_parts, n_columns, rows, tops + (WARPS + 1) * 8,
-                             sums + (WARPS + 1) * 8);
-                if (threadIdx.x == 0) {
-                    *counter = 0;
+                is_last = atomicAdd(p.counters + work.item, 1u) == (uint32_t)work.n_parts - 1;
+                __threadfence();
+            }
+            __syncthreads();
+            if (!is_last) {
+                break;
+            }
+            if (threadIdx.x == 0) {
+                p.counters[work.item] = 0;
+            }
+            adds_parts = true;
+            v_down = 1.0f;
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                top[h] = -1e30f, sum[h] = 0.0f;
+            }
+#pragma unroll
+            for (int s = 0; s < D::v_steps; s++) {
+                o[s][0] = o[s][1] = o[s][2] = o[s][3] = 0.0f;
+            }
+#pragma unroll 1
+            for (int i = warp; i < work.n_parts; i += WARPS) {
+                const float *from = part_of(p, work.first_part + i, i == 0, DV);
+                const float2 tops_of = __ldcg((const float2 *)from + t), sums_of = __ldcg((const float2 *)from + 4 + t);
+                float4 values[D::v_steps];
+#pragma unroll
+                for (int s = 0; s < D::v_steps; s++) {
+                    values[s] = __ldcg((const float4 *)(from + 16) + s * 32 + lane);
+                }
+                float before[2], factor[2];
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    const float of_part = h ? tops_of.y : tops_of.x, higher = fmaxf(top[h], of_part);
+                    before[h] = exp2_of(top[h] - higher), factor[h] = exp2_of(of_part - higher);
+                    top[h] = higher;
+                    sum[h] = sum[h] * before[h] + (h ? sums_of.y : sums_of.x) * factor[h];
+                }
+#pragma unroll
+                for (int s = 0; s < D::v_steps; s++) {
+                    o[s][0] = o[s][0] * before[0] + values[s].x * factor[0];
+                    o[s][1] = o[s][1] * before[1] + values[s].y * factor[1];
+                    o[s][2] = o[s][2] * before[0] + values[s].z * factor[0];
+                    o[s][3] = o[s][3] * before[1] + values[s].w * factor[1];
                 }
             }
         }
         __syncthreads();
         if (finishes) {
             for (int c = warp; c < n_columns; c += WARPS) {
-                finish_column<DV>(p, sequence.first_row + (work.first_column + c) / p.group,
+                finish_column<DV>(p, v_signs, sequence.first_row + (work.first_column + c) / p.group,
                                   work.kv_head * p.group + (work.first_column + c) % p.group, tops[(WARPS + 1) * 8 + c],
                                   sums[(WARPS + 1) * 8 + c], rows + c * DV, merge + warp * D::row, lane);
             }

@@ -4,10 +4,10 @@
 
 namespace kvb {
 
-// Sink, division, log-sum-exp, the rotation back, by one warp. CALLS: rotate_row's.
+// Sink, division, log-sum-exp, the rotation back, by one warp. CALLS and v_signs: rotate_row's.
 template <int DV, bool CALLS = true>
-__device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, float top, float sum, float *values,
-                              float *temporary, int lane) {
+__device__ void finish_column(const kvb_cuda_attend_job &p, const uint32_t *v_signs, int row, int head, float top,
+                              float sum, float *values, float *temporary, int lane) {
     float factor = 1.0f;
     if (p.sinks) {
         const float sink = p.sinks[head] * 1.4426950408889634f, higher = fmaxf(top, sink);
@@ -20,7 +20,7 @@ __device__ void finish_column(const kvb_cuda_attend_job &p, int row, int head, f
         values[i] *= factor;
     }
     __syncwarp();
-    rotate_row<DV, CALLS>(values, temporary, p.v, lane, true);
+    rotate_row<DV, CALLS>(values, temporary, p.v, v_signs, lane, true);
     for (int i = lane; i < DV; i += 32) {
         store_value(p.out, row * p.out_row_stride + head * p.out_head_stride + i, p.out_type, values[i]);
     }

@@ -19,30 +19,33 @@ __device__ __forceinline__ kvb_cuda_segment load_segment(const kvb_cuda_attend_j
 // books, one issues. Where values lie behind keys, a tile is one copy: copies of 8 KB, some 64 to 100 KB of them in
 // flight, come nearest to the memory's full speed.
 template <class D> struct Producer {
-    int segment;          // that `next` is of; -1: no more
-    int next, end, page;  // tiles; the page that the next one lies in, read ahead
-    const int32_t *table; // entry of tile 0's page
-    const uint8_t *k_pages, *v_pages;
+    int segment;           // that `next` is of; -1: no more
+    int next, end;         // tiles
+    int pages, later, at;  // each lane's page of 32 of the ring's tiles, and of the 32 behind them; the next one's lane
+    int sequence, kv_head; // of the segment
     bool together;
 
-    __device__ __forceinline__ void look_up() {
-        page = __ldg(table + next);
+    // The pages of the lanes' tiles from `first` on. No entry behind the segment's is read.
+    __device__ __forceinline__ int look_up(const kvb_cuda_attend_job &p, int first) const {
+        const int before = p.first_page ? __ldg(p.first_page + sequence) : 0,
+                  tile = min(first + (int)(threadIdx.x % 32) * D::RINGS, end - 1);
+        return __ldg(p.table + sequence * p.table_stride + (tile - before));
     }
-    __device__ __forceinline__ void take(const kvb_cuda_attend_job &p, const kvb_cuda_segment &s, int ring) {
+    __device__ __forceinline__ void take(const kvb_cuda_segment &s, int ring) {
         segment = s.next;
         next = s.begin / D::TOKENS + ring;
         end = s.end > s.begin ? (s.end + D::TOKENS - 1) / D::TOKENS : 0;
-        table = p.table + s.sequence * p.table_stride - (p.first_page ? __ldg(p.first_page + s.sequence) : 0);
-        k_pages = p.k.pages + (uint64_t)(uint32_t)s.kv_head * p.k.head_stride;
-        v_pages = p.v.pages + (uint64_t)(uint32_t)s.kv_head * p.v.head_stride;
+        sequence = s.sequence, kv_head = s.kv_head, at = -1;
     }
-    // next is a tile, or there is none.
+    // next is a tile whose page has been asked for, or there is none.
     __device__ __forceinline__ void settle(const kvb_cuda_attend_job &p, int ring) {
         while (next >= end && segment >= 0) {
-            take(p, load_segment(p, segment), ring);
+            take(load_segment(p, segment), ring);
         }
-        if (next < end) {
-            look_up();
+        if (next < end && (at < 0 || at == 32)) { // behind many copies an answer takes a tile's time and more
+            pages = at < 0 ? look_up(p, next) : later;
+            later = look_up(p, next + 32 * D::RINGS);
+            at = 0;
         }
     }
     __device__ __forceinline__ void issue(const kvb_cuda_attend_job &p, uint8_t *stage, uint64_t *full, uint64_t policy,
@@ -50,18 +53,21 @@ template <class D> struct Producer {
         if (next >= end) {
             return;
         }
-        const uint8_t *keys = k_pages + (uint64_t)(uint32_t)page * (uint32_t)p.k.page_stride;
+        const uint32_t page = __shfl_sync(0xffffffffu, pages, at), head = kv_head;
         if (one) {
             barrier_expect(full, D::k_bytes + D::v_bytes);
-            bulk_copy(stage, keys, together ? D::k_bytes + D::v_bytes : D::k_bytes, full, policy);
-        }
-        if (!together) {
-            const uint8_t *values = v_pages + (uint64_t)(uint32_t)page * (uint32_t)p.v.page_stride;
-            if (one) {
-                bulk_copy(stage + D::k_bytes, values, D::v_bytes, full, policy);
+            bulk_copy(stage,
+                      p.k.pages + (uint64_t)page * (uint32_t)p.k.page_stride +
+                          head * (uint64_t)(uint32_t)p.k.head_stride,
+                      together ? D::k_bytes + D::v_bytes : D::k_bytes, full, policy);
+            if (!together) {
+                bulk_copy(stage + D::k_bytes,
+                          p.v.pages + (uint64_t)page * (uint32_t)p.v.page_stride +
+                              head * (uint64_t)(uint32_t)p.v.head_stride,
+                          D::v_bytes, full, policy);
             }
         }
-        next += D::RINGS;
+        next += D::RINGS, at++;
         settle(p, ring);
     }
 };

@@ -145,34 +145,43 @@ static __device__ __noinline__ void rotate_slowly(float *row, float *temporary, 
     rotate_any_length(row, temporary, dim, order, hadamard, lane, inverse);
 }
 
-// One row in shared memory, by one warp: signs, transform, 1/sqrt(dim), or the inverse; nothing when the side has no
-// rotation. CALLS: other lengths than powers of two are a call, out of the way, where the compiler can have one.
+// A row of a power of two in shared memory, by one warp: signs, transform, 1/sqrt(dim), or the inverse.
+template <int DIM>
+__device__ __forceinline__ void rotate_power(float *row, const uint32_t *signs, int lane, bool inverse) {
+    constexpr int N = DIM / 32;
+    const float factor = rsqrtf((float)DIM);
+    float x[N];
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        x[j] = row[j * 32 + lane] * factor;
+        x[j] = negated_if(x[j], inverse ? 0 : signs[j], lane);
+    }
+    transform<DIM>(x, lane);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        row[j * 32 + lane] = negated_if(x[j], inverse ? signs[j] : 0, lane);
+    }
+}
+template <int DIM>
+static __device__ __noinline__ void call_rotate_power(float *row, const uint32_t *signs, int lane, bool inverse) {
+    rotate_power<DIM>(row, signs, lane, inverse);
+}
+
+// One row in shared memory, by one warp, of any length; nothing when the side has no rotation. `signs`: side.signs or a
+// copy of them. CALLS: by calls, where the compiler can have some: code that lies there once comes from memory once.
 template <int DIM, bool CALLS = true>
-__device__ __forceinline__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side, int lane,
-                                           bool inverse) {
+__device__ __forceinline__ void rotate_row(float *row, float *temporary, const kvb_cuda_attend_side &side,
+                                           const uint32_t *signs, int lane, bool inverse) {
     if (!side.signs) {
         return;
     }
-    constexpr int N = (DIM + 31) / 32;
-    uint32_t signs[N];
-#pragma unroll
-    for (int j = 0; j < N; j++) {
-        signs[j] = __ldg(side.signs + j);
-    }
-    const float factor = rsqrtf((float)DIM);
-    float x[N];
-    if constexpr ((DIM & (DIM - 1)) == 0) {
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            x[j] = row[j * 32 + lane] * factor;
-            x[j] = inverse ? x[j] : negated_if(x[j], signs[j], lane);
-        }
-        transform<DIM>(x, lane);
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            row[j * 32 + lane] = inverse ? negated_if(x[j], signs[j], lane) : x[j];
-        }
+    if constexpr ((DIM & (DIM - 1)) == 0 && CALLS) {
+        call_rotate_power<DIM>(row, signs, lane, inverse);
+    } else if constexpr ((DIM & (DIM - 1)) == 0) {
+        rotate_power<DIM>(row, signs, lane, inverse);
     } else {
+        constexpr int N = (DIM + 31) / 32;
+        const float factor = rsqrtf((float)DIM);
         for (int j = 0; j < N; j++) {
             if (j * 32 + lane < DIM) {
                 float y = row[j * 32 + lane] * factor;
@@ -192,6 +201,36 @@ __device__ __forceinline__ void rotate_row(float *row, float *temporary, const k
         }
     }
     __syncwarp();
+}
+
+// A row's coordinates as halves times a power of two that makes the largest 1 or so; returns what undoes it, which is
+// not negative. Coordinate i goes to halves[at(i)]; SPLIT: what rounding leaves over to rests[at(i)]. `up` times the
+// sign of `sign`.
+template <int DIM, bool SPLIT, class At>
+__device__ __forceinline__ float store_halves(const float *row, float sign, __half *halves, __half *rests, int lane,
+                                              At at) {
+    constexpr int N = (DIM + 31) / 32;
+    float x[N], most = 0.0f;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        x[j] = DIM % 32 == 0 || j * 32 + lane < DIM ? row[j * 32 + lane] : 0.0f;
+        most = fmaxf(most, fabsf(x[j]));
+    }
+    most = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(most)));
+    const int exponent = min(max((int)(__float_as_uint(most) >> 23), 27), 227) - 127;
+    const float up = copysignf(__uint_as_float((uint32_t)(127 - exponent) << 23), sign);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        if (DIM % 32 == 0 || j * 32 + lane < DIM) {
+            const float y = x[j] * up;
+            const __half h = __float2half_rn(y);
+            halves[at(j * 32 + lane)] = h;
+            if (SPLIT) {
+                rests[at(j * 32 + lane)] = __float2half_rn(y - __half2float(h));
+            }
+        }
+    }
+    return __uint_as_float((uint32_t)(127 + exponent) << 23);
 }
 
 // A sequence as all its queries share it.

@@ -110,7 +110,7 @@ __device__ __forceinline__ void finish_row(const kvb_cuda_attend_job &p, const T
     __syncwarp();
     const int column = work.first_column + row;
     // A call among products would have the compiler wait for each of them.
-    finish_column<D::DV, false>(p, work.sequence.first_row + column / p.group,
+    finish_column<D::DV, false>(p, p.v.signs, work.sequence.first_row + column / p.group,
                                 work.kv_head * p.group + column % p.group, top, sum, temporary, temporary + D::row,
                                 lane);
     __syncwarp();

@@ -33,27 +33,9 @@ __device__ void stage_queries(const kvb_cuda_attend_job &p, const Tile &work, co
         const float dot = p.k.mean ? row_dot<DK>(x, p.k.mean + (size_t)work.kv_head * DK, lane) : 0.0f;
         store_row<DK>(row, x, lane);
         __syncwarp();
-        rotate_row<DK>(row, row + D::row, p.k, lane, false);
-        float most = 0.0f;
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            most = fmaxf(most, fabsf(row[j * 32 + lane]));
-        }
-        most = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(most)));
-        // A power of two that makes the largest coordinate 1 or so; the unit undoes it, and is not negative.
-        const int exponent = min(max((int)(__float_as_uint(most) >> 23), 27), 227) - 127;
-        const float up = copysignf(__uint_as_float((uint32_t)(127 - exponent) << 23), p.scale),
-                    down = __uint_as_float((uint32_t)(127 + exponent) << 23);
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            const float y = row[j * 32 + lane] * up;
-            const __half h = __float2half_rn(y);
-            const int at = query_at<D>(r, j * 32 + lane);
-            halves[at] = h;
-            if (D::SPLIT) {
-                rests[at] = __float2half_rn(y - __half2float(h));
-            }
-        }
+        rotate_row<DK>(row, row + D::row, p.k, p.k.signs, lane, false);
+        const float down =
+            store_halves<DK, D::SPLIT>(row, p.scale, halves, rests, lane, [&](int i) { return query_at<D>(r, i); });
         if (lane == 0) {
             m.units[r] = down * fabsf(p.scale) * 1.4426950408889634f;
             m.means[r] = dot * p.scale * 1.4426950408889634f;
@@ -100,7 +82,7 @@ __device__ __noinline__ void begin_exact(const kvb_cuda_attend_job &p, const Til
         exact_partial<DK, DV, D::chunk>(p, work.sequence, work.row, work.kv_head, work.first_column + first, n, q,
                                         scores, out, m.tops + first, m.sums + first);
         for (int c = warp; c < n; c += D::warps) {
-            rotate_row<DV>(out + c * DV, m.temporary + warp * D::row, p.v, lane, false);
+            rotate_row<DV>(out + c * DV, m.temporary + warp * D::row, p.v, p.v.signs, lane, false);
             for (int i = lane; i < DV; i += 32) {
                 m.rows[(first + c) * DV + i] = out[c * DV + i];
             }
