@@ -49,8 +49,10 @@ template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int 
                          early_words = k_words + v_words + k_sign_words + v_sign_words;
     static constexpr int q_stride = DK + 8; // halves: columns in different banks
     static constexpr int queries = columns * q_stride * 2 * (SPLIT ? 2 : 1);
-    static constexpr int shared_bytes =
-        tables + ring + merge + states + 2 * columns * row * 4 + queries + RINGS * STAGES * 8 + early_words * 4;
+    // Where rows are rotated without memory of their own, nothing lies in the merge's yet when queries do.
+    static constexpr bool merge_has_queries = (DK & (DK - 1)) == 0 && (DV & (DV - 1)) == 0 && queries <= merge;
+    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 +
+                                        (merge_has_queries ? 0 : queries) + RINGS * STAGES * 8 + early_words * 4;
     static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
     static_assert(SHARE == 1 || RINGS < 16, "a barrier for each ring, of sixteen");
 };
@@ -118,8 +120,10 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     float *tops = (float *)((uint8_t *)merge + D::merge), *sums = tops + (WARPS + 2) * 8; // [warps, exact, all][column]
     float *rows = sums + (WARPS + 2) * 8; // [column][DK], later [column][DV]
     float *exact = rows + 8 * D::row;     // [column][DV]
-    __half *halves = (__half *)(exact + 8 * D::row), *rests = halves + 8 * D::q_stride; // [column], of queries
-    uint64_t *barriers = (uint64_t *)((uint8_t *)halves + D::queries);
+    uint8_t *behind = (uint8_t *)(exact + 8 * D::row);
+    __half *halves = (__half *)(D::merge_has_queries ? (uint8_t *)merge : behind), // [column], of queries
+        *rests = halves + 8 * D::q_stride;
+    uint64_t *barriers = (uint64_t *)(behind + (D::merge_has_queries ? 0 : D::queries));
     uint32_t *copies = (uint32_t *)(barriers + D::RINGS * STAGES); // as Early has them
     const uint32_t *k_signs = copies + D::k_words + D::v_words, *v_signs = k_signs + D::k_sign_words;
     float *means = sums + (WARPS + 1) * 8, *units = tops + (WARPS + 1) * 8; // [column], until results are merged
@@ -232,6 +236,9 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         for (int i = 0; i < 2; i++) {
             unit[i] = units[2 * t + i] * p.scale * 1.4426950408889634f;
             mean[i] = means[2 * t + i] * p.scale * 1.4426950408889634f;
+        }
+        if (D::merge_has_queries) {
+            __syncthreads();
         }
         const Columns columns = columns_of(p, sequence, work.end, work.first_column, n_columns, lane);
 
