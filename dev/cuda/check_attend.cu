@@ -260,10 +260,10 @@ void check(const Case &c) {
     p.window = c.window;
     p.n_exact_first = c.exact_first, p.n_exact_last = c.exact_last, p.exact_last_slots = c.slots;
     const int items = n_seq * c.kv_heads * ((c.n_q * c.group + 7) / 8);
-    p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, c.v_dim)),
+    p.n_blocks = kvb_cuda_attend_blocks(kernel, multiprocessors);
+    p.partials = allocate<float>(kvb_cuda_attend_partials(p.n_blocks, c.v_dim)),
     p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
-    p.n_blocks = multiprocessors;
     p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks),
     p.unit_begin = allocate<int32_t>(n_seq + 1);
     OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));
@@ -273,7 +273,7 @@ void check(const Case &c) {
     for (int run = 0; run < 2; run++) {
         OK(cudaMemset(p.out, 0xff, n_out * 4));
         OK(cudaMemset(p.lse, 0xff, lse.size() * 4));
-        OK(cudaMemset(p.partials, 0xff, kvb_cuda_attend_partials(multiprocessors, c.v_dim) * 4));
+        OK(cudaMemset(p.partials, 0xff, kvb_cuda_attend_partials(p.n_blocks, c.v_dim) * 4));
         OK((cudaError_t)(many ? launch_many(kernel, p) : kernel->launch(&p, nullptr)));
         OK(cudaDeviceSynchronize());
         OK(cudaMemcpy((run ? again : raw).data(), p.out, raw.size(), cudaMemcpyDeviceToHost));

@@ -155,11 +155,11 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     p.out_head_stride = v_dim;
     p.exact_type = KVB_F16, p.n_exact_last = o.exact_last, p.window = o.window,
     p.scale = 1.0f / std::sqrt((float)k_dim);
-    p.partials = allocate<float>(kvb_cuda_attend_partials(multiprocessors, v_dim));
+    p.n_blocks = kvb_cuda_attend_blocks(kernel, multiprocessors);
+    p.partials = allocate<float>(kvb_cuda_attend_partials(p.n_blocks, v_dim));
     const int items = n_seq * kv_heads * ((o.n_q * group + 7) / 8);
     p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
-    p.n_blocks = multiprocessors;
     p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks),
     p.unit_begin = allocate<int32_t>(n_seq + 1);
     OK((cudaError_t)kvb_cuda_launch_plan(&p, nullptr));

@@ -18,7 +18,13 @@ typedef struct kvb_cuda_attend_kernel {
     int (*launch_many)(const kvb_cuda_attend_job *job, int n_parts, void *stream);
     int (*most_clusters)(int n_parts, int *out); /* of such blocks, that run at a time: a cudaError_t */
     int many_columns, many_takes_exact;
+    int blocks_per_multiprocessor; /* that a plan for it counts with; 0: one */
 } kvb_cuda_attend_kernel;
+
+/* A plan's n_blocks. */
+static inline int kvb_cuda_attend_blocks(const kvb_cuda_attend_kernel *kernel, int multiprocessors) {
+    return multiprocessors * (kernel->blocks_per_multiprocessor > 1 ? kernel->blocks_per_multiprocessor : 1);
+}
 
 enum { KVB_CUDA_MOST_PARTS = 8 }; /* larger clusters are not portable */
 
@@ -40,7 +46,7 @@ static inline int kvb_cuda_parts(size_t tiles, const int most_clusters[KVB_CUDA_
 extern "C" {
 #endif
 
-/* Serves every job, slowly. */
+/* Serves every job, in floats. */
 extern const kvb_cuda_attend_kernel kvb_cuda_attend_general;
 /* NULL when no tuned kernel serves the pair. Tuned kernels want half scales, of equal codes equal centroids, and of
  * trellises 8 or 16 states. */
@@ -49,7 +55,7 @@ const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_code, int v_code, int k
 size_t kvb_cuda_attend_partials(int n_blocks, int v_dim);
 /* Items of a job: (sequences) x (KV heads) x (tiles of 8 columns). */
 size_t kvb_cuda_attend_items(int n_sequences, int n_kv_heads, int group, int max_n_q);
-/* Fills the job's plan on the stream, from lengths on the device; n_blocks is one per multiprocessor. A cudaError_t. */
+/* Fills the job's plan on the stream, from lengths on the device; n_blocks: kvb_cuda_attend_blocks(). A cudaError_t. */
 int kvb_cuda_launch_plan(const kvb_cuda_attend_job *job, void *stream);
 
 #ifdef __cplusplus

@@ -165,6 +165,7 @@ static void choose_kernels(kvb_cuda_layer *layer, const tables both[2], const kv
             is_plain ? kvb_cuda_attend_find(k->code, v->code, k->head_dim, v->head_dim, precise) : NULL;
         layer->kernels[precise] = tuned ? tuned : &kvb_cuda_attend_general;
     }
+    layer->n_blocks = kvb_cuda_attend_blocks(layer->kernels[0], device->multiprocessors);
 }
 
 /* On the device: its tables, and its kernels made ready. */
@@ -241,7 +242,6 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
                            .n_kv_heads = spec->n_kv_heads,
                            .n_q_heads = spec->n_q_heads,
                            .dense = spec->dense,
-                           .n_blocks = device.multiprocessors,
                            .has_warpgroups = device.major == 9 && device.minor == 0};
     for (int i = 0; i < 2 && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];

@@ -287,6 +287,9 @@ inline uint32_t __float_as_uint(float x) {
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
+inline int __ffs(int x) {
+    return __builtin_ffs(x);
+}
 inline int __popc(uint32_t x) {
     return __builtin_popcount(x);
 }

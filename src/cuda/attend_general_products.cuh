@@ -1,0 +1,184 @@
+// The general kernel's two products, by warps: columns' queries with the keys of two blocks, and columns' weights with
+// the values of any number of blocks, 64 coordinates at a time. A lane multiplies what it unpacks; sums meet at the
+// end.
+#pragma once
+#include "attend_general_codes.cuh"
+
+namespace kvb {
+
+constexpr int WARPS = 8, TILE = 32 * WARPS; // tokens: two blocks to a warp, a token to a thread
+
+// Four sums of four lanes whose numbers differ in bits 0 and 1: lane t % 4 = k gets the sum of theirs of number k.
+__device__ __forceinline__ float sum_of_four(float a, float b, float c, float d, int lane) {
+    const bool high = lane & 2, odd = lane & 1;
+    const float even_sum = (high ? c : a) + __shfl_xor_sync(0xffffffffu, high ? a : c, 2),
+                odd_sum = (high ? d : b) + __shfl_xor_sync(0xffffffffu, high ? b : d, 2);
+    return (odd ? odd_sum : even_sum) + __shfl_xor_sync(0xffffffffu, odd ? even_sum : odd_sum, 1);
+}
+
+// A lane's token of its warp's 32, and where a token's scores stand: a lane's four tokens of a block (2t, 2t + 1, 8
+// more) beside each other.
+__device__ __forceinline__ int token_of(int lane) {
+    return lane % 4 / 2 * KVB_BLOCK_TOKENS + lane / 4 + lane % 2 * 8;
+}
+__device__ __forceinline__ int place_of(int token) {
+    const int in = token % KVB_BLOCK_TOKENS;
+    return token - in + in % 8 / 2 * 4 + in % 2 + in / 8 * 2;
+}
+
+__device__ __forceinline__ size_t block_bytes(const kvb_cuda_attend_side &side) {
+    return kvb_fragment_block_bytes(side.head_dim, side.code, side.scale_bytes);
+}
+
+// Where a coordinate of a query lies among [step][column][16], without the column: as a lane's four keys of a step.
+__device__ inline int query_place(const kvb_cuda_attend_side &side, int dim, int columns) {
+    if (side.code > KVB_FRAGMENT_TRELLIS) {
+        const int run = 4 * kvb_fragment_steps(side.head_dim), in = dim % run;
+        return in / 4 * columns * 16 + dim / run * 4 + in % 4;
+    }
+    return dim / 16 * columns * 16 + dim % 8 / 2 * 4 + dim % 2 + dim % 16 / 8 * 2;
+}
+// Where a coordinate of an output lies among [step][2][column][8].
+__device__ inline int output_place(const kvb_cuda_attend_side &side, int dim, int columns, int column) {
+    int step = dim / 16, second = dim % 16 / 8, g = dim % 8;
+    if (side.code > KVB_FRAGMENT_TRELLIS) {
+        const int run = 2 * kvb_fragment_steps(side.head_dim);
+        step = dim % run / 2, second = dim % 2, g = dim / run;
+    }
+    return ((2 * step + second) * columns + column) * 8 + g;
+}
+// The coordinate of a value in a step: what output_place turns back.
+__device__ inline int value_dim(const kvb_cuda_attend_side &side, int step, int second, int g) {
+    return side.code > KVB_FRAGMENT_TRELLIS ? g * 2 * kvb_fragment_steps(side.head_dim) + 2 * step + second
+                                            : 16 * step + 8 * second + g;
+}
+
+// Scores [column * TILE] of the lane's token of two blocks, one behind the other, without the scale. `queries` and
+// `scores` are offsets in shared memory. A call, so that each reader has registers of its own.
+template <class R, int COLUMNS>
+__device__ __noinline__ void dot(const kvb_cuda_attend_side &side, const uint8_t *codes, uint32_t queries_at, Lut lut,
+                                 uint32_t scores_at) {
+    const From from = {side, codes, kvb_fragment_steps(side.head_dim), (int)threadIdx.x % 32};
+    const From next = {side, codes + block_bytes(side), from.steps, from.lane};
+    const float *queries = shared_at<const float>(queries_at);
+    float *scores = shared_at<float>(scores_at);
+    const int t = from.lane % 4;
+    float sums[4][COLUMNS] = {{0.0f}};
+#pragma unroll 1
+    for (int group = 0; 4 * group < from.steps; group++) {
+        const R a(from, group), b(next, group);
+        repeat<4>([&](auto s) {
+            constexpr int step = decltype(s)::value;
+            const int at = 4 * group + step;
+            if (at < from.steps) {
+                float x[2][8];
+                a.template step<step>(lut, x[0]);
+                b.template step<step>(lut, x[1]);
+                if (R::is_dense && 16 * at + 8 >= from.side.head_dim) { // behind the row's end
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x[i / 4][4 + i % 4] = 0.0f;
+                    }
+                }
+#pragma unroll
+                for (int c = 0; c < COLUMNS; c++) {
+                    const float4 q = *(const float4 *)(queries + (at * COLUMNS + c) * 16 + 4 * t);
+                    const float of[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+#pragma unroll
+                        for (int token = 0; token < 4; token++) {
+                            sums[token][c] += x[token / 2][i / 2 * 4 + token % 2 * 2 + i % 2] * of[i];
+                        }
+                    }
+                }
+            }
+        });
+    }
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) {
+        scores[c * TILE] = sum_of_four(sums[0][c], sums[1][c], sums[2][c], sums[3][c], from.lane);
+    }
+}
+
+// Sums of a group's values, [step][2][column]: of the lane's two coordinates of a step, over its tokens.
+template <int COLUMNS> using Sums = float[8 * COLUMNS];
+
+template <int COLUMNS>
+__device__ __forceinline__ void add_values(Sums<COLUMNS> &sums, int step, const float (&x)[8], const float *weights,
+                                           bool may_be_nan) {
+    float odd = 0.0f; // NaN if one of x is no number
+#pragma unroll
+    for (int i = 0; i < 8 && may_be_nan; i++) {
+        odd += x[i] * 0.0f;
+    }
+    const bool picks = may_be_nan && odd != 0.0f; // what nobody sees may be NaN
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) {
+        const float4 w = *(const float4 *)(weights + c * TILE);
+        const float of[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            float &sum = sums[(2 * step + i / 2 % 2) * COLUMNS + c];
+            const float weight = of[i / 4 * 2 + i % 2], value = picks && weight == 0.0f ? 0.0f : x[i];
+            sum += weight * value;
+        }
+    }
+}
+
+// A warp's sums into its place of shared memory, [step][2][column][8], whose old ones count `factor` of theirs: lane
+// c % 8 has column c's.
+template <int COLUMNS>
+__device__ __forceinline__ void put_sums(const Sums<COLUMNS> &sums, float factor, float *to, int lane) {
+#pragma unroll
+    for (int i = 0; i < 2 * COLUMNS; i++) {
+        const float sum = sum_of_four(sums[4 * i], sums[4 * i + 1], sums[4 * i + 2], sums[4 * i + 3], lane);
+        float *at = to + 32 * i + lane % 4 * 8 + lane / 4;
+        *at = *at * __shfl_sync(0xffffffffu, factor, (4 * i + lane % 4) % COLUMNS) + sum;
+    }
+}
+
+// What a warp adds: values of a group of coordinates, of every `step`-th block of a tile from `first` to `end`.
+struct Part {
+    int group, first, step, end;
+    uint32_t pages, weights, sums; // offsets in shared memory: the tile's pages, weights [column][token]
+};
+
+// Values of a group times weights, into the warp's sums. A call, as `dot` is; `pages` are the KV head's.
+template <class R, int COLUMNS>
+__device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const uint8_t *pages, Part part, Lut lut,
+                                        float factor) {
+    constexpr int blocks = KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS;
+    const int steps = kvb_fragment_steps(side.head_dim), lane = threadIdx.x % 32;
+    Sums<COLUMNS> sums = {0.0f};
+#pragma unroll 1
+    for (int i = part.first; i < part.end; i += part.step) {
+        const int page = shared_at<const int>(part.pages)[i / blocks];
+        const uint8_t *codes = pages + page * side.page_stride + i % blocks * block_bytes(side);
+        const float *weights = shared_at<const float>(part.weights) + i * KVB_BLOCK_TOKENS + lane % 4 * 4;
+        // Or, where registers are few, all words' offsets would be kept in some: page / 2^31 is 0.
+        const int group = part.group + (R::is_trellis || (COLUMNS == 8 && !R::is_dense) ? page >> 31 : 0);
+        const R block({side, codes, steps, lane}, group);
+        repeat<4>([&](auto s) {
+            constexpr int step = decltype(s)::value;
+            if (4 * group + step < steps) {
+                float x[8];
+                block.template step<step>(lut, x);
+                add_values<COLUMNS>(sums, step, x, weights, R::is_dense);
+            }
+        });
+    }
+    put_sums<COLUMNS>(sums, factor, shared_at<float>(part.sums), lane);
+}
+
+// Asks for memory that will be read soon, by a warp.
+__device__ __forceinline__ void prefetch_line(const void *p) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+__device__ __forceinline__ void prefetch(const uint8_t *from, size_t bytes, int lane) {
+    for (size_t i = (size_t)lane * 128; i < bytes; i += 32 * 128) {
+        prefetch_line(from + i);
+    }
+}
+
+} // namespace kvb
