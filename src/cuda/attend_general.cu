@@ -103,12 +103,16 @@ template <int COLUMNS>
 __global__ void __launch_bounds__(WARPS * 32, 2)
     general(const __grid_constant__ kvb_cuda_attend_job p, const __grid_constant__ Layout layout, int copies) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const Shared<COLUMNS> m = {
-        layout, {fill_levels(p.k, layout.tables[0], copies), fill_levels(p.v, layout.tables[1], copies)}};
-    int buffer = 0;
+    const Lut luts[2] = {fill_levels(p.k, layout.tables[0], copies), fill_levels(p.v, layout.tables[1], copies)};
     for (int next = blockIdx.x; next >= 0;) {
-        if (threadIdx.x < sizeof(kvb_cuda_segment) / 4) {
-            shared_at<int>(layout.segment)[threadIdx.x] = ((const int *)(p.segments + next))[threadIdx.x];
+        const kvb_cuda_segment *from = p.segments + next;
+        if (threadIdx.x < sizeof *from / 4) {
+            shared_at<int>(layout.segment)[threadIdx.x] = ((const int *)from)[threadIdx.x];
+        }
+        if (threadIdx.x == 0) {
+            const int n = from->n_tokens;
+            *shared_at<Sequence>(layout.sequence) = {n, from->first_row, from->n_q,
+                                                     p.kv_end > 0 ? min(n, p.kv_end) : n};
         }
         __syncthreads();
         const kvb_cuda_segment &work = *shared_at<const kvb_cuda_segment>(layout.segment);
@@ -116,24 +120,19 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
             return;
         }
         next = work.next;
-        const Sequence s = {work.n_tokens, work.first_row, work.n_q,
-                            p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(COLUMNS, work.n_q * p.group - work.first_column), 0);
-        const Task<COLUMNS> task = {p, m, work, s, Share::of(warp, layout.units), warp, lane};
         State state = {-1e30f, 0.0f, 0.0f};
-        if (threadIdx.x == 0) {
-            *shared_at<Sequence>(layout.sequence) = s;
-        }
-        task.begin(n_columns);
+        begin_segment<COLUMNS>(p, layout, n_columns);
         if (n_columns > 0) {
-            task.take_packed(state, buffer);
+            state = take_packed<COLUMNS>(p, layout, luts, state);
         }
-        if (n_columns > 0 && work.begins) {
-            task.take_exact(state, buffer);
+        if (n_columns > 0 && work.begins && (p.n_exact_first > 0 || p.n_exact_last > 0)) {
+            __syncthreads();
+            state = take_exact<COLUMNS>(p, layout, state);
         }
         if (lane < COLUMNS) {
-            m.floats(layout.sums)[warp * COLUMNS + lane] = state.sum;
-            m.floats(layout.tops)[lane] = state.top; // of all warps one
+            shared_at<float>(layout.sums)[warp * COLUMNS + lane] = state.sum;
+            shared_at<float>(layout.tops)[lane] = state.top; // of all warps one
         }
         __syncthreads();
         end_segment<COLUMNS>(p, layout, n_columns);

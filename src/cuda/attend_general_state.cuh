@@ -14,8 +14,8 @@ struct ColumnOf {
 
 // Bytes from the begin of shared memory.
 struct Layout {
-    uint32_t tables[2], queries, scores, values, rows, temporary, most, sums, tops, columns, pages, segment, sequence, is_last,
-        bytes;
+    uint32_t tables[2], queries, scores, values, rows, temporary, most, sums, tops, columns, pages, segment, sequence,
+        is_last, bytes;
     int row;   // floats of a row
     int units; // groups of values: 64 coordinates of all columns, a warp's to add
 };
@@ -52,22 +52,12 @@ template <int COLUMNS> __host__ __device__ Layout layout_of(const kvb_cuda_atten
     return l;
 }
 
-template <int COLUMNS> struct Shared {
-    const Layout &at;
-    Lut luts[2];
-    __device__ __forceinline__ float *floats(uint32_t offset) const {
-        return shared_at<float>(offset);
-    }
-    __device__ __forceinline__ uint32_t scores_at(int buffer, int place) const {
-        return at.scores + (buffer * COLUMNS * TILE + place) * 4;
-    }
-    __device__ __forceinline__ ColumnOf *columns() const {
-        return shared_at<ColumnOf>(at.columns);
-    }
-    __device__ __forceinline__ uint32_t pages_at(int buffer) const {
-        return at.pages + buffer * (TILE / KVB_CUDA_PAGE_TOKENS) * 4;
-    }
-};
+template <int COLUMNS> __device__ __forceinline__ uint32_t scores_at(const Layout &layout, int buffer, int place) {
+    return layout.scores + (buffer * COLUMNS * TILE + place) * 4;
+}
+__device__ __forceinline__ uint32_t pages_at(const Layout &layout, int buffer) {
+    return layout.pages + buffer * (TILE / KVB_CUDA_PAGE_TOKENS) * 4;
+}
 
 // The levels of a side, with their copies, by all threads.
 __device__ inline Lut fill_levels(const kvb_cuda_attend_side &side, uint32_t at, int copies) {
@@ -111,21 +101,22 @@ template <int COLUMNS>
 __device__ __noinline__ State weigh(const kvb_cuda_attend_job &p, const Layout &layout, State state, int buffer,
                                     Token token) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    float *scores = shared_at<float>(layout.scores) + buffer * COLUMNS * TILE + token.place;
-    float *most = shared_at<float>(layout.most) + buffer * WARPS * COLUMNS, x[COLUMNS], mine = 0.0f;
+    float *scores = shared_at<float>(scores_at<COLUMNS>(layout, buffer, token.place));
+    float *most = shared_at<float>(layout.most) + buffer * WARPS * COLUMNS, mine = 0.0f;
     const ColumnOf *columns = shared_at<const ColumnOf>(layout.columns);
     const Sequence s = *shared_at<const Sequence>(layout.sequence);
     uint32_t seen = 0;
-#pragma unroll
+#pragma unroll 4
     for (int c = 0; c < COLUMNS; c++) {
         const bool sees = token.may_be_seen && columns[c].visible.sees(p, s, columns[c].index, token.token);
         seen |= (uint32_t)sees << c;
-        x[c] = (scores[c * TILE] * token.k_scale + (token.is_packed ? columns[c].mean : 0.0f)) * p.scale;
+        float x = (scores[c * TILE] * token.k_scale + (token.is_packed ? columns[c].mean : 0.0f)) * p.scale;
         if (p.softcap > 0.0f) {
-            x[c] = p.softcap * tanhf(x[c] / p.softcap);
+            x = p.softcap * tanhf(x / p.softcap);
         }
-        x[c] = sees ? x[c] * 1.4426950408889634f : -INFINITY;
-        const float highest = warp_most(x[c]);
+        x = sees ? x * 1.4426950408889634f : -INFINITY;
+        scores[c * TILE] = x;
+        const float highest = warp_most(x);
         mine = lane == c ? highest : mine;
     }
     if (lane < COLUMNS) {
@@ -140,11 +131,11 @@ __device__ __noinline__ State weigh(const kvb_cuda_attend_job &p, const Layout &
     state.factor = exp2f(state.top - top);
     state.top = top;
     state.sum *= state.factor;
-#pragma unroll
+#pragma unroll 4
     for (int c = 0; c < COLUMNS; c++) {
         const float of_column = __shfl_sync(0xffffffffu, top, c);
         const bool sees = seen >> c & 1;
-        const float weight = sees ? exp2f(x[c] - of_column) : 0.0f;
+        const float weight = sees ? exp2f(scores[c * TILE] - of_column) : 0.0f;
         scores[c * TILE] = sees ? weight * token.v_scale : 0.0f;
         const float sum = warp_sum(weight);
         state.sum += lane % COLUMNS == c ? sum : 0.0f;

@@ -13,183 +13,188 @@ struct Share {
         return {warp % min(units, WARPS), warp, units < WARPS ? warp / units : 0, sharers,
                 units >= WARPS || warp / units < sharers};
     }
+    // Calls add(unit, offset of its sums) for the warp's units.
+    template <int COLUMNS, class Add> __device__ __forceinline__ void for_units(const Layout &layout, Add add) const {
+#pragma unroll 1
+        for (int i = 0; works && unit + i < layout.units; i += WARPS) {
+            add(unit + i, layout.values + (slot + i) * 64 * COLUMNS * 4);
+        }
+    }
 };
 
-template <int COLUMNS> struct Task {
-    const kvb_cuda_attend_job &p;
-    const Shared<COLUMNS> &m;
-    const kvb_cuda_segment &work;
-    const Sequence &s;
-    Share share;
-    int warp, lane;
+__device__ __forceinline__ const uint8_t *block_at(const kvb_cuda_attend_side &side, int page, int kv_head, int block) {
+    return side.pages + page * side.page_stride + kv_head * side.head_stride + block * block_bytes(side);
+}
+__device__ __forceinline__ float scale_of(const kvb_cuda_attend_side &side, const uint8_t *block, int token) {
+    const uint8_t *at = block + kvb_fragment_scale_offset(side.head_dim, side.code, side.scale_bytes, token);
+    return side.scale_bytes == 2   ? __half2float(*(const __half *)at)
+           : side.scale_bytes == 4 ? *(const float *)at
+                                   : 1.0f;
+}
 
-    // Calls add(unit, offset of its sums) for the warp's units.
-    template <class Add> __device__ __forceinline__ void for_units(Add add) const {
+template <int COLUMNS>
+__device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const Layout &layout, const Lut (&luts)[2],
+                                             State state) {
+    const kvb_cuda_segment &work = *shared_at<const kvb_cuda_segment>(layout.segment);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = work.kv_head, work_begin = work.begin;
+    const Share share = Share::of(warp, layout.units);
+    int buffer = 0;
+    constexpr int P = KVB_CUDA_PAGE_TOKENS, B = KVB_BLOCK_TOKENS;
+    const int32_t *table = p.table + work.sequence * p.table_stride - (p.first_page ? p.first_page[work.sequence] : 0);
+    // An empty range may begin in a page that is not there.
+    const int end = work_begin < work.end ? work.end : 0, in = 32 * warp % P / B;
+    int mine = work_begin / P * P + 32 * warp, next_page = mine < end ? table[mine / P] : 0;
 #pragma unroll 1
-        for (int i = 0; share.works && share.unit + i < m.at.units; i += WARPS) {
-            add(share.unit + i, m.at.values + (share.slot + i) * 64 * COLUMNS * 4);
+    for (int first = work_begin / P * P; first < end; first += TILE, mine += TILE, buffer ^= 1) {
+        const int page = next_page;
+        Token token = {32 * warp + place_of(token_of(lane)), mine + token_of(lane), false, true, 0.0f, 0.0f};
+        if (lane == 0 && in == 0) {
+            shared_at<int>(pages_at(layout, buffer))[warp / 2] = page;
         }
-    }
-
-    __device__ __forceinline__ const uint8_t *block_at(const kvb_cuda_attend_side &side, int page, int block) const {
-        return side.pages + page * side.page_stride + work.kv_head * side.head_stride + block * block_bytes(side);
-    }
-    __device__ __forceinline__ float scale_of(const kvb_cuda_attend_side &side, const uint8_t *block, int token) const {
-        const uint8_t *at = block + kvb_fragment_scale_offset(side.head_dim, side.code, side.scale_bytes, token);
-        return side.scale_bytes == 2   ? __half2float(*(const __half *)at)
-               : side.scale_bytes == 4 ? *(const float *)at
-                                       : 1.0f;
-    }
-
-    __device__ __forceinline__ void take_packed(State &state, int &buffer) const {
-        constexpr int P = KVB_CUDA_PAGE_TOKENS, B = KVB_BLOCK_TOKENS;
-        const int32_t *table =
-            p.table + work.sequence * p.table_stride - (p.first_page ? p.first_page[work.sequence] : 0);
-        // An empty range may begin in a page that is not there.
-        const int end = work.begin < work.end ? work.end : 0, in = 32 * warp % P / B;
-        int mine = work.begin / P * P + 32 * warp, next_page = mine < end ? table[mine / P] : 0;
-#pragma unroll 1
-        for (int first = work.begin / P * P; first < end; first += TILE, mine += TILE, buffer ^= 1) {
-            const int page = next_page;
-            Token token = {32 * warp + place_of(token_of(lane)), mine + token_of(lane), false, true, 0.0f, 0.0f};
-            if (lane == 0 && in == 0) {
-                shared_at<int>(m.pages_at(buffer))[warp / 2] = page;
-            }
-            if (mine < end && mine + 32 > work.begin) {
-                const uint8_t *k = block_at(p.k, page, in), *v = block_at(p.v, page, in);
-                const int block = lane % 4 / 2;
-                token.may_be_seen = token.token >= work.begin && token.token < end && token.token >= p.n_exact_first;
-                token.k_scale = scale_of(p.k, k + block * block_bytes(p.k), token.token % B);
-                token.v_scale = scale_of(p.v, v + block * block_bytes(p.v), token.token % B);
-                next_page = mine + TILE < end ? table[(mine + TILE) / P] : 0;
-                prefetch(v, 2 * block_bytes(p.v), lane);
-                with_reader<false>(p.k, [&](auto reader) {
-                    dot<typename decltype(reader)::Type, COLUMNS>(p.k, k, m.at.queries, m.luts[0],
-                                                                  m.scores_at(buffer, token.place));
-                });
-                if (mine + TILE < end) {
-                    prefetch(block_at(p.k, next_page, in), 2 * block_bytes(p.k), lane);
-                }
-            } else if (mine + TILE < end) {
-                next_page = table[(mine + TILE) / P];
-            }
-            state = weigh<COLUMNS>(p, m.at, state, buffer, token);
-            const int begin = max(work.begin - first, 0) / B, n = (min(end - first, TILE) + B - 1) / B;
-            for_units([&](int unit, uint32_t sums_at) {
-                const Part part = {
-                    unit, begin + share.first, share.step, n, m.pages_at(buffer), m.scores_at(buffer, 0), sums_at};
-                with_reader<true>(p.v, [&](auto reader) {
-                    add_blocks<typename decltype(reader)::Type, COLUMNS>(p.v, block_at(p.v, 0, 0), part, m.luts[1],
-                                                                         state.factor);
-                });
+        if (mine < end && mine + 32 > work_begin) {
+            const uint8_t *k = block_at(p.k, page, kv_head, in), *v = block_at(p.v, page, kv_head, in);
+            const int block = lane % 4 / 2;
+            token.may_be_seen = token.token >= work_begin && token.token < end && token.token >= p.n_exact_first;
+            token.k_scale = scale_of(p.k, k + block * block_bytes(p.k), token.token % B);
+            token.v_scale = scale_of(p.v, v + block * block_bytes(p.v), token.token % B);
+            next_page = mine + TILE < end ? table[(mine + TILE) / P] : 0;
+            prefetch(v, 2 * block_bytes(p.v), lane);
+            with_reader<false>(p.k, [&](auto reader) {
+                dot<typename decltype(reader)::Type, COLUMNS>(p.k, k, layout.queries, luts[0],
+                                                              scores_at<COLUMNS>(layout, buffer, token.place));
             });
-        }
-    }
-
-    // Exact tokens, eight at a time: keys meet the queries as they are, values are rotated as they are read.
-    __device__ __forceinline__ void take_exact(State &state, int &buffer) const {
-        const int first_end = min(p.n_exact_first, s.n_tokens),
-                  last_begin = max(exact_last_begin(p, s, work.sequence), first_end);
-        const int n = first_end + s.n_tokens - last_begin;
-        auto token_at = [&](int i) {
-            const int j = min(i, n - 1);
-            return j < first_end ? j : last_begin + j - first_end;
-        };
-        float *rows = m.floats(m.at.rows), *row = rows + warp * m.at.row;
-#pragma unroll 1
-        for (int first = 0; first < n; first += WARPS, buffer ^= 1) {
-            const void *array;
-            size_t at = exact_row(p, p.k, s, work.sequence, work.kv_head, token_at(first + warp), &array);
-            float dots[COLUMNS] = {0.0f};
-            for (int i = lane; i < p.k.head_dim; i += 32) {
-                const float x = load_value(array, at + i, p.exact_type);
-#pragma unroll
-                for (int c = 0; c < COLUMNS; c++) {
-                    dots[c] += x * load_value(p.q, m.columns()[c].query + i, p.q_type);
-                }
+            if (mine + TILE < end) {
+                prefetch(block_at(p.k, next_page, kv_head, in), 2 * block_bytes(p.k), lane);
             }
+        } else if (mine + TILE < end) {
+            next_page = table[(mine + TILE) / P];
+        }
+        state = weigh<COLUMNS>(p, layout, state, buffer, token);
+        const int begin = max(work_begin - first, 0) / B, n = (min(end - first, TILE) + B - 1) / B;
+        share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
+            const Part part = {unit,   begin + share.first,      share.step,
+                               n,      pages_at(layout, buffer), scores_at<COLUMNS>(layout, buffer, 0),
+                               sums_at};
+            with_reader<true>(p.v, [&](auto reader) {
+                add_blocks<typename decltype(reader)::Type, COLUMNS>(p.v, block_at(p.v, 0, kv_head, 0), part, luts[1],
+                                                                     state.factor);
+            });
+        });
+    }
+    return state;
+}
+
+// Exact tokens, eight at a time: keys meet the queries as they are, values are rotated as they are read.
+template <int COLUMNS>
+__device__ __noinline__ State take_exact(const kvb_cuda_attend_job &p, const Layout &layout, State state) {
+    const kvb_cuda_segment &work = *shared_at<const kvb_cuda_segment>(layout.segment);
+    const Sequence s = *shared_at<const Sequence>(layout.sequence);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const Share share = Share::of(warp, layout.units);
+    int buffer = 0;
+    const int first_end = min(p.n_exact_first, s.n_tokens),
+              last_begin = max(exact_last_begin(p, s, work.sequence), first_end);
+    const int n = first_end + s.n_tokens - last_begin;
+    auto token_at = [&](int i) {
+        const int j = min(i, n - 1);
+        return j < first_end ? j : last_begin + j - first_end;
+    };
+    float *rows = shared_at<float>(layout.rows), *row = rows + warp * layout.row;
+#pragma unroll 1
+    for (int first = 0; first < n; first += WARPS, buffer ^= 1) {
+        const void *array;
+        size_t at = exact_row(p, p.k, s, work.sequence, work.kv_head, token_at(first + warp), &array);
+        float dots[COLUMNS] = {0.0f};
+        for (int i = lane; i < p.k.head_dim; i += 32) {
+            const float x = load_value(array, at + i, p.exact_type);
 #pragma unroll
             for (int c = 0; c < COLUMNS; c++) {
-                const float product = warp_sum(dots[c]);
-                if (lane == 0) {
-                    m.floats(m.scores_at(buffer, place_of(warp)))[c * TILE] = product;
-                }
+                dots[c] += x * load_value(p.q, shared_at<const ColumnOf>(layout.columns)[c].query + i, p.q_type);
             }
-            at = exact_row(p, p.v, s, work.sequence, work.kv_head, token_at(first + warp), &array);
-            for (int i = lane; i < p.v.head_dim; i += 32) {
-                row[i] = load_value(array, at + i, p.exact_type);
+        }
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++) {
+            const float product = warp_sum(dots[c]);
+            if (lane == 0) {
+                shared_at<float>(scores_at<COLUMNS>(layout, buffer, place_of(warp)))[c * TILE] = product;
             }
-            __syncwarp();
-            rotate_any(row, m.floats(m.at.temporary) + warp * m.at.row, p.v, lane, false);
-            __syncthreads();
-            const int j = token_of(lane);
-            const Token token = {32 * warp + place_of(j),
-                                 token_at(first + j),
-                                 warp == 0 && j < WARPS && first + j < n,
-                                 false,
-                                 1.0f,
-                                 1.0f};
-            state = weigh<COLUMNS>(p, m.at, state, buffer, token);
-            for_units([&](int unit, uint32_t sums_at) {
-                Sums<COLUMNS> sums = {0.0f};
-                const int t = lane % 4, steps = kvb_fragment_steps(p.v.head_dim);
-                for (int step = 4 * unit; share.first == 0 && step < min(4 * unit + 4, steps); step++) {
+        }
+        at = exact_row(p, p.v, s, work.sequence, work.kv_head, token_at(first + warp), &array);
+        for (int i = lane; i < p.v.head_dim; i += 32) {
+            row[i] = load_value(array, at + i, p.exact_type);
+        }
+        __syncwarp();
+        rotate_any(row, shared_at<float>(layout.temporary) + warp * layout.row, p.v, lane, false);
+        __syncthreads();
+        const int j = token_of(lane);
+        const Token token = {
+            32 * warp + place_of(j), token_at(first + j), warp == 0 && j < WARPS && first + j < n, false, 1.0f, 1.0f};
+        state = weigh<COLUMNS>(p, layout, state, buffer, token);
+        share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
+            Sums<COLUMNS> sums = {0.0f};
+            const int t = lane % 4, steps = kvb_fragment_steps(p.v.head_dim);
+            for (int step = 4 * unit; share.first == 0 && step < min(4 * unit + 4, steps); step++) {
 #pragma unroll
-                    for (int k = 0; k < 4; k++) {
-                        if (step % 4 == k) {
-                            float x[8] = {0.0f};
+                for (int k = 0; k < 4; k++) {
+                    if (step % 4 == k) {
+                        float x[8] = {0.0f};
 #pragma unroll
-                            for (int i = 0; i < 4; i++) {
-                                const int dim = value_dim(p.v, step, i / 2, lane / 4);
-                                x[i] = dim < p.v.head_dim ? rows[(2 * t + i % 2) * m.at.row + dim] : 0.0f;
-                            }
-                            add_values<COLUMNS>(sums, k, x, m.floats(m.scores_at(buffer, 4 * t)), true);
+                        for (int i = 0; i < 4; i++) {
+                            const int dim = value_dim(p.v, step, i / 2, lane / 4);
+                            x[i] = dim < p.v.head_dim ? rows[(2 * t + i % 2) * layout.row + dim] : 0.0f;
                         }
+                        add_values<COLUMNS>(sums, k, x, shared_at<float>(scores_at<COLUMNS>(layout, buffer, 4 * t)),
+                                            true);
                     }
                 }
-                put_sums<COLUMNS>(sums, state.factor, m.floats(sums_at), lane);
-            });
-            __syncthreads();
-        }
+            }
+            put_sums<COLUMNS>(sums, state.factor, shared_at<float>(sums_at), lane);
+        });
+        __syncthreads();
     }
+    return state;
+}
 
-    // What each column is, and its query, rotated, where the warps' lanes want it.
-    __device__ __forceinline__ void begin(int n_columns) const {
-        float *queries = m.floats(m.at.queries), *row = m.floats(m.at.rows) + warp * m.at.row;
-        for (int i = threadIdx.x; i < (kvb_fragment_steps(p.k.head_dim) + 3) / 4 * 64 * COLUMNS; i += blockDim.x) {
-            queries[i] = 0.0f;
-        }
-        for (int i = threadIdx.x; i < max(m.at.units, WARPS) * 64 * COLUMNS; i += blockDim.x) {
-            m.floats(m.at.values)[i] = 0.0f;
-        }
-        __syncthreads();
-        if (warp < COLUMNS) {
-            const int at = n_columns > 0 ? work.first_column + min(warp, n_columns - 1) : 0;
-            ColumnOf column;
-            column.index = at / p.group, column.row = s.first_row + column.index;
-            column.head = work.kv_head * p.group + at % p.group;
-            column.query = column.row * p.q_row_stride + column.head * p.q_head_stride;
-            column.mean = 0.0f;
-            for (int i = lane; i < p.k.head_dim; i += 32) {
-                const float x = warp < n_columns ? load_value(p.q, column.query + i, p.q_type) : 0.0f;
-                row[i] = x;
-                column.mean += p.k.mean ? x * p.k.mean[(size_t)work.kv_head * p.k.head_dim + i] : 0.0f;
-            }
-            column.mean = warp_sum(column.mean);
-            __syncwarp();
-            rotate_any(row, m.floats(m.at.temporary) + warp * m.at.row, p.k, lane, false);
-            for (int i = lane; i < p.k.head_dim; i += 32) {
-                queries[query_place(p.k, i, COLUMNS) + warp * 16] = row[i];
-            }
-            if (lane == 0) {
-                if (n_columns > 0) { // only queries that there are have a position
-                    column.visible = Visible::of(p, s, column.index);
-                }
-                m.columns()[warp] = column;
-            }
-        }
-        __syncthreads();
+// What each column is, and its query, rotated, where the warps' lanes want it.
+template <int COLUMNS>
+__device__ __noinline__ void begin_segment(const kvb_cuda_attend_job &p, const Layout &layout, int n_columns) {
+    const kvb_cuda_segment &work = *shared_at<const kvb_cuda_segment>(layout.segment);
+    const Sequence s = *shared_at<const Sequence>(layout.sequence);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    float *queries = shared_at<float>(layout.queries), *row = shared_at<float>(layout.rows) + warp * layout.row;
+    for (int i = threadIdx.x; i < (kvb_fragment_steps(p.k.head_dim) + 3) / 4 * 64 * COLUMNS; i += blockDim.x) {
+        queries[i] = 0.0f;
     }
-};
+    for (int i = threadIdx.x; i < max(layout.units, WARPS) * 64 * COLUMNS; i += blockDim.x) {
+        shared_at<float>(layout.values)[i] = 0.0f;
+    }
+    __syncthreads();
+    if (warp < COLUMNS) {
+        const int at = n_columns > 0 ? work.first_column + min(warp, n_columns - 1) : 0;
+        ColumnOf column;
+        column.index = at / p.group, column.row = s.first_row + column.index;
+        column.head = work.kv_head * p.group + at % p.group;
+        column.query = column.row * p.q_row_stride + column.head * p.q_head_stride;
+        column.mean = 0.0f;
+        for (int i = lane; i < p.k.head_dim; i += 32) {
+            const float x = warp < n_columns ? load_value(p.q, column.query + i, p.q_type) : 0.0f;
+            row[i] = x;
+            column.mean += p.k.mean ? x * p.k.mean[(size_t)work.kv_head * p.k.head_dim + i] : 0.0f;
+        }
+        column.mean = warp_sum(column.mean);
+        __syncwarp();
+        rotate_any(row, shared_at<float>(layout.temporary) + warp * layout.row, p.k, lane, false);
+        for (int i = lane; i < p.k.head_dim; i += 32) {
+            queries[query_place(p.k, i, COLUMNS) + warp * 16] = row[i];
+        }
+        if (lane == 0) {
+            if (n_columns > 0) { // only queries that there are have a position
+                column.visible = Visible::of(p, s, column.index);
+            }
+            shared_at<ColumnOf>(layout.columns)[warp] = column;
+        }
+    }
+    __syncthreads();
+}
 
 } // namespace kvb

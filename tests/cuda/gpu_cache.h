@@ -123,6 +123,7 @@ static inline void create_gpu(both *b) {
     for (int i = 0; i < n_sequences; i++) {
         most = most_of(most, c->prompt[i]);
         total += c->prompt[i];
+        assert_true(c->n_q[i] <= c->n_q[0]);
         b->q_begin[i + 1] = b->q_begin[i] + c->n_q[i];
     }
     const int most_prompt = most;

@@ -24,7 +24,7 @@ static const cache_case exact_cases[] = {
     {.name = "exact and the rest", TUNED(5, 5, 256, 1, 11), GROWS(300, 20, 129, 9, 40, 3, 1, 0), TYPES(BF16, BF16), EXACTS(7, 50, 3),
      .window = 45, .has_sinks = 1, .softcap = 20},
     {.name = "general, first and last", GENERAL(4, 7, 128, 128, 2, 4), GROWS(0, 3, 150, 12, 20, 2, 1, 1), TYPES(F16, F32), EXACTS(4, 77, 5)},
-    {.name = "general, all are exact", GENERAL(4, 7, 64, 64, 1, 2), GROWS(0, 3, 30, 9, 5, 1, 2, 0), TYPES(F16, F32), EXACTS(5, 1000, 0)},
+    {.name = "general, all are exact", GENERAL(4, 7, 64, 64, 1, 2), GROWS(0, 3, 30, 9, 5, 2, 1, 0), TYPES(F16, F32), EXACTS(5, 1000, 0)},
     {.name = "general, first longer", GENERAL(5, 3, 40, 72, 3, 3), GROWS(0, 7, 64, 12, 9, 3, 1, 1), TYPES(BF16, F32), EXACTS(70, 16, 0),
      .window = 60, .has_sinks = 1},
 };
@@ -57,7 +57,7 @@ static const cache_case dense_cases[] = {
     {.name = "dense bfloats", GENERAL(16, 16, 72, 40, 3, 1), GROWS(5, 64, 129, 9, 9, 3, 1, 0), TYPES(BF16, F16), EXACTS(4, 20, 2),
      .has_positions = 1, .has_tree = 1},
     {.name = "dense keys", GENERAL(16, 3, 64, 64, 1, 9), GROWS(1, 100, 15, 9, 20, 1, 1, 1), TYPES(F16, F16), .window = 50},
-    {.name = "dense values", GENERAL(5, 16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 1, 2, 1), TYPES(BF16, BF16), EXACTS(2, 9, 0),
+    {.name = "dense values", GENERAL(5, 16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 2, 1, 1), TYPES(BF16, BF16), EXACTS(2, 9, 0),
      .has_sinks = 1, .softcap = 30},
 };
 
