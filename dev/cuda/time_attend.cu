@@ -1,8 +1,8 @@
 // The product's attention kernels timed against a plain read of the same bytes: median and quartiles of 25 launches by
 // events, the L2 filled with foreign lines before each. Links with src/cuda's instances:
-//     time_attend [quick | cold | trellis | many]    quick: what was built; cold: with other kernels' instructions in
-//                                                    the caches; trellis: those codes beside scalar ones; many: prompts
-//                                                    (also their TFLOP/s, masked products not counted)
+//     time_attend [quick | cold | trellis | many | general]
+// quick: what was built; cold: with other kernels' instructions in the caches; trellis: those codes beside scalar ones;
+// many: prompts (also their TFLOP/s, masked products not counted); general: what no tuned kernel serves
 #include "attend_common.cuh"
 #include "loops.cuh"
 
@@ -10,16 +10,18 @@
 
 namespace {
 
-bool quick, trellis, many;
+bool quick, trellis, many, general;
 
 using kvb_loops::fill_cache;
 using kvb_loops::read_all;
 
-__global__ void fill(uint32_t *words, size_t n, size_t block_words, size_t scales_at) {
+// 16 bits are halves below 2.
+__global__ void fill(uint32_t *words, size_t n, size_t block_words, size_t scales_at, int code, int scale_bytes) {
     for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
         uint32_t x = (uint32_t)(i * 2654435761u) ^ (uint32_t)(i >> 7) * 40503u;
         x ^= x >> 15, x *= 2246822519u, x ^= x >> 13;
-        words[i] = i % block_words < scales_at ? x : 0x3c003a00u; // scales 1 and 0.75
+        x &= code == 16 ? 0xbfffbfffu : 0xffffffffu;
+        words[i] = i % block_words < scales_at ? x : scale_bytes == 4 ? 0x3f800000u : 0x3c003a00u; // 1; 1 and 0.75
     }
 }
 
@@ -69,7 +71,7 @@ template <class F> void time_it(F launch, double *median, double *low, double *h
 struct Timing {
     const char *what = "";
     bool scattered = true, precise = false, apart = false; // apart: K and V in pools of their own
-    int window = 0, exact_last = 0, n_q = 1;
+    int window = 0, exact_last = 0, n_q = 1, scale_bytes = 2;
 };
 
 std::string name_of(int code) {
@@ -78,13 +80,15 @@ std::string name_of(int code) {
 
 void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int group, std::vector<int> lengths,
               Timing o) {
-    const kvb_cuda_attend_kernel *kernel = kvb_cuda_attend_find(k_bits, v_bits, k_dim, v_dim, o.precise);
+    const kvb_cuda_attend_kernel *kernel =
+        general ? &kvb_cuda_attend_general : kvb_cuda_attend_find(k_bits, v_bits, k_dim, v_dim, o.precise);
     if (!kernel && quick) {
         return;
     }
     if (!kernel) {
         kernel = &kvb_cuda_attend_general;
         o.what = "general";
+        o.apart = true;
     }
     const int P = KVB_CUDA_PAGE_TOKENS, n_seq = (int)lengths.size(), heads = kv_heads * group;
     std::mt19937_64 random(1);
@@ -112,24 +116,27 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     size_t bytes = 0;
     for (int i = 0; i < 2; i++) {
         kvb_cuda_attend_side &d = i ? p.v : p.k;
-        d.code = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = 2;
-        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.code, 2), side_bytes = P / 16 * block_bytes;
+        d.code = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = d.code == 16 ? 0 : o.scale_bytes;
+        const size_t block_bytes = kvb_fragment_block_bytes(d.head_dim, d.code, d.scale_bytes),
+                     side_bytes = P / 16 * block_bytes;
         if (o.apart || !i) { // else a page is [KV head][K, V]
-            const size_t both =
-                P / 16 * (kvb_fragment_block_bytes(k_dim, k_bits, 2) + kvb_fragment_block_bytes(v_dim, v_bits, 2));
+            const size_t both = P / 16 *
+                                (kvb_fragment_block_bytes(k_dim, k_bits, k_bits == 16 ? 0 : o.scale_bytes) +
+                                 kvb_fragment_block_bytes(v_dim, v_bits, v_bits == 16 ? 0 : o.scale_bytes));
             d.head_stride = o.apart ? side_bytes : both, d.page_stride = kv_heads * d.head_stride;
             uint8_t *pages = allocate<uint8_t>(n_pages * d.page_stride);
-            fill<<<1024, 256>>>((uint32_t *)pages, n_pages * d.page_stride / 4, block_bytes / 4, block_bytes / 4 - 8);
+            fill<<<1024, 256>>>((uint32_t *)pages, n_pages * d.page_stride / 4, block_bytes / 4,
+                                kvb_fragment_code_bytes(d.head_dim, d.code) / 4, d.code, d.scale_bytes);
             d.pages = pages;
         } else {
-            d.pages = p.k.pages + P / 16 * kvb_fragment_block_bytes(k_dim, k_bits, 2);
+            d.pages = p.k.pages + P / 16 * kvb_fragment_block_bytes(k_dim, k_bits, p.k.scale_bytes);
             d.head_stride = p.k.head_stride, d.page_stride = p.k.page_stride;
         }
         bytes += tokens * kv_heads * block_bytes / 16;
         d.trellis_memory = 4, d.taps[0] = 04, d.taps[1] = 023; // of 16 states, where the code is a trellis's
         const int bits = d.code > KVB_FRAGMENT_TRELLIS ? d.code - KVB_FRAGMENT_TRELLIS + 1 : d.code;
         std::vector<uint16_t> centroids(1 << bits);
-        for (int j = 0; j < 1 << bits; j++) {
+        for (int j = 0; j < 1 << bits && bits <= 8; j++) {
             __half h = __float2half(codebook_tables[bits - 1][j]);
             std::memcpy(&centroids[j], &h, 2);
         }
@@ -188,7 +195,38 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     free_all();
 }
 
+// Also what the general kernel takes where a tuned one is in its place.
+void time_general() {
+    const std::vector<int> large(16, 32768), one_long = {131072}, one = {32768};
+    const int t5 = KVB_FRAGMENT_TRELLIS + 5, t4 = KVB_FRAGMENT_TRELLIS + 4;
+    Timing halves, floats, exact;
+    halves.scattered = floats.scattered = exact.scattered = false;
+    halves.apart = floats.apart = exact.apart = true;
+    floats.scale_bytes = 4, floats.what = "float scales";
+    exact.exact_last = 100, exact.what = "exact 100";
+    for (auto pair :
+         {std::pair<int, int>{4, 7}, {8, 16}, {16, 16}, {8, 8}, {4, 4}, {3, 5}, {2, 6}, {1, 1}, {t5, t5}, {t4, t4}}) {
+        time_one(pair.first, pair.second, 128, 128, 8, 4, large, halves);
+    }
+    time_one(4, 4, 128, 128, 8, 4, large, floats);
+    time_one(4, 7, 128, 128, 8, 4, large, exact);
+    time_one(4, 4, 160, 160, 8, 4, large, halves);
+    time_one(4, 4, 576, 512, 1, 8, large, halves);
+    time_one(16, 16, 576, 512, 1, 8, large, halves);
+    for (int group : {1, 2, 8, 16}) {
+        time_one(4, 7, 128, 128, 8, group, large, halves);
+    }
+    time_one(4, 7, 128, 128, 8, 4, one_long, halves);
+    time_one(4, 7, 128, 128, 8, 4, one, halves);
+    time_one(4, 7, 64, 64, 3, 3, large, halves);
+    time_one(4, 7, 256, 256, 8, 2, large, halves);
+}
+
 void time_all() {
+    if (general) {
+        time_general();
+        return;
+    }
     const std::vector<int> large(16, 32768), one_long = {131072}, one = {32768};
     Timing ordered, windowed, exact, precise, plain, apart;
     apart.apart = true, apart.what = "apart";
@@ -310,6 +348,7 @@ int main(int argc, char **argv) {
     multiprocessors = properties.multiProcessorCount;
     std::printf("# %s, %d multiprocessors\n", properties.name, multiprocessors);
     trellis = argc > 1 && std::string(argv[1]) == "trellis", many = argc > 1 && std::string(argv[1]) == "many";
+    general = argc > 1 && std::string(argv[1]) == "general";
     quick = argc > 1 && std::string(argv[1]) == "quick", cold = argc > 1 && std::string(argv[1]) == "cold";
     OK(cudaMalloc(&foreign, foreign_bytes));
     OK(cudaMemset(foreign, 1, foreign_bytes));

@@ -18,16 +18,24 @@ template <int N, int I = 0, class F> __device__ __forceinline__ void repeat(F f)
 
 // By offset: functions that are called see shared memory as such, and not as any memory.
 template <class T> __device__ __forceinline__ T *shared_at(uint32_t offset) {
-    extern __shared__ __align__(16) uint8_t memory[];
+    extern __shared__ __align__(128) uint8_t memory[];
     return (T *)(memory + offset);
 }
+__device__ __forceinline__ uint32_t address_of(uint32_t offset) { // the hardware's
+    return (uint32_t)__cvta_generic_to_shared(shared_at<uint8_t>(offset));
+}
+__device__ __forceinline__ float load_level(uint32_t address) {
+    float x;
+    asm("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(address));
+    return x;
+}
 
-// Levels in shared memory, from the lane's copy of the first on: up to 32 lie in as many banks and are there once, more
-// have copies, so that fewer lanes meet in a bank.
+// Levels in shared memory, from the lane's copy of the first on: up to 32 lie in as many banks and are there once, at a
+// multiple of 128, more have copies, so that fewer lanes meet in a bank.
 struct Lut {
-    uint32_t levels, stride; // offset; bytes from a level to the next
+    uint32_t levels, stride; // address; bytes from a level to the next
     __device__ __forceinline__ float operator()(uint32_t code) const {
-        return *shared_at<const float>(levels + code * stride);
+        return load_level(code * stride + levels);
     }
 };
 // Levels of a code, and whether it has copies of them.
@@ -104,7 +112,7 @@ template <int BITS> struct Scalar {
             if constexpr (has_copies(BITS)) {
                 x[v % 8] = lut(bits<v, 0, 0>());
             } else {
-                x[v % 8] = *shared_at<const float>(lut.levels + bits<v, 0, 2>());
+                x[v % 8] = load_level(bits<v, 0, 2>() | lut.levels);
             }
         });
     }

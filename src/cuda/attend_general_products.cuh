@@ -26,7 +26,7 @@ __device__ __forceinline__ int place_of(int token) {
     return token - in + in % 8 / 2 * 4 + in % 2 + in / 8 * 2;
 }
 
-__device__ __forceinline__ size_t block_bytes(const kvb_cuda_attend_side &side) {
+__device__ __forceinline__ uint32_t block_bytes(const kvb_cuda_attend_side &side) {
     return kvb_fragment_block_bytes(side.head_dim, side.code, side.scale_bytes);
 }
 
@@ -140,7 +140,8 @@ __device__ __forceinline__ void put_sums(const Sums<COLUMNS> &sums, float factor
 
 // What a warp adds: values of a group of coordinates, of every `step`-th block of a tile from `first` to `end`.
 struct Part {
-    int group, first, step, end;
+    int group;
+    uint32_t first, step, end, block_bytes;
     uint32_t pages, weights, sums; // offsets in shared memory: the tile's pages, weights [column][token]
 };
 
@@ -152,9 +153,9 @@ __device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const 
     const int steps = kvb_fragment_steps(side.head_dim), lane = threadIdx.x % 32;
     Sums<COLUMNS> sums = {0.0f};
 #pragma unroll 1
-    for (int i = part.first; i < part.end; i += part.step) {
+    for (uint32_t i = part.first; i < part.end; i += part.step) {
         const int page = shared_at<const int>(part.pages)[i / blocks];
-        const uint8_t *codes = pages + page * side.page_stride + i % blocks * block_bytes(side);
+        const uint8_t *codes = pages + page * side.page_stride + i % blocks * part.block_bytes;
         const float *weights = shared_at<const float>(part.weights) + i * KVB_BLOCK_TOKENS + lane % 4 * 4;
         // Or, where registers are few, all words' offsets would be kept in some: page / 2^31 is 0.
         const int group = part.group + (R::is_trellis || (COLUMNS == 8 && !R::is_dense) ? page >> 31 : 0);

@@ -27,7 +27,7 @@ template <int COLUMNS> __host__ __device__ Layout layout_of(const kvb_cuda_atten
     uint32_t at = 0;
     auto take = [&](int n, size_t size) {
         const uint32_t from = at;
-        at = (at + n * (uint32_t)size + 15) / 16 * 16;
+        at = (at + n * (uint32_t)size + 127) / 128 * 128;
         return from;
     };
     const int k_groups = (kvb_fragment_steps(p.k.head_dim) + 3) / 4;
@@ -66,7 +66,7 @@ __device__ inline Lut fill_levels(const kvb_cuda_attend_side &side, uint32_t at,
     for (int i = threadIdx.x; i < levels_of(side.code) * n; i += blockDim.x) {
         levels[i] = __half2float(((const __half *)side.centroids)[i / n]);
     }
-    return {at + threadIdx.x % n * 4, (uint32_t)n * 4};
+    return {address_of(at) + threadIdx.x % n * 4, (uint32_t)n * 4};
 }
 
 __device__ __forceinline__ float warp_sum(float x) {

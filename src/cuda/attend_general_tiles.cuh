@@ -72,8 +72,13 @@ __device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const
         state = weigh<COLUMNS>(p, layout, state, buffer, token);
         const int begin = max(work_begin - first, 0) / B, n = (min(end - first, TILE) + B - 1) / B;
         share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
-            const Part part = {unit,   begin + share.first,      share.step,
-                               n,      pages_at(layout, buffer), scores_at<COLUMNS>(layout, buffer, 0),
+            const Part part = {unit,
+                               (uint32_t)(begin + share.first),
+                               (uint32_t)share.step,
+                               (uint32_t)n,
+                               block_bytes(p.v),
+                               pages_at(layout, buffer),
+                               scores_at<COLUMNS>(layout, buffer, 0),
                                sums_at};
             with_reader<true>(p.v, [&](auto reader) {
                 add_blocks<typename decltype(reader)::Type, COLUMNS>(p.v, block_at(p.v, 0, kv_head, 0), part, luts[1],

@@ -19,6 +19,10 @@ BODIES = {
         "choose": "return emu::fma_halves(twos, gap, lower);",
     },
     "attend_exact.cuh": {"exp2_of": "return emu::exp2_of(x);"},
+    "attend_general_codes.cuh": {
+        "address_of": "return emu::address(shared_at<uint8_t>(offset));",
+        "load_level": "return emu::at<float>(address);",
+    },
     "attend_general_products.cuh": {"prefetch_line": ""},
     "attend_trellis.cuh": {"choose_bits": "return (a & mask) | (b & ~mask);"},
     "encode_paths.cuh": {"load_shared": "return emu::at<float>(at);"},
