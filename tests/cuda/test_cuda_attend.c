@@ -18,6 +18,7 @@ typedef struct attend_case {
     int pages_gone;              /* that a window has given back, of all sequences */
     int k_states, v_states;      /* of a trellis; 0: scalar codes */
     int is_prompt;               /* the kernel for many queries serves it */
+    int is_plain;                /* no rotation: head_dims below 32 */
 } attend_case;
 
 static size_t dim_of(const attend_case *c, int side) {
@@ -56,6 +57,7 @@ static setup set_up(const attend_case *c, oracle_random *random) {
         kvb_error error;
         spec.scale_dtype = (side ? c->v_float : c->k_float) ? KVB_F32 : KVB_F16;
         spec.trellis_states = side ? c->v_states : c->k_states;
+        spec.rotation = c->is_plain ? KVB_ROTATION_NONE : spec.rotation;
         if (side && c->uniform_v) {
             oracle_uniform_levels(spec.bits, 0.25, levels);
             spec.centroids = levels;
@@ -267,6 +269,9 @@ static const attend_case cases[] = {
     {5, 3, 40, 3, 1, 4, {9, 400, 505}, 1, 0, 70, 1, 0, KVB_F32, GENERAL, .v_dim = 72},
     {2, 6, 320, 2, 2, 1, {100, 511, 640}, 1, 0, 64, 0, 0, KVB_F16, GENERAL},
     {7, 2, 80, 2, 2, 1, {200, 511, 640}, 1, 0, 60, 0, 0, KVB_F16, GENERAL, .pages_gone = 2},
+    {6, 8, 8, 2, 1, 1, {33, 300, 640}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, .v_dim = 24, .is_plain = 1},
+    {3, 5, 192, 1, 8, 1, {33, 300, 2000}, 1, 0, 0, 0, 0, KVB_BF16, GENERAL, .v_dim = 384},
+    {8, 8, 576, 1, 8, 1, {33, 300, 700}, 1, 0, 0, 0, 0, KVB_BF16, GENERAL, .k_float = 1}, /* not all copies of levels */
 };
 
 /* Trellis codes: by tuned kernels where there are few states, and by the general one. */
@@ -285,6 +290,9 @@ static const attend_case trellis_cases[] = {
     {5, 4, 40, 3, 1, 4, {9, 400, 505}, 1, 0, 70, 1, 0, KVB_F32, GENERAL, .v_dim = 72, .k_states = 8},
     {7, 6, 256, 1, 5, 1, {77, 200, 222}, 1, 0, 0, 0, 0, KVB_F16, GENERAL, .v_states = 16},
     {2, 3, 576, 1, 3, 1, {77, 100, 222}, 1, 0, 64, 0, 0, KVB_BF16, GENERAL, .v_dim = 512, STATES(256, 8), .k_float = 1},
+    /* Runs so short that the state is of several lanes. */
+    {3, 4, 16, 2, 2, 1, {77, 100, 300}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, .v_dim = 24, STATES(256, 64), .is_plain = 1},
+    {6, 2, 24, 1, 8, 1, {77, 100, 300}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, .v_dim = 8, STATES(64, 256), .is_plain = 1},
 };
 
 /* Prompts: more columns than one block of threads has, tiles that some queries see and others do not; pages shared by
