@@ -55,7 +55,7 @@ struct From {
 
 // Scalar codes of 1 to 8 bits: a group is as many words as a code has bits.
 template <int BITS> struct Scalar {
-    static constexpr bool is_dense = false, is_trellis = false;
+    static constexpr bool is_dense = false, is_trellis = false, is_large = BITS == 7;
     uint32_t words[BITS];
 
     __device__ __forceinline__ Scalar(const From &from, int group) {
@@ -106,6 +106,10 @@ template <int BITS> struct Scalar {
         return n;
     }
 
+    template <int FIRST> __device__ __forceinline__ void two_steps(const Lut &lut, int, float (&x)[2][8]) const {
+        step<FIRST>(lut, x[0]);
+        step<FIRST + 1>(lut, x[1]);
+    }
     template <int STEP> __device__ __forceinline__ void step(const Lut &lut, float (&x)[8]) const {
         repeat<8>([&](auto i) {
             constexpr int v = 8 * STEP + decltype(i)::value;
@@ -118,20 +122,28 @@ template <int BITS> struct Scalar {
     }
 };
 
-// Halves or bfloats. Behind the row's end, and where no token is, there may be anything.
-template <bool IS_BFLOAT> struct Dense {
-    static constexpr bool is_dense = true, is_trellis = false;
+// Halves or bfloats. Where no token is there may be anything; behind the row's end are zeros.
+template <bool IS_BFLOAT, bool IS_VALUE> struct Dense {
+    static constexpr bool is_dense = true, is_trellis = false, is_large = true;
     const uint4 *words;
+    int dim;
 
     __device__ __forceinline__ Dense(const From &from, int group)
-        : words((const uint4 *)from.codes + group * 4 * 32 + from.lane) {
+        : words((const uint4 *)from.codes + group * 4 * 32 + from.lane), dim(from.side.head_dim) {
     }
-    template <int STEP> __device__ __forceinline__ void step(const Lut &, float (&x)[8]) const {
-        const uint4 four = __ldg(words + STEP * 32);
-        const uint32_t word[4] = {four.x, four.y, four.z, four.w};
+    template <int FIRST> __device__ __forceinline__ void two_steps(const Lut &, int group, float (&x)[2][8]) const {
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            x[i] = Raw<false>::value((uint16_t)(word[i / 2] >> i % 2 * 16), IS_BFLOAT ? KVB_BF16 : KVB_F16);
+        for (int k = 0; k < 2; k++) {
+            const int at = 16 * (4 * group + FIRST + k);
+            uint4 four = at < dim ? __ldg(words + (FIRST + k) * 32) : make_uint4(0, 0, 0, 0);
+            if (!IS_VALUE && at + 8 >= dim) {
+                four.z = four.w = 0;
+            }
+            const uint32_t word[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                x[k][i] = Raw<false>::value((uint16_t)(word[i / 2] >> i % 2 * 16), IS_BFLOAT ? KVB_BF16 : KVB_F16);
+            }
         }
     }
 };
@@ -139,7 +151,7 @@ template <bool IS_BFLOAT> struct Dense {
 // Trellis codes of any bits and states. A half of the lane's stream (fragments.h) is 16 coordinates of a group, of
 // which the numbers of the levels are put together, a byte each: words[4 * half + step] has the step's two pairs.
 template <bool IS_VALUE> struct Trellis {
-    static constexpr bool is_dense = false, is_trellis = true;
+    static constexpr bool is_dense = false, is_trellis = true, is_large = true;
     static constexpr int unit = IS_VALUE ? 2 : 1; // bits of inputs between coordinates that follow each other
     uint32_t words[8];
 
@@ -238,11 +250,11 @@ template <bool IS_VALUE> struct Trellis {
         }
     }
 
-    template <int STEP> __device__ __forceinline__ void step(const Lut &lut, float (&x)[8]) const {
+    template <int FIRST> __device__ __forceinline__ void two_steps(const Lut &lut, int, float (&x)[2][8]) const {
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            const int reg = i / 2, half = IS_VALUE ? reg / 2 : reg % 2, second = IS_VALUE ? reg % 2 : reg / 2;
-            x[i] = lut(words[4 * half + STEP] >> (16 * second + i % 2 * 8) & 0xff);
+        for (int i = 0; i < 16; i++) {
+            const int reg = i % 8 / 2, half = IS_VALUE ? reg / 2 : reg % 2, second = IS_VALUE ? reg % 2 : reg / 2;
+            x[i / 8][i % 8] = lut(words[4 * half + FIRST + i / 8] >> (16 * second + i % 2 * 8) & 0xff);
         }
     }
 };
@@ -268,7 +280,7 @@ template <bool IS_VALUE, class F> __device__ __forceinline__ void with_reader(co
     case 8:
         return f(ReaderOf<Scalar<8>>{});
     case 16:
-        return side.dense == KVB_BF16 ? f(ReaderOf<Dense<true>>{}) : f(ReaderOf<Dense<false>>{});
+        return side.dense == KVB_BF16 ? f(ReaderOf<Dense<true, IS_VALUE>>{}) : f(ReaderOf<Dense<false, IS_VALUE>>{});
     default:
         return f(ReaderOf<Trellis<IS_VALUE>>{});
     }

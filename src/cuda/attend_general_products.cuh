@@ -67,29 +67,22 @@ __device__ __noinline__ void dot(const kvb_cuda_attend_side &side, const uint8_t
 #pragma unroll 1
     for (int group = 0; 4 * group < from.steps; group++) {
         const R a(from, group), b(next, group);
-        repeat<4>([&](auto s) {
-            constexpr int step = decltype(s)::value;
-            const int at = 4 * group + step;
-            if (at < from.steps) {
-                float x[2][8];
-                a.template step<step>(lut, x[0]);
-                b.template step<step>(lut, x[1]);
-                if (R::is_dense && 16 * at + 8 >= from.side.head_dim) { // behind the row's end
+        repeat<2>([&](auto pair) { // of steps: what is behind the last meets zeros
+            constexpr int first = 2 * decltype(pair)::value;
+            if (4 * group + first < from.steps) {
+                float x[2][2][8];
+                a.template two_steps<first>(lut, group, x[0]);
+                b.template two_steps<first>(lut, group, x[1]);
 #pragma unroll
-                    for (int i = 0; i < 8; i++) {
-                        x[i / 4][4 + i % 4] = 0.0f;
-                    }
-                }
-#pragma unroll
-                for (int c = 0; c < COLUMNS; c++) {
-                    const float4 q = *(const float4 *)(queries + (at * COLUMNS + c) * 16 + 4 * t);
+                for (int i = 0; i < 2 * COLUMNS; i++) {
+                    const int step = i / COLUMNS, c = i % COLUMNS;
+                    const int at = (4 * group + first + step) * COLUMNS + c;
+                    const float4 q = *(const float4 *)(queries + at * 16 + 4 * t);
                     const float of[4] = {q.x, q.y, q.z, q.w};
 #pragma unroll
-                    for (int i = 0; i < 4; i++) {
-#pragma unroll
-                        for (int token = 0; token < 4; token++) {
-                            sums[token][c] += x[token / 2][i / 2 * 4 + token % 2 * 2 + i % 2] * of[i];
-                        }
+                    for (int j = 0; j < 16; j++) { // four tokens' four coordinates
+                        const int token = j % 4, k = j / 4;
+                        sums[token][c] += x[token / 2][step][k / 2 * 4 + token % 2 * 2 + k % 2] * of[k];
                     }
                 }
             }
@@ -104,9 +97,23 @@ __device__ __noinline__ void dot(const kvb_cuda_attend_side &side, const uint8_t
 // Sums of a group's values, [step][2][column]: of the lane's two coordinates of a step, over its tokens.
 template <int COLUMNS> using Sums = float[8 * COLUMNS];
 
+// Weights of the lane's tokens of a block, of up to four columns.
+template <int COLUMNS> struct Weights {
+    static constexpr int n = COLUMNS < 4 ? COLUMNS : 4;
+    float of[n][4];
+    __device__ __forceinline__ void load(const float *weights, int first) {
+#pragma unroll
+        for (int c = 0; c < n; c++) {
+            const float4 w = *(const float4 *)(weights + (first + c) * TILE);
+            of[c][0] = w.x, of[c][1] = w.y, of[c][2] = w.z, of[c][3] = w.w;
+        }
+    }
+};
+
+// A step's values times weights of columns from `first` on.
 template <int COLUMNS>
-__device__ __forceinline__ void add_values(Sums<COLUMNS> &sums, int step, const float (&x)[8], const float *weights,
-                                           bool may_be_nan) {
+__device__ __forceinline__ void add_values(Sums<COLUMNS> &sums, int step, const float (&x)[8],
+                                           const Weights<COLUMNS> &weights, int first, bool may_be_nan) {
     float odd = 0.0f; // NaN if one of x is no number
 #pragma unroll
     for (int i = 0; i < 8 && may_be_nan; i++) {
@@ -114,13 +121,11 @@ __device__ __forceinline__ void add_values(Sums<COLUMNS> &sums, int step, const 
     }
     const bool picks = may_be_nan && odd != 0.0f; // what nobody sees may be NaN
 #pragma unroll
-    for (int c = 0; c < COLUMNS; c++) {
-        const float4 w = *(const float4 *)(weights + c * TILE);
-        const float of[4] = {w.x, w.y, w.z, w.w};
+    for (int c = 0; c < weights.n; c++) {
 #pragma unroll
         for (int i = 0; i < 8; i++) {
-            float &sum = sums[(2 * step + i / 2 % 2) * COLUMNS + c];
-            const float weight = of[i / 4 * 2 + i % 2], value = picks && weight == 0.0f ? 0.0f : x[i];
+            float &sum = sums[(2 * step + i / 2 % 2) * COLUMNS + first + c];
+            const float weight = weights.of[c][i / 4 * 2 + i % 2], value = picks && weight == 0.0f ? 0.0f : x[i];
             sum += weight * value;
         }
     }
@@ -160,12 +165,28 @@ __device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const 
         // Or, where registers are few, all words' offsets would be kept in some: page / 2^31 is 0.
         const int group = part.group + (R::is_trellis || (COLUMNS == 8 && !R::is_dense) ? page >> 31 : 0);
         const R block({side, codes, steps, lane}, group);
-        repeat<4>([&](auto s) {
-            constexpr int step = decltype(s)::value;
-            if (4 * group + step < steps) {
-                float x[8];
-                block.template step<step>(lut, x);
-                add_values<COLUMNS>(sums, step, x, weights, R::is_dense);
+        Weights<COLUMNS> w;
+        if (COLUMNS <= 4) {
+            w.load(weights, 0);
+        }
+        repeat<2>([&](auto pair) { // of steps: what is behind the last goes nowhere
+            constexpr int first = 2 * decltype(pair)::value;
+            if (4 * group + first < steps) {
+                float x[2][8];
+                block.template two_steps<first>(lut, group, x);
+                // Weights of eight columns are loaded again: for each step, where that leaves too few registers.
+                constexpr int at_a_time = COLUMNS > 4 && R::is_large ? 1 : 2;
+#pragma unroll
+                for (int i = 0; i < 2 / at_a_time * COLUMNS; i += w.n) {
+                    const int c = i % COLUMNS, step = i / COLUMNS;
+                    if (COLUMNS > 4) {
+                        w.load(weights, c);
+                    }
+                    add_values<COLUMNS>(sums, first + step, x[step], w, c, R::is_dense);
+                    if (at_a_time == 2) {
+                        add_values<COLUMNS>(sums, first + 1, x[1], w, c, R::is_dense);
+                    }
+                }
             }
         });
     }

@@ -137,6 +137,7 @@ __device__ __noinline__ State take_exact(const kvb_cuda_attend_job &p, const Lay
         state = weigh<COLUMNS>(p, layout, state, buffer, token);
         share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
             Sums<COLUMNS> sums = {0.0f};
+            Weights<COLUMNS> w;
             const int t = lane % 4, steps = kvb_fragment_steps(p.v.head_dim);
             for (int step = 4 * unit; share.first == 0 && step < min(4 * unit + 4, steps); step++) {
 #pragma unroll
@@ -148,8 +149,11 @@ __device__ __noinline__ State take_exact(const kvb_cuda_attend_job &p, const Lay
                             const int dim = value_dim(p.v, step, i / 2, lane / 4);
                             x[i] = dim < p.v.head_dim ? rows[(2 * t + i % 2) * layout.row + dim] : 0.0f;
                         }
-                        add_values<COLUMNS>(sums, k, x, shared_at<float>(scores_at<COLUMNS>(layout, buffer, 4 * t)),
-                                            true);
+#pragma unroll
+                        for (int c = 0; c < COLUMNS; c += w.n) {
+                            w.load(shared_at<const float>(scores_at<COLUMNS>(layout, buffer, 4 * t)), c);
+                            add_values<COLUMNS>(sums, k, x, w, c, true);
+                        }
                     }
                 }
             }
