@@ -55,7 +55,7 @@ struct From {
 
 // Scalar codes of 1 to 8 bits: a group is as many words as a code has bits.
 template <int BITS> struct Scalar {
-    static constexpr bool is_dense = false, is_trellis = false, is_large = BITS == 7;
+    static constexpr bool is_dense = false, is_trellis = false;
     uint32_t words[BITS];
 
     __device__ __forceinline__ Scalar(const From &from, int group) {
@@ -124,7 +124,7 @@ template <int BITS> struct Scalar {
 
 // Halves or bfloats. Where no token is there may be anything; behind the row's end are zeros.
 template <bool IS_BFLOAT, bool IS_VALUE> struct Dense {
-    static constexpr bool is_dense = true, is_trellis = false, is_large = true;
+    static constexpr bool is_dense = true, is_trellis = false;
     const uint4 *words;
     int dim;
 
@@ -151,7 +151,7 @@ template <bool IS_BFLOAT, bool IS_VALUE> struct Dense {
 // Trellis codes of any bits and states. A half of the lane's stream (fragments.h) is 16 coordinates of a group, of
 // which the numbers of the levels are put together, a byte each: words[4 * half + step] has the step's two pairs.
 template <bool IS_VALUE> struct Trellis {
-    static constexpr bool is_dense = false, is_trellis = true, is_large = true;
+    static constexpr bool is_dense = false, is_trellis = true;
     static constexpr int unit = IS_VALUE ? 2 : 1; // bits of inputs between coordinates that follow each other
     uint32_t words[8];
 

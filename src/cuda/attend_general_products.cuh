@@ -26,10 +26,6 @@ __device__ __forceinline__ int place_of(int token) {
     return token - in + in % 8 / 2 * 4 + in % 2 + in / 8 * 2;
 }
 
-__device__ __forceinline__ uint32_t block_bytes(const kvb_cuda_attend_side &side) {
-    return kvb_fragment_block_bytes(side.head_dim, side.code, side.scale_bytes);
-}
-
 // Where a coordinate of a query lies among [step][column][16], without the column: as a lane's four keys of a step.
 __device__ inline int query_place(const kvb_cuda_attend_side &side, int dim, int columns) {
     if (side.code > KVB_FRAGMENT_TRELLIS) {
@@ -56,10 +52,10 @@ __device__ inline int value_dim(const kvb_cuda_attend_side &side, int step, int 
 // Scores [column * TILE] of the lane's token of two blocks, one behind the other, without the scale. `queries` and
 // `scores` are offsets in shared memory. A call, so that each reader has registers of its own.
 template <class R, int COLUMNS>
-__device__ __noinline__ void dot(const kvb_cuda_attend_side &side, const uint8_t *codes, uint32_t queries_at, Lut lut,
-                                 uint32_t scores_at) {
+__device__ __noinline__ void dot(const kvb_cuda_attend_side &side, const uint8_t *codes, uint32_t block_bytes,
+                                 uint32_t queries_at, Lut lut, uint32_t scores_at) {
     const From from = {side, codes, kvb_fragment_steps(side.head_dim), (int)threadIdx.x % 32};
-    const From next = {side, codes + block_bytes(side), from.steps, from.lane};
+    const From next = {side, codes + block_bytes, from.steps, from.lane};
     const float *queries = shared_at<const float>(queries_at);
     float *scores = shared_at<float>(scores_at);
     const int t = from.lane % 4;
@@ -174,18 +170,13 @@ __device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const 
             if (4 * group + first < steps) {
                 float x[2][8];
                 block.template two_steps<first>(lut, group, x);
-                // Weights of eight columns are loaded again: for each step, where that leaves too few registers.
-                constexpr int at_a_time = COLUMNS > 4 && R::is_large ? 1 : 2;
 #pragma unroll
-                for (int i = 0; i < 2 / at_a_time * COLUMNS; i += w.n) {
-                    const int c = i % COLUMNS, step = i / COLUMNS;
+                for (int c = 0; c < COLUMNS; c += w.n) {
                     if (COLUMNS > 4) {
                         w.load(weights, c);
                     }
-                    add_values<COLUMNS>(sums, first + step, x[step], w, c, R::is_dense);
-                    if (at_a_time == 2) {
-                        add_values<COLUMNS>(sums, first + 1, x[1], w, c, R::is_dense);
-                    }
+                    add_values<COLUMNS>(sums, first, x[0], w, c, R::is_dense);
+                    add_values<COLUMNS>(sums, first + 1, x[1], w, c, R::is_dense);
                 }
             }
         });

@@ -16,8 +16,9 @@ struct ColumnOf {
 struct Layout {
     uint32_t tables[2], queries, scores, values, rows, temporary, most, sums, tops, columns, pages, segment, sequence,
         is_last, bytes;
-    int row;   // floats of a row
-    int units; // groups of values: 64 coordinates of all columns, a warp's to add
+    uint32_t block_bytes[2], scales[2]; // of K and V: a block's, and where its scales begin
+    int row;                            // floats of a row
+    int units;                          // groups of values: 64 coordinates of all columns, a warp's to add
 };
 __host__ __device__ inline int copies_of(int code, int copies) {
     return has_copies(code) ? copies : 1;
@@ -31,6 +32,11 @@ template <int COLUMNS> __host__ __device__ Layout layout_of(const kvb_cuda_atten
         return from;
     };
     const int k_groups = (kvb_fragment_steps(p.k.head_dim) + 3) / 4;
+    for (int i = 0; i < 2; i++) {
+        const kvb_cuda_attend_side &side = i ? p.v : p.k;
+        l.block_bytes[i] = kvb_fragment_block_bytes(side.head_dim, side.code, side.scale_bytes);
+        l.scales[i] = kvb_fragment_code_bytes(side.head_dim, side.code);
+    }
     l.units = (kvb_fragment_steps(p.v.head_dim) + 3) / 4;
     l.row = (p.k.head_dim > p.v.head_dim ? p.k.head_dim : p.v.head_dim) + 1; // odd: tokens in different banks
     l.tables[0] = take(levels_of(p.k.code) * copies_of(p.k.code, copies), 4);
@@ -96,10 +102,10 @@ struct Token {
 };
 
 // Turns products of queries and keys into weights of values. Two barriers: everything before them is done when it
-// ends. A call: its registers are not the loop's.
+// ends.
 template <int COLUMNS>
-__device__ __noinline__ State weigh(const kvb_cuda_attend_job &p, const Layout &layout, State state, int buffer,
-                                    Token token) {
+__device__ __forceinline__ State weigh(const kvb_cuda_attend_job &p, const Layout &layout, State state, int buffer,
+                                       Token token) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float *scores = shared_at<float>(scores_at<COLUMNS>(layout, buffer, token.place));
     float *most = shared_at<float>(layout.most) + buffer * WARPS * COLUMNS, mine = 0.0f;

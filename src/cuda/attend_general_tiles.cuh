@@ -22,11 +22,14 @@ struct Share {
     }
 };
 
-__device__ __forceinline__ const uint8_t *block_at(const kvb_cuda_attend_side &side, int page, int kv_head, int block) {
-    return side.pages + page * side.page_stride + kv_head * side.head_stride + block * block_bytes(side);
+// Of one side of a KV head: a block of a page.
+__device__ __forceinline__ const uint8_t *block_at(const kvb_cuda_attend_job &p, const Layout &layout, bool is_value,
+                                                   int page, int kv_head, int block) {
+    const kvb_cuda_attend_side &side = is_value ? p.v : p.k;
+    return side.pages + page * side.page_stride + kv_head * side.head_stride + block * layout.block_bytes[is_value];
 }
-__device__ __forceinline__ float scale_of(const kvb_cuda_attend_side &side, const uint8_t *block, int token) {
-    const uint8_t *at = block + kvb_fragment_scale_offset(side.head_dim, side.code, side.scale_bytes, token);
+__device__ __forceinline__ float scale_of(const kvb_cuda_attend_side &side, const uint8_t *scales, int token) {
+    const uint8_t *at = scales + kvb_fragment_scale_place(side.scale_bytes, token);
     return side.scale_bytes == 2   ? __half2float(*(const __half *)at)
            : side.scale_bytes == 4 ? *(const float *)at
                                    : 1.0f;
@@ -52,19 +55,20 @@ __device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const
             shared_at<int>(pages_at(layout, buffer))[warp / 2] = page;
         }
         if (mine < end && mine + 32 > work_begin) {
-            const uint8_t *k = block_at(p.k, page, kv_head, in), *v = block_at(p.v, page, kv_head, in);
+            const uint8_t *k = block_at(p, layout, false, page, kv_head, in),
+                          *v = block_at(p, layout, true, page, kv_head, in);
             const int block = lane % 4 / 2;
             token.may_be_seen = token.token >= work_begin && token.token < end && token.token >= p.n_exact_first;
-            token.k_scale = scale_of(p.k, k + block * block_bytes(p.k), token.token % B);
-            token.v_scale = scale_of(p.v, v + block * block_bytes(p.v), token.token % B);
+            token.k_scale = scale_of(p.k, k + block * layout.block_bytes[0] + layout.scales[0], token.token % B);
+            token.v_scale = scale_of(p.v, v + block * layout.block_bytes[1] + layout.scales[1], token.token % B);
             next_page = mine + TILE < end ? table[(mine + TILE) / P] : 0;
-            prefetch(v, 2 * block_bytes(p.v), lane);
+            prefetch(v, 2 * layout.block_bytes[1], lane);
             with_reader<false>(p.k, [&](auto reader) {
-                dot<typename decltype(reader)::Type, COLUMNS>(p.k, k, layout.queries, luts[0],
+                dot<typename decltype(reader)::Type, COLUMNS>(p.k, k, layout.block_bytes[0], layout.queries, luts[0],
                                                               scores_at<COLUMNS>(layout, buffer, token.place));
             });
             if (mine + TILE < end) {
-                prefetch(block_at(p.k, next_page, kv_head, in), 2 * block_bytes(p.k), lane);
+                prefetch(block_at(p, layout, false, next_page, kv_head, in), 2 * layout.block_bytes[0], lane);
             }
         } else if (mine + TILE < end) {
             next_page = table[(mine + TILE) / P];
@@ -76,13 +80,13 @@ __device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const
                                (uint32_t)(begin + share.first),
                                (uint32_t)share.step,
                                (uint32_t)n,
-                               block_bytes(p.v),
+                               layout.block_bytes[1],
                                pages_at(layout, buffer),
                                scores_at<COLUMNS>(layout, buffer, 0),
                                sums_at};
             with_reader<true>(p.v, [&](auto reader) {
-                add_blocks<typename decltype(reader)::Type, COLUMNS>(p.v, block_at(p.v, 0, kv_head, 0), part, luts[1],
-                                                                     state.factor);
+                add_blocks<typename decltype(reader)::Type, COLUMNS>(p.v, block_at(p, layout, true, 0, kv_head, 0),
+                                                                     part, luts[1], state.factor);
             });
         });
     }
