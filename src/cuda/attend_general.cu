@@ -170,7 +170,7 @@ __device__ void add_parts(const kvb_cuda_attend_job &p, const kvb_cuda_segment &
 
 __global__ void __launch_bounds__(COLUMNS * 32) general(const __grid_constant__ kvb_cuda_attend_job p) {
     extern __shared__ float memory[];
-    __shared__ float k_levels[KVB_MAX_LEVELS], v_levels[KVB_MAX_LEVELS];
+    __shared__ float k_levels[KVB_MAX_ALL_LEVELS], v_levels[KVB_MAX_ALL_LEVELS];
     __shared__ bool is_last;
     const int column = threadIdx.x / 32, lane = threadIdx.x % 32, dim = p.v.head_dim;
     Shared m = {memory, nullptr, nullptr, nullptr, row_of(p)};

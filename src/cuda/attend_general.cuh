@@ -3,6 +3,7 @@
 #pragma once
 #include "attend_exact.cuh"
 #include "fragments.h"
+#include "jobs.h"
 
 namespace kvb {
 
@@ -11,10 +12,8 @@ struct Levels {
     const float *of[2]; // K, V
 };
 __device__ inline void fill_levels(const kvb_cuda_attend_side &side, float *levels) {
-    const int n = side.code > KVB_FRAGMENT_TRELLIS ? 2 << (side.code - KVB_FRAGMENT_TRELLIS)
-                  : side.code <= 8                 ? 1 << side.code
-                                                   : 0;
-    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+    const kvb_code_part last = kvb_fragment_code_part(side.head_dim, side.code, 1);
+    for (int i = threadIdx.x; i < last.first_level + last.levels; i += blockDim.x) {
         levels[i] = __half2float(((const __half *)side.centroids)[i]);
     }
 }
@@ -45,20 +44,20 @@ __device__ void load_codes(const uint8_t *block, int dim, bool is_value, const f
 }
 
 // Of a trellis code, whatever its states: the subset from the inputs so far, bit by bit.
-__device__ inline void load_trellis(const kvb_cuda_attend_side &side, const uint8_t *block, bool is_value,
-                                    const float *levels, float *tile, int row) {
-    const int dim = side.head_dim, bits = side.code - KVB_FRAGMENT_TRELLIS;
+__device__ inline void load_trellis(const kvb_cuda_attend_side &side, const kvb_code_part &part, const uint8_t *block,
+                                    bool is_value, const float *levels, float *tile, int row) {
+    const int dim = part.dim;
     for (int i = threadIdx.x; i < KVB_BLOCK_TOKENS * dim; i += blockDim.x) {
         const int token = i / dim, x = i % dim;
         auto bit_at = [&](int of, int bit) {
-            const kvb_place at = kvb_fragment_code_place(dim, side.code, token, of, bit, is_value);
+            const kvb_place at = kvb_fragment_code_place(dim, part.code, token, of, bit, is_value);
             return *(const uint32_t *)(block + at.word) >> at.bit & 1;
         };
         uint32_t inputs = 0, place = 0;
         for (int lag = 0; lag <= side.trellis_memory && lag <= x; lag++) {
             inputs |= bit_at(x - lag, 0) << lag;
         }
-        for (int bit = 1; bit < bits; bit++) {
+        for (int bit = 1; bit < part.bits; bit++) {
             place |= bit_at(x, bit) << (bit - 1);
         }
         tile[token * row + x] =
@@ -66,15 +65,14 @@ __device__ inline void load_trellis(const kvb_cuda_attend_side &side, const uint
     }
 }
 
-// A block of 16 tokens into `tile` [16][row], without scales; lane t < 16 gets token t's. All threads; ends at a
-// barrier.
-__device__ inline float load_block(const kvb_cuda_attend_side &side, bool is_value, int page, int kv_head, int index,
-                                   const Levels &levels, float *tile, int row, int lane) {
-    const int dim = side.head_dim;
-    const uint8_t *block = side.pages + page * side.page_stride + kv_head * side.head_stride +
-                           (size_t)index * kvb_fragment_block_bytes(dim, side.code, side.scale_bytes);
-    const float *table = levels.of[is_value];
-    switch (side.code) {
+// A part of a block's coordinates.
+__device__ inline void load_part(const kvb_cuda_attend_side &side, const kvb_code_part &part, const uint8_t *block,
+                                 bool is_value, const float *table, float *tile, int row) {
+    const int dim = part.dim;
+    block += part.offset;
+    table += part.first_level;
+    tile += part.first;
+    switch (part.code) {
     case 1:
         load_codes<1>(block, dim, is_value, table, tile, row);
         break;
@@ -103,7 +101,19 @@ __device__ inline float load_block(const kvb_cuda_attend_side &side, bool is_val
         load_dense(block, dim, is_value, side.dense, tile, row);
         break;
     default:
-        load_trellis(side, block, is_value, table, tile, row);
+        load_trellis(side, part, block, is_value, table, tile, row);
+    }
+}
+
+// A block of 16 tokens into `tile` [16][row], without scales; lane t < 16 gets token t's. All threads; ends at a
+// barrier.
+__device__ inline float load_block(const kvb_cuda_attend_side &side, bool is_value, int page, int kv_head, int index,
+                                   const Levels &levels, float *tile, int row, int lane) {
+    const int dim = side.head_dim;
+    const uint8_t *block = side.pages + page * side.page_stride + kv_head * side.head_stride +
+                           (size_t)index * kvb_fragment_block_bytes(dim, side.code, side.scale_bytes);
+    for (int i = 0; i < kvb_fragment_code_parts(side.code); i++) {
+        load_part(side, kvb_fragment_code_part(dim, side.code, i), block, is_value, levels.of[is_value], tile, row);
     }
     const uint8_t *scale = block + kvb_fragment_scale_offset(dim, side.code, side.scale_bytes, lane % KVB_BLOCK_TOKENS);
     const float of_lane = side.scale_bytes == 2   ? __half2float(*(const __half *)scale)
