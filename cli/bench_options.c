@@ -346,11 +346,6 @@ static kvb_status settle_gpu(kvb_bench_options *options, unsigned given, int qui
                                      "--batch, --bits, --trellis, --precision, --prefill, --memory, --seconds, "
                                      "--rounds, --quick, --json and --quiet",
                                      o->name, config->gpu);
-    for (int i = 0; i < config->n_pairs; i++)
-        if (config->pairs[i].k_bits != (int)config->pairs[i].k_bits ||
-            config->pairs[i].v_bits != (int)config->pairs[i].v_bits)
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT, "--bits lists %g/%g; legal on cuda:%d: whole bits",
-                                 config->pairs[i].k_bits, config->pairs[i].v_bits, config->gpu);
     if (given >> ONLY & 1 && config->work & (KVB_BENCH_FWHT | KVB_BENCH_ENCODE | KVB_BENCH_DECODE))
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                              "--only lists fwht, encode or decode, which have no kernels of their own on cuda:%d; "

@@ -88,6 +88,24 @@ kvb_layer_spec cache_model_layer(int i) {
         s.exact_first = 3;
         s.exact_last = 19;
         return s;
+    case 12: /* half bits, scalar and trellis, with all that there is beside them */
+        s = kvb_layer_spec_default(2, 64, 4, 2);
+        s.v = kvb_codec_spec_default(48, 2);
+        s.k.half_bit = s.v.half_bit = 1;
+        s.v.trellis_states = 8;
+        s.k_mean = mean_key();
+        s.exact_first = 3;
+        s.exact_last = 19;
+        return s;
+    case 13: /* the most of half a bit */
+        s = kvb_layer_spec_default(1, 96, 5, 7);
+        s.v.head_dim = 32;
+        s.k.half_bit = s.v.half_bit = 1;
+        s.k.trellis_states = 256;
+        s.k.scale = KVB_SCALE_SEARCH;
+        s.v.scale_dtype = KVB_F32;
+        s.window = 40;
+        return s;
     default:
         s = kvb_layer_spec_default(2, 48, 7, 6);
         s.v = kvb_codec_spec_default(80, 6);

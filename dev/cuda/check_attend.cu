@@ -2,7 +2,8 @@
 // ask for. Links with src/cuda's instances:
 //     check_attend            every tuned kernel, and every feature at a few widths
 //     check_attend many       the kernels for many queries, where a pair has one: the same, and longer prompts
-//     check_attend general    the general kernel: every feature, and every two widths
+//     check_attend general    the general kernel: every feature, and every two widths, half bits among them
+//     check_attend halves     the last of these alone
 //     check_attend quick|few  what was built; what sanitizers have time for
 #include "attend_common.cuh"
 
@@ -33,7 +34,7 @@ struct Case {
     bool other_codebook = false; // V's centroids are K's times 1.25
 };
 
-// A code's value before its scale.
+// A code's value before its scale; `bits` of its part, where the side has half a bit.
 float level_of(const Case &c, int side, int bits, int code) {
     if (bits == 16) {
         __half h;
@@ -44,8 +45,12 @@ float level_of(const Case &c, int side, int bits, int code) {
     return __half2float(__float2half(codebook_tables[bits - 1][code] * (side && c.other_codebook ? 1.25f : 1.0f)));
 }
 
+double width_of(int bits) {
+    return bits < KVB_FRAGMENT_HALF ? bits : bits - KVB_FRAGMENT_HALF + 0.5;
+}
+
 struct Side {
-    int bits, dim, order;
+    int bits, dim, order;        // bits: as fragments.h numbers codes
     std::vector<uint16_t> codes; // [page][head][token][dim]
     std::vector<float> scales;
     std::vector<uint32_t> signs;
@@ -166,12 +171,13 @@ void check(const Case &c) {
                 std::memcpy(block + kvb_fragment_scale_offset(s.dim, s.bits, scale_bytes, row % 16), stored,
                             scale_bytes);
                 for (int j = 0; j < s.dim; j++) {
-                    int code = (int)(mine() % (1u << s.bits));
+                    const kvb_code_part part = kvb_fragment_code_part_at(s.dim, s.bits, j);
+                    int code = (int)(mine() % (1u << part.bits));
                     if (s.bits == 16) { // a half of magnitude 0.25 to 2
                         code = (int)((mine() & 0x83ff) | (13 + mine() % 3) << 10);
                     }
                     s.codes[row * s.dim + j] = (uint16_t)code;
-                    for (int b = 0; b < s.bits; b++) {
+                    for (int b = 0; b < part.bits; b++) {
                         set_bit(block, kvb_fragment_code_place(s.dim, s.bits, row % 16, j, b, i), code >> b & 1);
                     }
                 }
@@ -192,10 +198,13 @@ void check(const Case &c) {
                 }
             }
         }
-        std::vector<uint16_t> centroids(1 << s.bits);
-        for (int j = 0; j < 1 << s.bits && s.bits <= 8; j++) {
-            __half h = __float2half(level_of(c, i, s.bits, j));
-            std::memcpy(&centroids[j], &h, 2);
+        std::vector<uint16_t> centroids;
+        for (int j = 0; j < kvb_fragment_code_parts(s.bits); j++) {
+            const kvb_code_part part = kvb_fragment_code_part(s.dim, s.bits, j);
+            for (int code = 0; code < part.levels; code++) {
+                __half h = __float2half(level_of(c, i, part.bits, code));
+                centroids.push_back(__half_as_ushort(h));
+            }
         }
         s.first.resize((size_t)n_seq * most_exact * c.kv_heads * s.dim),
             s.last.resize((size_t)n_seq * last_rows * c.kv_heads * s.dim);
@@ -307,6 +316,12 @@ void check(const Case &c) {
             }
             return nullptr;
         };
+        auto value_of = [&](int i, int t, int j) {
+            const Side &side = sides[i];
+            const size_t row = ((size_t)table[(size_t)s * stride + t / P] * c.kv_heads + kv) * P + t % P;
+            return level_of(c, i, kvb_fragment_code_part_at(side.dim, side.bits, j).bits,
+                            side.codes[row * side.dim + j]);
+        };
         auto row_of = [&](int t) { return ((size_t)table[(size_t)s * stride + t / P] * c.kv_heads + kv) * P + t % P; };
         double top = c.sinks ? sinks[h] : -INFINITY, sum = 0;
         for (int t = 0; t < n; t++) {
@@ -320,8 +335,7 @@ void check(const Case &c) {
             double dot = 0;
             const __half *e = exact_at(sides[0], t);
             for (int j = 0; j < c.k_dim; j++) {
-                dot += e ? x[j] * __half2float(e[j])
-                         : rotated[j] * level_of(c, 0, c.k_bits, sides[0].codes[row_of(t) * c.k_dim + j]);
+                dot += e ? x[j] * __half2float(e[j]) : rotated[j] * value_of(0, t, j);
             }
             logits[t] = dot * (e ? 1.0 : sides[0].scales[row_of(t)]) * p.scale;
             logits[t] = c.softcap > 0 ? c.softcap * std::tanh(logits[t] / c.softcap) : logits[t];
@@ -338,8 +352,7 @@ void check(const Case &c) {
                 if (e) {
                     exact[j] += w * __half2float(e[j]);
                 } else {
-                    o[j] += w * level_of(c, 1, c.v_bits, sides[1].codes[row_of(t) * c.v_dim + j]) *
-                            sides[1].scales[row_of(t)];
+                    o[j] += w * value_of(1, t, j) * sides[1].scales[row_of(t)];
                 }
             }
         }
@@ -383,8 +396,8 @@ void check(const Case &c) {
                                                            std::max(1.0f, c.q_magnitude) &&
                                           equal;
     failures += !ok;
-    std::printf("%s %-22s %d/%d d %d/%d %d:%d seqs %d n_q %d%s: error %.2e, lse %.1e%s\n", ok ? "ok    " : "FAILED",
-                c.what, c.k_bits, c.v_bits, c.k_dim, c.v_dim, heads, c.kv_heads, n_seq, c.n_q,
+    std::printf("%s %-22s %g/%g d %d/%d %d:%d seqs %d n_q %d%s: error %.2e, lse %.1e%s\n", ok ? "ok    " : "FAILED",
+                c.what, width_of(c.k_bits), width_of(c.v_bits), c.k_dim, c.v_dim, heads, c.kv_heads, n_seq, c.n_q,
                 c.precise ? " precise" : "", error, lse_error, equal ? "" : ", two runs differ");
     free_all();
 }
@@ -404,6 +417,32 @@ void check_pairs() {
             c.rotates = order_of(c.k_dim) && order_of(c.v_dim) && n % 8;
             c.exact_first = n % 3, c.exact_last = n % 11 == 0 ? 20 : 0,
             c.lengths[2] = std::max(c.lengths[2], c.n_q + 25);
+            check(c);
+            n++;
+        }
+    }
+}
+
+// Half bits with each other and with whole ones: scalar codes, as in all of this; trellis codes: tests/cuda.
+void check_halves() {
+    const int dims[] = {32, 64, 80, 96, 112, 128, 160, 192, 256, 288, 320, 576};
+    int n = 0;
+    for (int k = 1; k <= 7; k++) {
+        for (int v : {KVB_FRAGMENT_HALF + 8 - k, KVB_FRAGMENT_HALF + (k + 2) % 7 + 1, k, 16}) {
+            Case c = {"half bits", KVB_FRAGMENT_HALF + k, v, dims[n % 12], dims[(n * 5 + 3) % 12], 1 + n % 3,
+                      1 + n % 9,   {403, 64 + n, 30, 700}};
+            if (n % 2) {
+                std::swap(c.k_bits, c.v_bits);
+            }
+            c.scale_bytes[0] = c.k_bits == 16 ? 0
+                               : n % 2        ? 2
+                                              : 4,
+            c.scale_bytes[1] = c.v_bits == 16 ? 0
+                               : n % 3        ? 4
+                                              : 2;
+            c.other_codebook = n % 4 == 0, c.n_q = 1 + n % 4, c.window = n % 5 ? 0 : 90, c.softcap = n % 6 ? 0 : 5,
+            c.sinks = n % 7 == 0, c.rotates = n % 8, c.poison_unseen = n % 3 == 1;
+            c.exact_first = n % 3, c.exact_last = n % 5 == 0 ? 20 : 0;
             check(c);
             n++;
         }
@@ -490,10 +529,15 @@ int main(int argc, char **argv) {
     OK(cudaGetDeviceProperties(&properties, 0));
     multiprocessors = properties.multiProcessorCount;
     std::printf("# %s, %d multiprocessors\n", properties.name, multiprocessors);
-    quick = how == "quick", few = how == "few", general = how == "general", many = how == "many";
-    check_all();
-    if (general) {
+    quick = how == "quick", few = how == "few", general = how == "general" || how == "halves", many = how == "many";
+    if (how != "halves") {
+        check_all();
+    }
+    if (how == "general") {
         check_pairs();
+    }
+    if (general) {
+        check_halves();
     }
     std::printf("%d failed\n", failures);
     return failures != 0;

@@ -38,8 +38,8 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_device_get(int index, kvb_cuda_device *o
 
 typedef struct kvb_cuda_layer_spec {
     int device;
-    /* Scalar codes of 1-8 bits whose centroids binary16 represents, as the library's do; any rotation and scale. Read
-     * by create only. NULL means dense: rows of `dense` values, unrotated. */
+    /* Codes whose centroids binary16 represents, as the library's do: scalar, trellis, whole bits and half ones; any
+     * rotation and scale. Read by create only. NULL means dense: rows of `dense` values, unrotated. */
     const kvb_codec *k_codec, *v_codec;
     int n_kv_heads, n_q_heads; /* at least 1; n_q_heads a multiple of n_kv_heads */
     kvb_dtype dense;           /* KVB_F16 or KVB_BF16: of dense rows and of exact tokens; 0 where there are none */

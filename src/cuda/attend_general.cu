@@ -22,7 +22,7 @@ __device__ __forceinline__ Result result_of(const kvb_cuda_attend_job &p, const 
         r.sum += shared_at<const float>(layout.sums)[w * COLUMNS + column];
     }
     for (int i = lane; i < p.v.head_dim; i += 32) {
-        const float *from = shared_at<const float>(layout.values) + output_place(p.v, i, COLUMNS, column);
+        const float *from = shared_at<const float>(layout.values) + output_place(layout, i, COLUMNS, column);
         float sum = 0.0f;
         for (int k = 0; k < sharers; k++) {
             sum += from[k * layout.units * 64 * COLUMNS];
@@ -101,9 +101,10 @@ __device__ __noinline__ void end_segment(const kvb_cuda_attend_job &p, const Lay
 
 template <int COLUMNS>
 __global__ void __launch_bounds__(WARPS * 32, 2)
-    general(const __grid_constant__ kvb_cuda_attend_job p, const __grid_constant__ Layout layout, int copies) {
+    general(const __grid_constant__ kvb_cuda_attend_job p, const __grid_constant__ Layout layout) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const Lut luts[2] = {fill_levels(p.k, layout.tables[0], copies), fill_levels(p.v, layout.tables[1], copies)};
+    fill_levels(p.k, layout, 0);
+    fill_levels(p.v, layout, 1);
     for (int next = blockIdx.x; next >= 0;) {
         const kvb_cuda_segment *from = p.segments + next;
         if (threadIdx.x < sizeof *from / 4) {
@@ -124,7 +125,7 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
         State state = {-1e30f, 0.0f, 0.0f};
         begin_segment<COLUMNS>(p, layout, n_columns);
         if (n_columns > 0) {
-            state = take_packed<COLUMNS>(p, layout, luts, state);
+            state = take_packed<COLUMNS>(p, layout, state);
         }
         if (n_columns > 0 && work.begins && (p.n_exact_first > 0 || p.n_exact_last > 0)) {
             __syncthreads();
@@ -150,7 +151,7 @@ template <int COLUMNS> static int launch_of(const kvb_cuda_attend_job *job, int 
         copies /= 2;
     }
     const Layout layout = layout_of<COLUMNS>(*job, copies);
-    general<COLUMNS><<<job->n_blocks, WARPS * 32, layout.bytes, (cudaStream_t)stream>>>(*job, layout, copies);
+    general<COLUMNS><<<job->n_blocks, WARPS * 32, layout.bytes, (cudaStream_t)stream>>>(*job, layout);
     return (int)cudaGetLastError();
 }
 
@@ -167,7 +168,7 @@ static cudaError_t limits(int *of_block, int *of_all) {
 static int prepare() {
     int of_block = 0, of_all = 0;
     cudaError_t error = limits(&of_block, &of_all);
-    void (*const kernels[])(const kvb_cuda_attend_job, const Layout, int) = {general<2>, general<4>, general<8>};
+    void (*const kernels[])(const kvb_cuda_attend_job, const Layout) = {general<2>, general<4>, general<8>};
     for (auto kernel : kernels) {
         if (error == cudaSuccess) {
             error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, of_block);

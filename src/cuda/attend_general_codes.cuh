@@ -38,19 +38,16 @@ struct Lut {
         return load_level(code * stride + levels);
     }
 };
-// Levels of a code, and whether it has copies of them.
-__host__ __device__ constexpr int levels_of(int code) {
-    return code > KVB_FRAGMENT_TRELLIS ? 2 << (code - KVB_FRAGMENT_TRELLIS) : code <= 8 ? 1 << code : 0;
-}
+// Whether levels have copies.
 __host__ __device__ constexpr bool has_copies(int code) {
     return code > 5 && code != 16;
 }
 
-// What a reader knows of its block, beside the group.
+// What a reader knows of its block, beside the group: of a part of its coordinates that has one code.
 struct From {
     const kvb_cuda_attend_side &side;
-    const uint8_t *codes; // of the block
-    int steps, lane;
+    const uint8_t *codes;
+    int code, steps, lane;
 };
 
 // Scalar codes of 1 to 8 bits: a group is as many words as a code has bits.
@@ -189,8 +186,8 @@ template <bool IS_VALUE> struct Trellis {
     }
 
     __device__ __forceinline__ Trellis(const From &from, int group) {
-        const int steps = from.steps, lane = from.lane, bits = from.side.code - KVB_FRAGMENT_TRELLIS;
-        const Stream s = {from, kvb_fragment_words(steps, from.side.code)};
+        const int steps = from.steps, lane = from.lane, bits = from.code - KVB_FRAGMENT_TRELLIS;
+        const Stream s = {from, kvb_fragment_words(steps, from.code)};
         const int width = kvb_fragment_place_width(bits), even = (steps + 1) / 2 * 2,
                   places = 32 * kvb_fragment_plane_words(steps, 1);
 #pragma unroll
@@ -259,10 +256,10 @@ template <bool IS_VALUE> struct Trellis {
     }
 };
 
-// Calls f with the reader's type.
+// Calls f with the type of what reads `code`; 16 bits are of the type `dense`.
 template <class R> struct ReaderOf { using Type = R; };
-template <bool IS_VALUE, class F> __device__ __forceinline__ void with_reader(const kvb_cuda_attend_side &side, F f) {
-    switch (side.code) {
+template <bool IS_VALUE, class F> __device__ __forceinline__ void with_reader(int code, int dense, F f) {
+    switch (code) {
     case 1:
         return f(ReaderOf<Scalar<1>>{});
     case 2:
@@ -280,7 +277,7 @@ template <bool IS_VALUE, class F> __device__ __forceinline__ void with_reader(co
     case 8:
         return f(ReaderOf<Scalar<8>>{});
     case 16:
-        return side.dense == KVB_BF16 ? f(ReaderOf<Dense<true, IS_VALUE>>{}) : f(ReaderOf<Dense<false, IS_VALUE>>{});
+        return dense == KVB_BF16 ? f(ReaderOf<Dense<true, IS_VALUE>>{}) : f(ReaderOf<Dense<false, IS_VALUE>>{});
     default:
         return f(ReaderOf<Trellis<IS_VALUE>>{});
     }

@@ -26,36 +26,38 @@ __device__ __forceinline__ int place_of(int token) {
     return token - in + in % 8 / 2 * 4 + in % 2 + in / 8 * 2;
 }
 
-// Where a coordinate of a query lies among [step][column][16], without the column: as a lane's four keys of a step.
-__device__ inline int query_place(const kvb_cuda_attend_side &side, int dim, int columns) {
-    if (side.code > KVB_FRAGMENT_TRELLIS) {
-        const int run = 4 * kvb_fragment_steps(side.head_dim), in = dim % run;
-        return in / 4 * columns * 16 + dim / run * 4 + in % 4;
+// Where a coordinate of a part (one code, `dim` coordinates) of a query lies among [step][column][16], without the
+// column: as a lane's four keys of a step.
+__device__ inline int query_place(int code, int dim, int i, int columns) {
+    if (code > KVB_FRAGMENT_TRELLIS) {
+        const int run = 4 * kvb_fragment_steps(dim), in = i % run;
+        return in / 4 * columns * 16 + i / run * 4 + in % 4;
     }
-    return dim / 16 * columns * 16 + dim % 8 / 2 * 4 + dim % 2 + dim % 16 / 8 * 2;
+    return i / 16 * columns * 16 + i % 8 / 2 * 4 + i % 2 + i % 16 / 8 * 2;
 }
-// Where a coordinate of an output lies among [step][2][column][8].
-__device__ inline int output_place(const kvb_cuda_attend_side &side, int dim, int columns, int column) {
-    int step = dim / 16, second = dim % 16 / 8, g = dim % 8;
-    if (side.code > KVB_FRAGMENT_TRELLIS) {
-        const int run = 2 * kvb_fragment_steps(side.head_dim);
-        step = dim % run / 2, second = dim % 2, g = dim / run;
+// Where a coordinate of a part of an output lies among [step][2][column][8].
+__device__ inline int output_place(int code, int dim, int i, int columns, int column) {
+    int step = i / 16, second = i % 16 / 8, g = i % 8;
+    if (code > KVB_FRAGMENT_TRELLIS) {
+        const int run = 2 * kvb_fragment_steps(dim);
+        step = i % run / 2, second = i % 2, g = i / run;
     }
     return ((2 * step + second) * columns + column) * 8 + g;
 }
 // The coordinate of a value in a step: what output_place turns back.
-__device__ inline int value_dim(const kvb_cuda_attend_side &side, int step, int second, int g) {
-    return side.code > KVB_FRAGMENT_TRELLIS ? g * 2 * kvb_fragment_steps(side.head_dim) + 2 * step + second
-                                            : 16 * step + 8 * second + g;
+__device__ inline int value_dim(int code, int dim, int step, int second, int g) {
+    return code > KVB_FRAGMENT_TRELLIS ? g * 2 * kvb_fragment_steps(dim) + 2 * step + second
+                                       : 16 * step + 8 * second + g;
 }
 
-// Scores [column * TILE] of the lane's token of two blocks, one behind the other, without the scale. `queries` and
-// `scores` are offsets in shared memory. A call, so that each reader has registers of its own.
+// Scores [column * TILE] of the lane's token of two blocks, one behind the other, without the scale: of a part of their
+// coordinates, to which those of the parts before are added. `queries` and `scores` are offsets in shared memory. A
+// call, so that each reader has registers of its own.
 template <class R, int COLUMNS>
-__device__ __noinline__ void dot(const kvb_cuda_attend_side &side, const uint8_t *codes, uint32_t block_bytes,
-                                 uint32_t queries_at, Lut lut, uint32_t scores_at) {
-    const From from = {side, codes, kvb_fragment_steps(side.head_dim), (int)threadIdx.x % 32};
-    const From next = {side, codes + block_bytes, from.steps, from.lane};
+__device__ __noinline__ void dot(const kvb_cuda_attend_side &side, int code, int steps, const uint8_t *codes,
+                                 uint32_t block_bytes, uint32_t queries_at, Lut lut, uint32_t scores_at, bool adds) {
+    const From from = {side, codes, code, steps, (int)threadIdx.x % 32};
+    const From next = {side, codes + block_bytes, code, steps, from.lane};
     const float *queries = shared_at<const float>(queries_at);
     float *scores = shared_at<float>(scores_at);
     const int t = from.lane % 4;
@@ -86,7 +88,8 @@ __device__ __noinline__ void dot(const kvb_cuda_attend_side &side, const uint8_t
     }
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
-        scores[c * TILE] = sum_of_four(sums[0][c], sums[1][c], sums[2][c], sums[3][c], from.lane);
+        const float sum = sum_of_four(sums[0][c], sums[1][c], sums[2][c], sums[3][c], from.lane);
+        scores[c * TILE] = adds ? scores[c * TILE] + sum : sum;
     }
 }
 
@@ -139,35 +142,37 @@ __device__ __forceinline__ void put_sums(const Sums<COLUMNS> &sums, float factor
     }
 }
 
-// What a warp adds: values of a group of coordinates, of every `step`-th block of a tile from `first` to `end`.
-struct Part {
-    int group;
+// What a warp adds: values of a group of a part's coordinates, of every `step`-th block of a tile from `first` to
+// `end`.
+struct Work {
+    int code, steps, group;
     uint32_t first, step, end, block_bytes;
     uint32_t pages, weights, sums; // offsets in shared memory: the tile's pages, weights [column][token]
 };
 
-// Values of a group times weights, into the warp's sums. A call, as `dot` is; `pages` are the KV head's.
+// Values of a group times weights, into the warp's sums. A call, as `dot` is; `pages` are the KV head's, from the
+// part's first byte on.
 template <class R, int COLUMNS>
-__device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const uint8_t *pages, Part part, Lut lut,
+__device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const uint8_t *pages, Work work, Lut lut,
                                         float factor) {
     constexpr int blocks = KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS;
-    const int steps = kvb_fragment_steps(side.head_dim), lane = threadIdx.x % 32;
+    const int lane = threadIdx.x % 32;
     Sums<COLUMNS> sums = {0.0f};
 #pragma unroll 1
-    for (uint32_t i = part.first; i < part.end; i += part.step) {
-        const int page = shared_at<const int>(part.pages)[i / blocks];
-        const uint8_t *codes = pages + page * side.page_stride + i % blocks * part.block_bytes;
-        const float *weights = shared_at<const float>(part.weights) + i * KVB_BLOCK_TOKENS + lane % 4 * 4;
+    for (uint32_t i = work.first; i < work.end; i += work.step) {
+        const int page = shared_at<const int>(work.pages)[i / blocks];
+        const uint8_t *codes = pages + page * side.page_stride + i % blocks * work.block_bytes;
+        const float *weights = shared_at<const float>(work.weights) + i * KVB_BLOCK_TOKENS + lane % 4 * 4;
         // Or, where registers are few, all words' offsets would be kept in some: page / 2^31 is 0.
-        const int group = part.group + (R::is_trellis || (COLUMNS == 8 && !R::is_dense) ? page >> 31 : 0);
-        const R block({side, codes, steps, lane}, group);
+        const int group = work.group + (R::is_trellis || (COLUMNS == 8 && !R::is_dense) ? page >> 31 : 0);
+        const R block({side, codes, work.code, work.steps, lane}, group);
         Weights<COLUMNS> w;
         if (COLUMNS <= 4) {
             w.load(weights, 0);
         }
         repeat<2>([&](auto pair) { // of steps: what is behind the last goes nowhere
             constexpr int first = 2 * decltype(pair)::value;
-            if (4 * group + first < steps) {
+            if (4 * group + first < work.steps) {
                 float x[2][8];
                 block.template two_steps<first>(lut, group, x);
 #pragma unroll
@@ -181,7 +186,7 @@ __device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const 
             }
         });
     }
-    put_sums<COLUMNS>(sums, factor, shared_at<float>(part.sums), lane);
+    put_sums<COLUMNS>(sums, factor, shared_at<float>(work.sums), lane);
 }
 
 // Asks for memory that will be read soon, by a warp.

@@ -12,13 +12,30 @@ struct ColumnOf {
     int row, index, head;
 };
 
+// A part of a side's coordinates that has one code.
+struct CodePart {
+    kvb_code_part of;
+    int group;      // its first among groups of 64 coordinates: queries and values of a part fill whole ones
+    uint32_t table; // its levels
+};
+
 // Bytes from the begin of shared memory.
 struct Layout {
-    uint32_t tables[2], queries, scores, values, rows, temporary, most, sums, tops, columns, pages, segment, sequence,
-        is_last, bytes;
+    uint32_t queries, scores, values, rows, temporary, most, sums, tops, columns, pages, segment, sequence, is_last,
+        bytes;
     uint32_t block_bytes[2], scales[2]; // of K and V: a block's, and where its scales begin
-    int row;                            // floats of a row
-    int units;                          // groups of values: 64 coordinates of all columns, a warp's to add
+    CodePart parts[2][2];
+    int n_parts[2];
+    int row;    // floats of a row
+    int units;  // groups of values: 64 coordinates of all columns, a warp's to add
+    int copies; // of levels
+
+    __device__ __forceinline__ const CodePart &of_dim(int is_value, int dim) const {
+        return parts[is_value][n_parts[is_value] > 1 && dim >= parts[is_value][1].of.first];
+    }
+    __device__ __forceinline__ const CodePart &of_unit(int unit) const {
+        return parts[1][n_parts[1] > 1 && unit >= parts[1][1].group];
+    }
 };
 __host__ __device__ inline int copies_of(int code, int copies) {
     return has_copies(code) ? copies : 1;
@@ -31,20 +48,27 @@ template <int COLUMNS> __host__ __device__ Layout layout_of(const kvb_cuda_atten
         at = (at + n * (uint32_t)size + 127) / 128 * 128;
         return from;
     };
-    const int k_groups = (kvb_fragment_steps(p.k.head_dim) + 3) / 4;
+    int groups[2] = {0, 0};
+    l.copies = copies;
     for (int i = 0; i < 2; i++) {
         const kvb_cuda_attend_side &side = i ? p.v : p.k;
         l.block_bytes[i] = kvb_fragment_block_bytes(side.head_dim, side.code, side.scale_bytes);
         l.scales[i] = kvb_fragment_code_bytes(side.head_dim, side.code);
+        l.n_parts[i] = kvb_fragment_code_parts(side.code);
+        for (int k = 0; k < l.n_parts[i]; k++) {
+            CodePart &part = l.parts[i][k];
+            part.of = kvb_fragment_code_part(side.head_dim, side.code, k);
+            part.group = groups[i];
+            part.table = take(part.of.levels * copies_of(part.of.code, copies), 4);
+            groups[i] += (kvb_fragment_steps(part.of.dim) + 3) / 4;
+        }
     }
-    l.units = (kvb_fragment_steps(p.v.head_dim) + 3) / 4;
+    l.units = groups[1];
     l.row = (p.k.head_dim > p.v.head_dim ? p.k.head_dim : p.v.head_dim) + 1; // odd: tokens in different banks
-    l.tables[0] = take(levels_of(p.k.code) * copies_of(p.k.code, copies), 4);
-    l.tables[1] = take(levels_of(p.v.code) * copies_of(p.v.code, copies), 4);
-    l.queries = take(k_groups * 64 * COLUMNS, 4);                           // [step][column][16]
-    l.scores = take(2 * COLUMNS * TILE, 4);                                 // [tile % 2][column][token], then weights
-    l.values = take((l.units > WARPS ? l.units : WARPS) * 64 * COLUMNS, 4); // [warp or unit][step][2][column][8]
-    l.rows = take(WARPS * l.row, 4);                                        // of columns, or exact tokens
+    l.queries = take(groups[0] * 64 * COLUMNS, 4);                           // [step][column][16]
+    l.scores = take(2 * COLUMNS * TILE, 4);                                  // [tile % 2][column][token], then weights
+    l.values = take((l.units > WARPS ? l.units : WARPS) * 64 * COLUMNS, 4);  // [warp or unit][step][2][column][8]
+    l.rows = take(WARPS * l.row, 4);                                         // of columns, or exact tokens
     l.temporary = take(WARPS * l.row, 4);
     l.most = take(2 * WARPS * COLUMNS, 4); // [tile % 2][warp][column]
     l.sums = take(WARPS * COLUMNS, 4);
@@ -65,14 +89,31 @@ __device__ __forceinline__ uint32_t pages_at(const Layout &layout, int buffer) {
     return layout.pages + buffer * (TILE / KVB_CUDA_PAGE_TOKENS) * 4;
 }
 
+__device__ __forceinline__ Lut lut_of(const Layout &layout, const CodePart &part) {
+    const int n = copies_of(part.of.code, layout.copies);
+    return {address_of(part.table) + threadIdx.x % n * 4, (uint32_t)n * 4};
+}
 // The levels of a side, with their copies, by all threads.
-__device__ inline Lut fill_levels(const kvb_cuda_attend_side &side, uint32_t at, int copies) {
-    const int n = copies_of(side.code, copies);
-    float *levels = shared_at<float>(at);
-    for (int i = threadIdx.x; i < levels_of(side.code) * n; i += blockDim.x) {
-        levels[i] = __half2float(((const __half *)side.centroids)[i / n]);
+__device__ inline void fill_levels(const kvb_cuda_attend_side &side, const Layout &layout, int is_value) {
+    for (int k = 0; k < layout.n_parts[is_value]; k++) {
+        const CodePart &part = layout.parts[is_value][k];
+        const int n = copies_of(part.of.code, layout.copies);
+        float *levels = shared_at<float>(part.table);
+        for (int i = threadIdx.x; i < part.of.levels * n; i += blockDim.x) {
+            levels[i] = __half2float(((const __half *)side.centroids)[part.of.first_level + i / n]);
+        }
     }
-    return {address_of(at) + threadIdx.x % n * 4, (uint32_t)n * 4};
+}
+
+// Where a coordinate of a query lies among [step][column][16] of all parts, without the column; of an output among
+// [step][2][column][8].
+__device__ __forceinline__ int query_place(const Layout &layout, int dim, int columns) {
+    const CodePart &part = layout.of_dim(0, dim);
+    return part.group * 64 * columns + query_place(part.of.code, part.of.dim, dim - part.of.first, columns);
+}
+__device__ __forceinline__ int output_place(const Layout &layout, int dim, int columns, int column) {
+    const CodePart &part = layout.of_dim(1, dim);
+    return part.group * 64 * columns + output_place(part.of.code, part.of.dim, dim - part.of.first, columns, column);
 }
 
 __device__ __forceinline__ float warp_sum(float x) {

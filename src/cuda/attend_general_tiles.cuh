@@ -36,8 +36,7 @@ __device__ __forceinline__ float scale_of(const kvb_cuda_attend_side &side, cons
 }
 
 template <int COLUMNS>
-__device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const Layout &layout, const Lut (&luts)[2],
-                                             State state) {
+__device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const Layout &layout, State state) {
     const kvb_cuda_segment &work = *shared_at<const kvb_cuda_segment>(layout.segment);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = work.kv_head, work_begin = work.begin;
     const Share share = Share::of(warp, layout.units);
@@ -63,10 +62,16 @@ __device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const
             token.v_scale = scale_of(p.v, v + block * layout.block_bytes[1] + layout.scales[1], token.token % B);
             next_page = mine + TILE < end ? table[(mine + TILE) / P] : 0;
             prefetch(v, 2 * layout.block_bytes[1], lane);
-            with_reader<false>(p.k, [&](auto reader) {
-                dot<typename decltype(reader)::Type, COLUMNS>(p.k, k, layout.block_bytes[0], layout.queries, luts[0],
-                                                              scores_at<COLUMNS>(layout, buffer, token.place));
-            });
+#pragma unroll 1
+            for (int i = 0; i < layout.n_parts[0]; i++) {
+                const CodePart &part = layout.parts[0][i];
+                with_reader<false>(part.of.code, p.k.dense, [&](auto reader) {
+                    dot<typename decltype(reader)::Type, COLUMNS>(
+                        p.k, part.of.code, kvb_fragment_steps(part.of.dim), k + part.of.offset, layout.block_bytes[0],
+                        layout.queries + part.group * 64 * COLUMNS * 4, lut_of(layout, part),
+                        scores_at<COLUMNS>(layout, buffer, token.place), i > 0);
+                });
+            }
             if (mine + TILE < end) {
                 prefetch(block_at(p, layout, false, next_page, kv_head, in), 2 * layout.block_bytes[0], lane);
             }
@@ -76,17 +81,21 @@ __device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const
         state = weigh<COLUMNS>(p, layout, state, buffer, token);
         const int begin = max(work_begin - first, 0) / B, n = (min(end - first, TILE) + B - 1) / B;
         share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
-            const Part part = {unit,
-                               (uint32_t)(begin + share.first),
-                               (uint32_t)share.step,
-                               (uint32_t)n,
-                               layout.block_bytes[1],
-                               pages_at(layout, buffer),
-                               scores_at<COLUMNS>(layout, buffer, 0),
-                               sums_at};
-            with_reader<true>(p.v, [&](auto reader) {
-                add_blocks<typename decltype(reader)::Type, COLUMNS>(p.v, block_at(p, layout, true, 0, kv_head, 0),
-                                                                     part, luts[1], state.factor);
+            const CodePart &part = layout.of_unit(unit);
+            const Work add = {part.of.code,
+                              kvb_fragment_steps(part.of.dim),
+                              unit - part.group,
+                              (uint32_t)(begin + share.first),
+                              (uint32_t)share.step,
+                              (uint32_t)n,
+                              layout.block_bytes[1],
+                              pages_at(layout, buffer),
+                              scores_at<COLUMNS>(layout, buffer, 0),
+                              sums_at};
+            with_reader<true>(part.of.code, p.v.dense, [&](auto reader) {
+                add_blocks<typename decltype(reader)::Type, COLUMNS>(
+                    p.v, block_at(p, layout, true, 0, kv_head, 0) + part.of.offset, add, lut_of(layout, part),
+                    state.factor);
             });
         });
     }
@@ -142,16 +151,17 @@ __device__ __noinline__ State take_exact(const kvb_cuda_attend_job &p, const Lay
         share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
             Sums<COLUMNS> sums = {0.0f};
             Weights<COLUMNS> w;
-            const int t = lane % 4, steps = kvb_fragment_steps(p.v.head_dim);
-            for (int step = 4 * unit; share.first == 0 && step < min(4 * unit + 4, steps); step++) {
+            const CodePart &part = layout.of_unit(unit);
+            const int t = lane % 4, begin = 4 * (unit - part.group), steps = kvb_fragment_steps(part.of.dim);
+            for (int step = begin; share.first == 0 && step < min(begin + 4, steps); step++) {
 #pragma unroll
                 for (int k = 0; k < 4; k++) {
                     if (step % 4 == k) {
                         float x[8] = {0.0f};
 #pragma unroll
                         for (int i = 0; i < 4; i++) {
-                            const int dim = value_dim(p.v, step, i / 2, lane / 4);
-                            x[i] = dim < p.v.head_dim ? rows[(2 * t + i % 2) * layout.row + dim] : 0.0f;
+                            const int dim = value_dim(part.of.code, part.of.dim, step, i / 2, lane / 4);
+                            x[i] = dim < part.of.dim ? rows[(2 * t + i % 2) * layout.row + part.of.first + dim] : 0.0f;
                         }
 #pragma unroll
                         for (int c = 0; c < COLUMNS; c += w.n) {
@@ -175,7 +185,9 @@ __device__ __noinline__ void begin_segment(const kvb_cuda_attend_job &p, const L
     const Sequence s = *shared_at<const Sequence>(layout.sequence);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float *queries = shared_at<float>(layout.queries), *row = shared_at<float>(layout.rows) + warp * layout.row;
-    for (int i = threadIdx.x; i < (kvb_fragment_steps(p.k.head_dim) + 3) / 4 * 64 * COLUMNS; i += blockDim.x) {
+    const CodePart &last = layout.parts[0][layout.n_parts[0] - 1];
+    const int groups = last.group + (kvb_fragment_steps(last.of.dim) + 3) / 4;
+    for (int i = threadIdx.x; i < groups * 64 * COLUMNS; i += blockDim.x) {
         queries[i] = 0.0f;
     }
     for (int i = threadIdx.x; i < max(layout.units, WARPS) * 64 * COLUMNS; i += blockDim.x) {
@@ -198,7 +210,7 @@ __device__ __noinline__ void begin_segment(const kvb_cuda_attend_job &p, const L
         __syncwarp();
         rotate_any(row, shared_at<float>(layout.temporary) + warp * layout.row, p.k, lane, false);
         for (int i = lane; i < p.k.head_dim; i += 32) {
-            queries[query_place(p.k, i, COLUMNS) + warp * 16] = row[i];
+            queries[query_place(layout, i, COLUMNS) + warp * 16] = row[i];
         }
         if (lane == 0) {
             if (n_columns > 0) { // only queries that there are have a position

@@ -65,7 +65,7 @@ static void place(void *context, const kvb_cache_part *part, int64_t page) {
 
 static size_t side_bytes(const kvb_codec_spec *spec) {
     const int is_dense = kvb_layer_side_is_dense(spec);
-    const int code = spec->bits + (!is_dense && spec->trellis_states ? KVB_FRAGMENT_TRELLIS : 0);
+    const int code = is_dense ? spec->bits : kvb_fragment_code(spec->bits, spec->trellis_states > 0, spec->half_bit);
     const int scale = is_dense ? 0 : (int)kvb_dtype_bytes(spec->scale_dtype);
     return (size_t)kvb_fragment_block_bytes(spec->head_dim, code, scale) * (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
 }
@@ -77,14 +77,6 @@ static kvb_status sizes(const kvb_layer_spec *spec, int page_tokens, size_t *pag
     if (spec->v_prefix_of_k) {
         return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
                              "v_prefix_of_k: the GPU's kernels read no latent layers, only keys and values apart");
-    }
-    for (int side = 0; side < 2; side++) {
-        const kvb_codec_spec *codec = side ? &spec->v : &spec->k;
-        if (!kvb_layer_side_is_dense(codec) && codec->half_bit) {
-            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                                 "%s: half_bit: the GPU's kernels read whole bits (half_bit 0)",
-                                 side ? "values" : "keys");
-        }
     }
     const size_t bytes = (side_bytes(&spec->k) + side_bytes(&spec->v)) * (size_t)spec->n_kv_heads;
     *page = (bytes + KVB_CUDA_POOL_UNIT - 1) / KVB_CUDA_POOL_UNIT * KVB_CUDA_POOL_UNIT;

@@ -44,7 +44,7 @@ static kvb_cuda_pages_job pages_job(const transfer *t, int sequence, int layer) 
     for (int side = 0; side < 2; side++) {
         job.formats[side] = of->formats[side];
         job.places[side] = kvb_cuda_place_of(of, &pages, side);
-        job.n_planes[side] = kvb_cuda_planes_of(&of->formats[side], job.widths[side]);
+        job.n_planes[side] = kvb_cuda_planes_of(&of->formats[side], job.shapes[side]);
     }
     return job;
 }

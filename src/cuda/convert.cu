@@ -8,18 +8,23 @@ namespace kvb {
 constexpr int THREADS = 256;
 extern __shared__ __align__(16) unsigned char shared[];
 
+// Of a row.
+__device__ __forceinline__ int bytes_of(const kvb_cuda_plane &plane) {
+    return plane.dim * plane.width / 8;
+}
+
 // 16 tokens of a side of a KV head, for a block of threads: [begin, end) of them, where they lie, and the rows that
 // they are elsewhere.
 struct Work {
     const kvb_cuda_format *format;
-    const int *widths;
+    const kvb_cuda_plane *shapes;
     bool is_value;
     int begin, end, row, n_planes; // row: of token 0, maybe negative
     uint8_t *block, *planes[KVB_MAX_PLANES];
     void *scales;
 
     __device__ explicit Work(const kvb_cuda_convert_job &p)
-        : format(&p.format), widths(p.widths), is_value(p.is_value), n_planes(p.n_planes), scales(p.scales) {
+        : format(&p.format), shapes(p.shapes), is_value(p.is_value), n_planes(p.n_planes), scales(p.scales) {
         const int first = (p.first / KVB_BLOCK_TOKENS + (int)blockIdx.x) * KVB_BLOCK_TOKENS;
         begin = max(p.first - first, 0);
         end = min(p.first + p.n_tokens - first, KVB_BLOCK_TOKENS);
@@ -35,7 +40,7 @@ struct Work {
                   first = (p.first_page * KVB_CUDA_PAGE_TOKENS) + (int)blockIdx.x * KVB_BLOCK_TOKENS;
         uint8_t *at = p.pages + page * p.page_bytes + head * p.head_bytes + (side ? p.key_bytes : 0);
         format = &p.formats[side];
-        widths = p.widths[side];
+        shapes = p.shapes[side];
         is_value = side;
         begin = max(p.begin - first, 0);
         end = min(p.end - first, KVB_BLOCK_TOKENS);
@@ -47,7 +52,7 @@ struct Work {
         at += KVB_CUDA_PAGE_TOKENS * format->scale_bytes;
         for (int i = 0; i < KVB_MAX_PLANES; i++) {
             planes[i] = at;
-            at += i < n_planes ? KVB_CUDA_PAGE_TOKENS * (format->head_dim * widths[i] / 8) : 0;
+            at += i < n_planes ? KVB_CUDA_PAGE_TOKENS * bytes_of(shapes[i]) : 0;
         }
     }
 };
@@ -80,14 +85,15 @@ template <class Job> __global__ void __launch_bounds__(THREADS) to_planes(const 
         codes[token * f.head_dim + dim] = (uint8_t)code_at(f, w.is_value, w.block, token, dim);
     }
     __syncthreads();
-    for (int plane = 0, low = 0; plane < w.n_planes; low += w.widths[plane++]) {
-        const int width = w.widths[plane], bytes = f.head_dim * width / 8;
+    for (int plane = 0; plane < w.n_planes; plane++) {
+        const kvb_cuda_plane of = w.shapes[plane];
+        const int bytes = bytes_of(of);
         for (int i = threadIdx.x; i < (w.end - w.begin) * bytes; i += THREADS) {
             const int token = w.begin + i / bytes, j = i % bytes;
+            const uint8_t *code = codes + token * f.head_dim + of.first + j;
             uint32_t byte = 0;
-            for (int k = 0; k < 8 / width; k++) {
-                byte |= ((uint32_t)codes[token * f.head_dim + j + k * bytes] >> low & ((1u << width) - 1))
-                        << (k * width);
+            for (int k = 0; k < 8 / of.width; k++) {
+                byte |= ((uint32_t)code[k * bytes] >> of.low & ((1u << of.width) - 1)) << (k * of.width);
             }
             w.planes[plane][(size_t)(w.row + token) * bytes + j] = (uint8_t)byte;
         }
@@ -118,10 +124,13 @@ template <class Job> __global__ void __launch_bounds__(THREADS) from_planes(cons
     for (int i = threadIdx.x; i < n; i += THREADS) {
         const int token = w.begin + i / f.head_dim, dim = i % f.head_dim;
         int code = 0;
-        for (int plane = 0, low = 0; plane < w.n_planes; low += w.widths[plane++]) {
-            const int width = w.widths[plane], bytes = f.head_dim * width / 8;
-            const uint32_t byte = w.planes[plane][(size_t)(w.row + token) * bytes + dim % bytes];
-            code |= (int)(byte >> (dim / bytes * width) & ((1u << width) - 1)) << low;
+        for (int plane = 0; plane < w.n_planes; plane++) {
+            const kvb_cuda_plane of = w.shapes[plane];
+            const int bytes = bytes_of(of), x = dim - of.first;
+            if (x >= 0 && x < of.dim) {
+                const uint32_t byte = w.planes[plane][(size_t)(w.row + token) * bytes + x % bytes];
+                code |= (int)(byte >> (x / bytes * of.width) & ((1u << of.width) - 1)) << of.low;
+            }
         }
         codes[token * f.head_dim + dim] = (uint8_t)code;
     }

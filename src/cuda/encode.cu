@@ -16,6 +16,13 @@ __host__ __device__ constexpr int stride_of(int dim) {
     return dim + 4;
 }
 
+// Floats of 16 rows, in whose memory pack_block works afterwards: twice a block's codes, which are more where rows are
+// so short that much of a step is left empty.
+__host__ __device__ static int floats_of(const kvb_cuda_format &f) {
+    const int rows = KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16), codes = 2 * f.code_bytes / (int)sizeof(float);
+    return rows > codes ? rows : codes;
+}
+
 // Grid: blocks of 16 tokens that the longest append touches, KV heads, n_sides x sequences.
 template <Paths PATHS>
 __global__ void __launch_bounds__(THREADS)
@@ -34,7 +41,7 @@ __global__ void __launch_bounds__(THREADS)
         return;
     }
     float *midpoints = (float *)shared, *centroids = midpoints + levels, *rows = centroids + levels;
-    uint8_t *codes = (uint8_t *)(rows + KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16));
+    uint8_t *codes = (uint8_t *)(rows + floats_of(f));
     for (int i = threadIdx.x; i < levels; i += THREADS) {
         midpoints[i] = f.midpoints[i];
         centroids[i] = f.centroids[i];
@@ -94,7 +101,7 @@ static size_t shared_bytes(const kvb_cuda_format &f) {
         return 0;
     }
     const size_t ways = f.trellis_states ? (size_t)THREADS / 32 * f.head_dim * sizeof(uint32_t) : 0;
-    return 2 * sizeof(float) * f.levels + (size_t)KVB_BLOCK_TOKENS * ((f.head_dim + 15) / 16 * 16) * sizeof(float) +
+    return sizeof(float) * (2 * (size_t)f.levels + (size_t)floats_of(f)) +
            (size_t)KVB_BLOCK_TOKENS * stride_of(f.head_dim) + ways;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "encode_scale.cuh"
 #include "encode_trellis.cuh"
+#include "fragments.h"
 
 namespace kvb {
 
@@ -63,37 +64,56 @@ struct Tables {
     uint32_t *ways;
 };
 
-// A row's codes when its coordinates are multiplied by r: levels, of a trellis code with inputs.
+// The first of a part's coordinates that is lane's; the row's lanes go on from part to part.
+__device__ __forceinline__ int first_of(const kvb_code_part &part, int lane) {
+    return part.first + ((lane - part.first) & (LANES - 1));
+}
+
+// The codes of a part of a row whose coordinates are multiplied by r; adds to the sums.
 template <Paths PATHS>
-__device__ Sums choose(const kvb_cuda_format &f, const float *row, const Tables &tables, float r, bool has_codes,
-                       uint8_t *codes, int lane) {
-    Sums s = {0.0f, 0.0f};
+__device__ void choose_part(const kvb_cuda_format &f, const kvb_code_part &part, const float *row, const Tables &tables,
+                            float r, bool has_codes, uint8_t *codes, int lane, Sums *s) {
+    const float *midpoints = tables.midpoints + part.first_level, *centroids = tables.centroids + part.first_level;
+    const int begin = first_of(part, lane), end = part.first + part.dim;
     int mask = 0xff;
-    for (int i = lane; i < f.head_dim; i += LANES) {
+    for (int i = begin; i < end; i += LANES) {
         const float value = __fmul_rn(row[i], r);
         int code = 0;
-        for (int step = f.levels / 2; step > 0; step /= 2) {
-            code += value > tables.midpoints[code + step - 1] ? step : 0;
+        for (int step = part.levels / 2; step > 0; step /= 2) {
+            code += value > midpoints[code + step - 1] ? step : 0;
         }
         codes[i] = (uint8_t)code;
     }
     if (PATHS != NO_PATHS && f.trellis_states) {
         mask = LEVEL;
+        const float *x = row + part.first;
+        uint8_t *own = codes + part.first;
         meet();
         if (f.trellis_states <= LANES) {
-            find_path<1>(f, row, r, tables.centroids, codes, tables.ways, lane);
+            find_path<1>(f, part.dim, x, r, centroids, own, tables.ways, lane);
         } else if constexpr (PATHS == ALL_PATHS) {
             if (f.trellis_states == 4 * LANES) {
-                find_path<4>(f, row, r, tables.centroids, codes, nullptr, lane);
+                find_path<4>(f, part.dim, x, r, centroids, own, nullptr, lane);
             } else {
-                find_path<16>(f, row, r, tables.centroids, codes, nullptr, lane);
+                find_path<16>(f, part.dim, x, r, centroids, own, nullptr, lane);
             }
         }
     }
-    for (int i = lane; i < f.head_dim; i += LANES) {
-        const float c = tables.centroids[has_codes ? codes[i] & mask : 0];
-        s.row_c = __fadd_rn(s.row_c, __fmul_rn(row[i], c));
-        s.c_c = __fadd_rn(s.c_c, __fmul_rn(c, c));
+    for (int i = begin; i < end; i += LANES) {
+        const float c = centroids[has_codes ? codes[i] & mask : 0];
+        s->row_c = __fadd_rn(s->row_c, __fmul_rn(row[i], c));
+        s->c_c = __fadd_rn(s->c_c, __fmul_rn(c, c));
+    }
+}
+
+// A row's codes when its coordinates are multiplied by r: levels, of a trellis code with inputs.
+template <Paths PATHS>
+__device__ Sums choose(const kvb_cuda_format &f, const float *row, const Tables &tables, float r, bool has_codes,
+                       uint8_t *codes, int lane) {
+    Sums s = {0.0f, 0.0f};
+    for (int i = 0; i < kvb_fragment_code_parts(f.code); i++) {
+        choose_part<PATHS>(f, kvb_fragment_code_part(f.head_dim, f.code, i), row, tables, r, has_codes, codes, lane,
+                           &s);
     }
     s.row_c = fold(s.row_c);
     s.c_c = fold(s.c_c);

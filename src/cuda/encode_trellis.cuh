@@ -29,14 +29,14 @@ __device__ __forceinline__ int least_state(float cost, int state) {
     return __shfl_sync(0xffffffffu, state, 0, LANES);
 }
 
-// codes: the first of each coordinate's four candidates, becomes its level and input. N states to a lane: lane l has
-// l * N and those behind it; of 8 states lanes 8 to 15 have what lanes 0 to 7 have. A lane keeps a bit for each of its
-// states and coordinates, whether the better way came from the upper half of the states: with one to a lane in `ways`,
-// a word of the whole warp's for each coordinate.
+// Of d coordinates. codes: the first of each one's four candidates, becomes its level and input. N states to a lane:
+// lane l has l * N and those behind it; of 8 states lanes 8 to 15 have what lanes 0 to 7 have. A lane keeps a bit for
+// each of its states and coordinates, whether the better way came from the upper half of the states: with one to a lane
+// in `ways`, a word of the whole warp's for each coordinate.
 template <int N>
-__device__ void find_path(const kvb_cuda_format &f, const float *row, float factor, const float *centroids,
+__device__ void find_path(const kvb_cuda_format &f, int d, const float *row, float factor, const float *centroids,
                           uint8_t *codes, uint32_t *ways, int lane) {
-    const int d = f.head_dim, states = f.trellis_states, in_warp = threadIdx.x % 32;
+    const int states = f.trellis_states, in_warp = threadIdx.x % 32;
     const int mine = N == 1 ? lane % states : lane * N; // the first
     constexpr int P = N == 1 ? 1 : N / 2;               // states that the lane's come from, of each half
     uint16_t own_ways[N == 1 ? 1 : KVB_MAX_HEAD_DIM];

@@ -10,12 +10,13 @@
 extern "C" {
 #endif
 
-/* Scalar codes and dense rows of 64, 128 and 256 values. */
+/* Scalar codes of whole bits and dense rows, of 64, 128 and 256 values. */
 int kvb_cuda_append_is_tuned(const kvb_cuda_format *format);
 /* Queues one launch for n jobs, up to KVB_CUDA_MOST_LAYERS, of one head_dim; n_sides sides from first_side on, of all
  * the same. A cudaError_t. */
 int kvb_cuda_launch_append_tuned(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream);
-/* Trellis codes of 8 and 16 states, of the same head_dims; of one job, whose sides have as many states. */
+/* Trellis codes of whole bits, of 8 and 16 states and the same head_dims; of one job, whose sides have as many states.
+ */
 int kvb_cuda_append_finds_paths(const kvb_cuda_format *format);
 int kvb_cuda_launch_append_paths(const kvb_cuda_append_job *job, int first_side, int n_sides, void *stream);
 

@@ -6,7 +6,10 @@
  * register: keys:    row = token, column = dim       values:   row = dim, column = token register 0: (g, 2t), (g, 2t+1)
  * 1: (g+8, 2t), (g+8, 2t+1)    2: (g, 2t+8), (g, 2t+9)    3: (g+8, 2t+8), (g+8, 2t+9) Value 8 * step + 2 * register +
  * (0, 1) of a lane's stream; each width says how a stream lies in 32-bit words. Rows are padded to whole steps; places
- * do not depend on head_dim. */
+ * do not depend on head_dim.
+ *
+ * Of half a bit the codes of a block are those of the first half of the coordinates, as if they were rows of their own,
+ * then those of the second half; the scales stay behind both. */
 #ifndef KVB_CUDA_FRAGMENTS_H
 #define KVB_CUDA_FRAGMENTS_H
 
@@ -25,6 +28,12 @@
 /* What a side's values are, in the arguments `code` below: the bits of a scalar code (1-8), 16 for halves, or this and
  * the bits of a trellis code (2-6), whose bit 0 is the input and whose others are the place (docs/format.md). */
 #define KVB_FRAGMENT_TRELLIS 32
+/* More on either: half a bit, so that the first half of the coordinates has a code of a bit more. */
+#define KVB_FRAGMENT_HALF 64
+
+KVB_FRAGMENT_FUNCTION int kvb_fragment_code(int bits, int is_trellis, int half_bit) {
+    return bits + (is_trellis ? KVB_FRAGMENT_TRELLIS : 0) + (half_bit ? KVB_FRAGMENT_HALF : 0);
+}
 
 /* Bit `bit` of word `word` of a lane's stream. */
 typedef struct kvb_place {
@@ -236,9 +245,49 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_word_offset(int words, int lane, int word
     return fours * 512 + twos * 256 + lane * 4;
 }
 
+/* One of the codes that a row is made of: one, of all coordinates, or with half a bit two, one behind the other. `code`
+ * has no half bit. */
+typedef struct kvb_code_part {
+    int code, bits;
+    int first, dim;          /* coordinates */
+    int offset;              /* bytes of a block before its words */
+    int first_level, levels; /* of the codes' levels, which lie one behind the other, too */
+} kvb_code_part;
+
+KVB_FRAGMENT_FUNCTION int kvb_fragment_code_parts(int code) {
+    return code >= KVB_FRAGMENT_HALF ? 2 : 1;
+}
+KVB_FRAGMENT_FUNCTION int kvb_fragment_part_bytes(int dim, int code) {
+    return kvb_fragment_words(kvb_fragment_steps(dim), code) * 128;
+}
+KVB_FRAGMENT_FUNCTION int kvb_fragment_part_levels(int code) {
+    return code > KVB_FRAGMENT_TRELLIS ? 2 << (code - KVB_FRAGMENT_TRELLIS) : code <= 8 ? 1 << code : 0;
+}
+KVB_FRAGMENT_FUNCTION kvb_code_part kvb_fragment_code_part(int head_dim, int code, int i) {
+    kvb_code_part p = {code, code % KVB_FRAGMENT_TRELLIS, 0, head_dim, 0, 0, 0};
+    if (code >= KVB_FRAGMENT_HALF) {
+        p.code = code - KVB_FRAGMENT_HALF + 1;
+        p.dim = head_dim / 2;
+        if (i > 0) {
+            p.first = p.dim;
+            p.offset = kvb_fragment_part_bytes(p.dim, p.code);
+            p.first_level = kvb_fragment_part_levels(p.code);
+            p.code--;
+        }
+        p.bits = p.code % KVB_FRAGMENT_TRELLIS;
+    }
+    p.levels = kvb_fragment_part_levels(p.code);
+    return p;
+}
+/* The one that has coordinate `dim`. */
+KVB_FRAGMENT_FUNCTION kvb_code_part kvb_fragment_code_part_at(int head_dim, int code, int dim) {
+    return kvb_fragment_code_part(head_dim, code, dim >= head_dim / 2);
+}
+
 /* Bytes of a block's codes, and of a block; scale_bytes is 2, 4, or 0 for 16 bits. */
 KVB_FRAGMENT_FUNCTION int kvb_fragment_code_bytes(int head_dim, int code) {
-    return kvb_fragment_words(kvb_fragment_steps(head_dim), code) * 128;
+    const kvb_code_part last = kvb_fragment_code_part(head_dim, code, 1);
+    return last.offset + kvb_fragment_part_bytes(last.dim, last.code);
 }
 KVB_FRAGMENT_FUNCTION int kvb_fragment_block_bytes(int head_dim, int code, int scale_bytes) {
     return kvb_fragment_code_bytes(head_dim, code) + KVB_BLOCK_TOKENS * scale_bytes;
@@ -247,17 +296,19 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_block_bytes(int head_dim, int code, int s
 /* Byte offset in a block of the word that holds bit `bit` of the code of (token 0-15, dim), and the bit in it. */
 KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_code_place(int head_dim, int code, int token, int dim, int bit,
                                                         int is_value) {
-    int steps = kvb_fragment_steps(head_dim), row = is_value ? dim % 16 : token, column = is_value ? token : dim % 16;
-    int lane = row % 8 * 4 + column % 8 / 2, reg = row / 8 + column / 8 * 2, run = (is_value ? 2 : 4) * steps;
+    const kvb_code_part part = kvb_fragment_code_part_at(head_dim, code, dim);
+    int steps = kvb_fragment_steps(part.dim), x = dim - part.first, row = is_value ? x % 16 : token;
+    int column = is_value ? token : x % 16, lane = row % 8 * 4 + column % 8 / 2, reg = row / 8 + column / 8 * 2;
+    int run = (is_value ? 2 : 4) * steps;
     kvb_place p = {0, 0};
-    if (code > KVB_FRAGMENT_TRELLIS) {
-        lane = is_value ? dim / run * 4 + token % 8 / 2 : token % 8 * 4 + dim / run;
-        p = kvb_fragment_trellis_place(steps, code - KVB_FRAGMENT_TRELLIS, token / 8,
-                                       is_value ? dim % run : dim % run / 2, (is_value ? token : dim) % 2, bit);
+    if (part.code > KVB_FRAGMENT_TRELLIS) {
+        lane = is_value ? x / run * 4 + token % 8 / 2 : token % 8 * 4 + x / run;
+        p = kvb_fragment_trellis_place(steps, part.bits, token / 8, is_value ? x % run : x % run / 2,
+                                       (is_value ? token : x) % 2, bit);
     } else {
-        p = kvb_fragment_place(code, 8 * (dim / 16) + 2 * reg + column % 2, bit);
+        p = kvb_fragment_place(part.code, 8 * (x / 16) + 2 * reg + column % 2, bit);
     }
-    p.word = kvb_fragment_word_offset(kvb_fragment_words(steps, code), lane, p.word);
+    p.word = part.offset + kvb_fragment_word_offset(kvb_fragment_words(steps, part.code), lane, p.word);
     return p;
 }
 

@@ -12,9 +12,9 @@
 
 /* A format's tables as they lie on the device. */
 typedef struct tables {
-    float centroids[KVB_MAX_LEVELS], midpoints[KVB_MAX_LEVELS];
+    float centroids[KVB_MAX_ALL_LEVELS], midpoints[KVB_MAX_ALL_LEVELS];
     uint64_t hadamard[2][KVB_MAX_HADAMARD_ORDER];
-    uint16_t half_centroids[KVB_MAX_LEVELS];
+    uint16_t half_centroids[KVB_MAX_ALL_LEVELS];
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
     uint32_t sign_pairs[4][KVB_CUDA_SIGN_WORDS];
     _Alignas(16) kvb_cuda_buckets buckets;
@@ -38,8 +38,8 @@ static void fill_taps(int states, kvb_cuda_format *format) {
 
 static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format *format, tables *to,
                        kvb_error *error) {
-    const kvb_codec_tables *from = &codec->tables;
-    int m = from->hadamard_order;
+    const kvb_codec_tables *from = &codec->tables, *parts;
+    const int m = from->hadamard_order, n_parts = kvb_codec_parts(from, &parts);
     memset(to, 0, sizeof *to);
     for (int i = 0; i < from->levels; i++) {
         to->half_centroids[i] = kvb_f32_to_f16(from->centroids[i]);
@@ -51,7 +51,9 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
         }
     }
     memcpy(to->centroids, from->centroids, (size_t)from->levels * sizeof *to->centroids);
-    memcpy(to->midpoints, from->midpoints, (size_t)from->levels * sizeof *to->midpoints);
+    for (int i = 0, at = 0; i < n_parts; at += parts[i++].levels) {
+        memcpy(to->midpoints + at, parts[i].midpoints, (size_t)parts[i].levels * sizeof *to->midpoints);
+    }
     for (int i = 0; i < from->head_dim && from->rotation == KVB_ROTATION_SIGNED; i++) {
         to->signs[i / 32] |= (from->sign_masks[i] >> 31) << i % 32;
     }
@@ -61,10 +63,10 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
     memset(format, 0, sizeof *format);
     format->head_dim = from->head_dim;
     format->bits = codec->spec.bits;
-    format->code = format->bits + (from->trellis_states ? KVB_FRAGMENT_TRELLIS : 0);
+    format->code = kvb_fragment_code(format->bits, from->trellis_states > 0, codec->spec.half_bit);
     format->levels = from->levels;
     format->trellis_states = from->trellis_states;
-    format->trellis_memory = from->trellis_memory;
+    format->trellis_memory = parts->trellis_memory;
     fill_taps(from->trellis_states, format);
     format->scale_bytes = (int)kvb_dtype_bytes(from->scale_dtype);
     format->scale_kind = (int)from->scale;
@@ -78,8 +80,10 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
             to->sign_pairs[i / 2][pair / 16] |= (to->signs[dim / 32] >> dim % 32 & 1) << (pair % 16 + i % 2 * 16);
         }
     }
-    kvb_cuda_buckets_fill(from->midpoints, from->levels - (from->trellis_states ? 4 : 1), to->half_centroids,
-                          &to->buckets, format);
+    if (n_parts == 1) { /* the kernels that search by buckets know one code a row */
+        kvb_cuda_buckets_fill(from->midpoints, from->levels - (from->trellis_states ? 4 : 1), to->half_centroids,
+                              &to->buckets, format);
+    }
     return KVB_OK;
 }
 
@@ -117,11 +121,6 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
                                  "cuda layer: %s_dim is %d, legal are 0 and the codec's head_dim %d", name, dim,
                                  codec->spec.head_dim);
-        }
-        if (codec && codec->spec.half_bit) {
-            return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                                 "cuda layer: %s_codec has half a bit, the GPU's kernels read whole bits (half_bit 0)",
-                                 name);
         }
     }
     if (spec->k_mean && !spec->k_codec) {

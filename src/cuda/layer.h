@@ -31,8 +31,8 @@ kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pag
 /* Side, sequence and tokens are possible. */
 kvb_status kvb_cuda_range_check(const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int first, int n_tokens,
                                 const char *what, kvb_error *error);
-/* Planes of a side's rows: their number and widths. */
-int kvb_cuda_planes_of(const kvb_cuda_format *format, int widths[KVB_MAX_PLANES]);
+/* Planes of a side's rows, in the order of docs/format.md; their number. */
+int kvb_cuda_planes_of(const kvb_cuda_format *format, kvb_cuda_plane planes[KVB_MAX_PLANES]);
 
 /* kvb_cuda_decode where the host knows what `lengths` and packed_ends would say; NULL: the device does. */
 typedef struct kvb_cuda_length {

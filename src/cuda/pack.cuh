@@ -24,8 +24,9 @@ __device__ inline uint8_t *block_at(const kvb_cuda_place &p, const kvb_cuda_form
 
 __device__ __forceinline__ int code_at(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token,
                                        int dim) {
+    const int bits = kvb_fragment_code_part_at(f.head_dim, f.code, dim).bits;
     int code = 0;
-    for (int bit = 0; bit < f.bits; bit++) {
+    for (int bit = 0; bit < bits; bit++) {
         const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit, is_value);
         code |= (*(const uint32_t *)(block + at.word) >> at.bit & 1) << bit;
     }
@@ -45,11 +46,12 @@ __device__ inline void pack_block(const kvb_cuda_format &f, bool is_value, const
     __syncthreads();
     for (int i = threadIdx.x; i < n; i += blockDim.x) {
         const int token = begin + i / f.head_dim, dim = i % f.head_dim;
+        const int bits = kvb_fragment_code_part_at(f.head_dim, f.code, dim).bits;
         const uint32_t code = codes[token * f.head_dim + dim];
-        for (int bit = 0; bit < f.bits;) { // runs of bits that lie together
+        for (int bit = 0; bit < bits;) { // runs of bits that lie together
             const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit, is_value);
             int run = 1;
-            while (bit + run < f.bits) {
+            while (bit + run < bits) {
                 const kvb_place next = kvb_fragment_code_place(f.head_dim, f.code, token, dim, bit + run, is_value);
                 if (next.word != at.word || next.bit != at.bit + run) {
                     break;

@@ -12,18 +12,18 @@
 
 /* One side's format, with tables on the device. */
 typedef struct kvb_cuda_format {
-    int head_dim, bits, scale_bytes; /* 16 bits: values of `dense`, no scales, and nothing else counts */
-    int code;                        /* as fragments.h numbers them */
-    int code_bytes, block_bytes;     /* of a block, as fragments.h says */
-    int dense;                       /* kvb_dtype */
-    int levels;
+    int head_dim, bits, scale_bytes;    /* 16 bits: values of `dense`, no scales, and nothing else counts */
+    int code;                           /* as fragments.h numbers them; of half a bit, whole bits in `bits` */
+    int code_bytes, block_bytes;        /* of a block, as fragments.h says */
+    int dense;                          /* kvb_dtype */
+    int levels;                         /* of half a bit those of both halves, in the tables one behind the other */
     int trellis_states, trellis_memory; /* 0: a scalar code; bits of a state */
     uint32_t taps[2];                   /* bit k: the input k coordinates before counts in this bit of a subset */
     int scale_kind;                     /* kvb_scale_kind */
     int rotates, hadamard_order;
     float inverse_sqrt_dim, sqrt_dim;
-    const float *centroids, *midpoints; /* `levels`; the last midpoint is Inf, of a trellis code the last four */
-    /* The search by buckets (encode_buckets.h); n_buckets 0: the midpoints are too uneven for it. */
+    const float *centroids, *midpoints; /* `levels`; a code's last midpoint is Inf, of a trellis code the last four */
+    /* The search by buckets (encode_buckets.h); n_buckets 0: the midpoints are too uneven for it, or of half a bit. */
     int n_buckets;
     float bucket_factor, bucket_offset, bucket_step;
     const struct kvb_cuda_buckets *buckets;
@@ -40,6 +40,11 @@ typedef struct kvb_cuda_place {
     const int32_t *sequences, *table, *first_page; /* as in kvb_cuda_pages */
     size_t table_stride;
 } kvb_cuda_place;
+
+/* A plane of packed rows: bits `low` and up, `width` of them, of `dim` coordinates. */
+typedef struct kvb_cuda_plane {
+    int first, dim, low, width;
+} kvb_cuda_plane;
 
 typedef struct kvb_cuda_append_job {
     kvb_cuda_format formats[2]; /* K, V */
@@ -60,7 +65,8 @@ typedef struct kvb_cuda_convert_job {
     kvb_cuda_format format;
     kvb_cuda_place place;
     int is_value, sequence, kv_head, first, n_tokens;
-    int n_planes, widths[KVB_MAX_PLANES];
+    int n_planes;
+    kvb_cuda_plane shapes[KVB_MAX_PLANES];
     uint8_t *planes[KVB_MAX_PLANES];
     void *scales;
 } kvb_cuda_convert_job;
@@ -71,7 +77,8 @@ typedef struct kvb_cuda_pages_job {
     kvb_cuda_place places[2];
     int sequence, n_kv_heads, begin, end;
     int first_page, n_pages; /* as the table counts, without its first_page */
-    int n_planes[2], widths[2][KVB_MAX_PLANES];
+    int n_planes[2];
+    kvb_cuda_plane shapes[2][KVB_MAX_PLANES];
     uint8_t *pages;                           /* of first_page */
     size_t page_bytes, head_bytes, key_bytes; /* from page to page, from head to head, from keys to values */
 } kvb_cuda_pages_job;

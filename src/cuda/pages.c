@@ -1,6 +1,7 @@
 /* Calls that write and read pages: what they are given is checked here, the kernels check nothing. */
 #include "layer.h"
 
+#include "fragments.h"
 #include "page.h"
 
 #include <cuda_runtime_api.h>
@@ -218,13 +219,19 @@ kvb_status kvb_cuda_range_check(const kvb_cuda_pages *pages, kvb_cuda_side side,
     return KVB_OK;
 }
 
-int kvb_cuda_planes_of(const kvb_cuda_format *format, int widths[KVB_MAX_PLANES]) {
-    if (format->bits == KVB_DENSE_BITS) {
-        widths[0] = KVB_DENSE_BITS;
-        return 1;
+int kvb_cuda_planes_of(const kvb_cuda_format *format, kvb_cuda_plane planes[KVB_MAX_PLANES]) {
+    int n = 0;
+    for (int i = 0; i < kvb_fragment_code_parts(format->code); i++) {
+        const kvb_code_part part = kvb_fragment_code_part(format->head_dim, format->code, i);
+        int widths[KVB_MAX_PLANES] = {KVB_DENSE_BITS}, low = 0;
+        const int of_part = part.bits == KVB_DENSE_BITS ? 1
+                            : format->trellis_states    ? kvb_trellis_plane_widths(part.bits, widths)
+                                                        : kvb_plane_widths(part.bits, widths);
+        for (int p = 0; p < of_part; low += widths[p++]) {
+            planes[n++] = (kvb_cuda_plane){.first = part.first, .dim = part.dim, .low = low, .width = widths[p]};
+        }
     }
-    return format->trellis_states ? kvb_trellis_plane_widths(format->bits, widths)
-                                  : kvb_plane_widths(format->bits, widths);
+    return n;
 }
 
 static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence,
@@ -250,7 +257,7 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
                                 .first = first,
                                 .n_tokens = n_tokens};
     const int is_dense = job.format.bits == KVB_DENSE_BITS;
-    job.n_planes = kvb_cuda_planes_of(&job.format, job.widths);
+    job.n_planes = kvb_cuda_planes_of(&job.format, job.shapes);
     for (int p = 0; p < job.n_planes; p++) {
         job.planes[p] = packed ? packed->planes[p] : NULL;
         if (!job.planes[p]) {

@@ -33,10 +33,11 @@ __device__ __forceinline__ void store_at(void *values, size_t i, int dtype, floa
     }
 }
 
-// The number of a trellis code's level: inputs up to this coordinate give the subset.
-__device__ int trellis_level(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token, int dim) {
+// The number of a trellis code's level: inputs up to this coordinate, from `first` on, give the subset.
+__device__ int trellis_level(const kvb_cuda_format &f, bool is_value, const uint8_t *block, int token, int first,
+                             int dim) {
     uint32_t inputs = 0;
-    for (int lag = 0; lag <= f.trellis_memory && lag <= dim; lag++) {
+    for (int lag = 0; lag <= f.trellis_memory && lag <= dim - first; lag++) {
         const kvb_place at = kvb_fragment_code_place(f.head_dim, f.code, token, dim - lag, 0, is_value);
         inputs |= (*(const uint32_t *)(block + at.word) >> at.bit & 1) << lag;
     }
@@ -49,9 +50,10 @@ __device__ float packed_value(const kvb_cuda_format &f, bool is_value, uint8_t *
         return value_at(dense_at(f, is_value, block, token, dim), 0, f.dense);
     }
     const uint8_t *scale = block + kvb_fragment_scale_offset(f.head_dim, f.code, f.scale_bytes, token);
-    const int level =
-        f.trellis_states ? trellis_level(f, is_value, block, token, dim) : code_at(f, is_value, block, token, dim);
-    return __fmul_rn(f.centroids[level], value_at(scale, 0, f.scale_bytes == 2 ? KVB_F16 : KVB_F32));
+    const kvb_code_part part = kvb_fragment_code_part_at(f.head_dim, f.code, dim);
+    const int level = f.trellis_states ? trellis_level(f, is_value, block, token, part.first, dim)
+                                       : code_at(f, is_value, block, token, dim);
+    return __fmul_rn(f.centroids[part.first_level + level], value_at(scale, 0, f.scale_bytes == 2 ? KVB_F16 : KVB_F32));
 }
 
 // The inverse of the rotation, in the order of docs/format.md, by half a warp; the other half may be elsewhere.

@@ -15,6 +15,7 @@ typedef struct cache_case {
     const char *name;
     int k_bits, v_bits, k_dim, v_dim, n_kv_heads, group;
     int k_states, v_states;                   /* of a trellis; 0: scalar codes */
+    int k_half, v_half;                       /* half a bit more */
     int prompt[n_sequences], steps, most_new; /* tokens of a step: 0 to most_new */
     int n_q[n_sequences];                     /* the first is the most */
     kvb_dtype dense, dtype;
@@ -80,6 +81,8 @@ static inline void create_cpu(both *b) {
     layer.v.head_dim = c->v_dim;
     layer.k.trellis_states = c->k_states;
     layer.v.trellis_states = c->v_states;
+    layer.k.half_bit = c->k_half;
+    layer.v.half_bit = c->v_half;
     layer.dense = c->dense;
     layer.window = c->window;
     layer.exact_first = c->exact_first;

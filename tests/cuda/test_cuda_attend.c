@@ -17,12 +17,17 @@ typedef struct attend_case {
     int uniform_v;               /* V's levels are uniform, K's are the library's */
     int pages_gone;              /* that a window has given back, of all sequences */
     int k_states, v_states;      /* of a trellis; 0: scalar codes */
+    int k_half, v_half;          /* half a bit more */
     int is_prompt;               /* the kernel for many queries serves it */
     int is_plain;                /* no rotation: head_dims below 32 */
 } attend_case;
 
 static size_t dim_of(const attend_case *c, int side) {
     return (size_t)(side && c->v_dim ? c->v_dim : c->head_dim);
+}
+
+static double width_of(const attend_case *c, int side) {
+    return side ? c->v_bits + 0.5 * c->v_half : c->k_bits + 0.5 * c->k_half;
 }
 
 enum { n_sequences = 3 };
@@ -58,6 +63,7 @@ static setup set_up(const attend_case *c, oracle_random *random) {
         spec.scale_dtype = (side ? c->v_float : c->k_float) ? KVB_F32 : KVB_F16;
         spec.trellis_states = side ? c->v_states : c->k_states;
         spec.rotation = c->is_plain ? KVB_ROTATION_NONE : spec.rotation;
+        spec.half_bit = side ? c->v_half : c->k_half;
         if (side && c->uniform_v) {
             oracle_uniform_levels(spec.bits, 0.25, levels);
             spec.centroids = levels;
@@ -218,8 +224,8 @@ static void check(const setup *s, const int *lengths) {
                     norm += exact[x] * exact[x];
                 }
                 if (!(fabs((double)lse[row] - log_sum) < 1e-2)) {
-                    fail_msg("K %d V %d bits x %d: log-sum-exp of sequence %d, head %d, query %d is %g, not %g",
-                             c->k_bits, c->v_bits, d, i, h, j, (double)lse[row], log_sum);
+                    fail_msg("K %g V %g bits x %d: log-sum-exp of sequence %d, head %d, query %d is %g, not %g",
+                             width_of(c, 0), width_of(c, 1), d, i, h, j, (double)lse[row], log_sum);
                 }
             }
             free(k);
@@ -227,11 +233,11 @@ static void check(const setup *s, const int *lengths) {
         }
     }
     const double error = sqrt(difference / norm), bound = gpu_bound(c->bound);
-    print_message("%s: K %d V %d bits x %d, %d heads, group %d, %d queries, logits x %g: error %.2e (bound %.1e)\n",
-                  kvb_cuda_layer_is_tuned(s->layer) ? "tuned" : "general", c->k_bits, c->v_bits, d, c->n_kv_heads,
-                  c->group, c->n_q, (double)c->scale_by, error, bound);
+    print_message("%s: K %g V %g bits x %d, %d heads, group %d, %d queries, logits x %g: error %.2e (bound %.1e)\n",
+                  kvb_cuda_layer_is_tuned(s->layer) ? "tuned" : "general", width_of(c, 0), width_of(c, 1), d,
+                  c->n_kv_heads, c->group, c->n_q, (double)c->scale_by, error, bound);
     if (!(error <= bound)) {
-        fail_msg("K %d V %d bits x %d: error %g is above %g", c->k_bits, c->v_bits, d, error, bound);
+        fail_msg("K %g V %g bits x %d: error %g is above %g", width_of(c, 0), width_of(c, 1), d, error, bound);
     }
     free(out);
     free(lse);
@@ -295,6 +301,23 @@ static const attend_case trellis_cases[] = {
     {6, 2, 24, 1, 8, 1, {77, 100, 300}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, .v_dim = 8, STATES(64, 256), .is_plain = 1},
 };
 
+/* Half a bit: the general kernel, whatever has tuned ones at whole bits. */
+#define HALVES(k, v) .k_half = (k), .v_half = (v)
+static const attend_case half_cases[] = {
+    {4, 4, 128, 2, 4, 1, {1, 333, 900}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, HALVES(1, 1)},
+    {3, 3, 128, 2, 4, 1, {64, 257, 15}, 4, 0, 0, 0, 1, KVB_F16, GENERAL, HALVES(1, 1)},
+    {6, 4, 128, 1, 8, 2, {63, 300, 130}, 1, 0, 0, 1, 0, KVB_BF16, GENERAL, HALVES(0, 1)},
+    {4, 4, 256, 2, 2, 1, {100, 511, 64}, 1, 20, 100, 1, 0, KVB_F32, GENERAL, HALVES(1, 0)},
+    {7, 1, 576, 1, 3, 1, {77, 200, 222}, 1, 0, 64, 0, 0, KVB_F16, GENERAL, HALVES(1, 1), .v_dim = 512, .k_float = 1},
+    {5, 2, 48, 3, 1, 4, {9, 200, 305}, 1, 0, 70, 1, 0, KVB_F32, GENERAL, HALVES(1, 1), .v_dim = 80},
+    {2, 6, 96, 2, 2, 1, {200, 311, 240}, 1, 0, 60, 0, 0, KVB_F16, GENERAL, HALVES(1, 1), .pages_gone = 2},
+    {5, 3, 128, 2, 4, 1, {1, 333, 500}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, HALVES(1, 1), STATES(16, 16)},
+    {4, 2, 112, 1, 11, 3, {63, 65, 240}, 1, 0, 0, 1, 0, KVB_BF16, GENERAL, HALVES(1, 1), STATES(8, 256), .v_dim = 48},
+    {6, 5, 96, 2, 4, 1, {9, 300, 200}, 4, 0, 0, 0, 0, KVB_F32, GENERAL, HALVES(0, 1), STATES(64, 8)},
+    {3, 7, 320, 1, 4, 1, {9, 300, 200}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, HALVES(1, 1), STATES(256, 0)},
+    {4, 4, 128, 2, 4, 70, {70, 133, 90}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, HALVES(1, 1)}, /* no kernel for prompts */
+};
+
 /* Prompts: more columns than one block of threads has, tiles that some queries see and others do not; pages shared by
  * the blocks of a cluster, but for the one with eight heads. */
 static const attend_case prompts[] = {
@@ -347,6 +370,11 @@ static void attention_is_close_to_double_precision(void **state) {
 static void trellis_codes_too(void **state) {
     (void)state;
     check_all(trellis_cases, sizeof trellis_cases / sizeof *trellis_cases, 't', 8);
+}
+
+static void half_bits_too(void **state) {
+    (void)state;
+    check_all(half_cases, sizeof half_cases / sizeof *half_cases, 'h', 10);
 }
 
 static void prompts_too(void **state) {
@@ -450,6 +478,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_is_close_to_double_precision),
         cmocka_unit_test(trellis_codes_too),
+        cmocka_unit_test(half_bits_too),
         cmocka_unit_test(prompts_too),
         cmocka_unit_test(two_runs_give_equal_bits),
         cmocka_unit_test(a_graph_follows_a_growing_cache),

@@ -88,6 +88,19 @@ static const cache_case trellis_cases[] = {
     {.name = "trellis of values, general", GENERAL(7, 5, 64, 64, 3, 3), STATES(0, 256), GROWS(3, 70, 150, 6, 9, 3, 1, 1),
      TYPES(F16, F16), .window = 60},
 };
+/* Codes of half a bit, beside each other and whole ones, with what else there is. */
+#define HALVES(K, V) .k_half = K, .v_half = V
+static const cache_case half_cases[] = {
+    {.name = "halves", GENERAL(4, 3, 128, 128, 2, 4), HALVES(1, 1), GROWS(0, 30, 150, 9, 20, 2, 1, 1), TYPES(F16, F32)},
+    {.name = "half keys, all else", GENERAL(7, 4, 96, 80, 2, 3), HALVES(1, 0), GROWS(30, 100, 150, 9, 20, 2, 1, 1), TYPES(BF16, F32),
+     EXACTS(4, 30, 3), .has_mean = 1, .has_sinks = 1, .softcap = 5, .window = 60},
+    {.name = "half values, tree", GENERAL(6, 1, 64, 48, 1, 9), HALVES(0, 1), GROWS(30, 0, 90, 9, 20, 11, 1, 0), TYPES(F16, F16),
+     EXACTS(0, 30, 0), .has_tree = 1, .has_positions = 1, .has_sinks = 1},
+    {.name = "trellis halves", GENERAL(5, 2, 128, 112, 2, 2), HALVES(1, 1), STATES(16, 8), GROWS(0, 63, 150, 9, 9, 1, 1, 1),
+     TYPES(F16, BF16), EXACTS(6, 40, 11), .takes_back = 11, .has_mean = 1},
+    {.name = "trellis half, dense values", GENERAL(3, 16, 160, 64, 1, 3), HALVES(1, 0), STATES(256, 0),
+     GROWS(290, 310, 500, 6, 9, 5, 1, 0), TYPES(F16, F32), .has_positions = 1, .window = 70, .pages_gone = 3},
+};
 /* clang-format on */
 
 static void exact_tokens(void **state) {
@@ -118,10 +131,16 @@ static void trellis_codes(void **state) {
     run_cases(trellis_cases, sizeof trellis_cases / sizeof *trellis_cases);
 }
 
+static void half_bits(void **state) {
+    (void)state;
+    run_cases(half_cases, sizeof half_cases / sizeof *half_cases);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_tokens), cmocka_unit_test(tokens_taken_back), cmocka_unit_test(positions_and_trees),
         cmocka_unit_test(dense_sides),  cmocka_unit_test(centered_keys),     cmocka_unit_test(trellis_codes),
+        cmocka_unit_test(half_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,6 +110,7 @@ static int run_random(const char *name, const int *kinds, int n_layers, size_t b
 static const int all[] = {0, 1, 2, 3, 5, 6, 8, 9, 10, 11};
 static const int windows[] = {1, 5, 8, 9, 10};
 static const int exact[] = {3, 6, 11};
+static const int half_bits[] = {12, 0, 13};
 
 static void random_operations_do_what_the_cpu_does(void **state) {
     (void)state;
@@ -117,6 +118,7 @@ static void random_operations_do_what_the_cpu_does(void **state) {
     assert_int_equal(run_random("all kinds", all, 10, (size_t)32 << 20, 120, 1), 0);
     assert_int_equal(run_random("windows", windows, 5, (size_t)32 << 20, 120, 2), 0);
     assert_int_equal(run_random("exact tokens", exact, 3, (size_t)32 << 20, 120, 3), 0);
+    assert_int_equal(run_random("half bits", half_bits, 3, (size_t)32 << 20, 120, 6), 0);
 }
 
 /* Pages go from hand to hand, so that a page that is given back too early, or is not copied, shows. */
@@ -237,10 +239,8 @@ static float *results_of(pair *p, kvb_cuda_cache *cache, const int *sequences, c
     return out;
 }
 
-static void a_loaded_cache_goes_on_to_the_bit(void **state) {
-    (void)state;
-    need_gpu();
-    pair *p = create_pair(all, 10, (size_t)32 << 20, 21);
+static void load_and_go_on(const int *kinds, int n_layers, uint64_t seed) {
+    pair *p = create_pair(kinds, n_layers, (size_t)32 << 20, seed);
     for (int i = 0; i < (gpu_few() ? 20 : 60); i++) {
         (void)operate(p);
     }
@@ -266,10 +266,10 @@ static void a_loaded_cache_goes_on_to_the_bit(void **state) {
     assert_true(n > 0);
     draw_step(p, n_new, n, 2 * n);
     float *out[most_layers];
-    for (int layer = 0; layer < 10; layer++) {
+    for (int layer = 0; layer < n_layers; layer++) {
         out[layer] = results_of(p, p->device, sequences, n_new, n, layer);
     }
-    for (int layer = 0; layer < 10; layer++) {
+    for (int layer = 0; layer < n_layers; layer++) {
         float *again = results_of(p, uploaded, sequences, n_new, n, layer);
         assert_memory_equal(again, out[layer],
                             (size_t)(p->q_begin[n] * heads_of(p, layer) * dim_of(p, layer, 1)) * sizeof(float));
@@ -287,6 +287,13 @@ static void a_loaded_cache_goes_on_to_the_bit(void **state) {
     kvb_cuda_cache_destroy(first);
     destroy_pair(p);
     remove_files();
+}
+
+static void a_loaded_cache_goes_on_to_the_bit(void **state) {
+    (void)state;
+    need_gpu();
+    load_and_go_on(all, 10, 21);
+    load_and_go_on(half_bits, 3, 22);
 }
 
 /* ---- Rows as values ---- */
@@ -363,8 +370,9 @@ static void check_decoded(pair *p, int sequence, int layer, int side, int first,
 static void rows_are_those_that_the_cpu_decodes(void **state) {
     (void)state;
     need_gpu();
-    static const int kinds[] = {0, 2, 3, 6, 8, 9, 11};
-    pair *p = create_pair(kinds, 7, (size_t)32 << 20, 31);
+    enum { n_layers = 9 };
+    static const int kinds[n_layers] = {0, 2, 3, 6, 8, 9, 11, 12, 13};
+    pair *p = create_pair(kinds, n_layers, (size_t)32 << 20, 31);
     for (int i = 0; i < 2; i++) {
         open_both(p);
     }
@@ -373,7 +381,7 @@ static void rows_are_those_that_the_cpu_decodes(void **state) {
     }
     for (int s = 0; s < 2; s++) {
         const int n = (int)kvb_cuda_cache_n_tokens(p->device, s);
-        for (int layer = 0; layer < 7; layer++) {
+        for (int layer = 0; layer < n_layers; layer++) {
             const int gone =
                 (int)kvb_cache_part_of(p->cpu, s, layer)->released * KVB_CUDA_PAGE_TOKENS; /* behind a window */
             for (int side = 0; side < 2 && gone < n; side++) {
@@ -396,13 +404,15 @@ static void rows_of_every_code(void **state) {
     (void)state;
     need_gpu();
     static const struct {
-        int dim, bits, states;
-    } codes[] = {{64, 2, 8},  {128, 3, 16}, {96, 4, 64}, {256, 6, 256}, {80, 5, 0},  {144, 7, 0},
-                 {576, 1, 0}, {112, 8, 0},  {72, 3, 8},  {320, 2, 0},   {512, 5, 16}};
+        int dim, bits, states, half_bit;
+    } codes[] = {{64, 2, 8, 0},  {128, 3, 16, 0}, {96, 4, 64, 0}, {256, 6, 256, 0}, {80, 5, 0, 0},    {144, 7, 0, 0},
+                 {576, 1, 0, 0}, {112, 8, 0, 0},  {72, 3, 8, 0},  {320, 2, 0, 0},   {512, 5, 16, 0},  {128, 1, 0, 1},
+                 {80, 4, 0, 1},  {576, 7, 0, 1},  {96, 2, 64, 1}, {48, 3, 8, 1},    {512, 5, 256, 1}, {32, 4, 16, 1}};
     enum { n = 100, heads = 2 };
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         kvb_codec_spec spec = kvb_codec_spec_default(codes[i].dim, codes[i].bits);
         spec.trellis_states = codes[i].states;
+        spec.half_bit = codes[i].half_bit;
         spec.scale_dtype = i % 2 ? KVB_F32 : KVB_F16;
         kvb_codec *codec = create_codec(&spec);
         kvb_cuda_layer *layer = gpu_layer(codec, codec, heads, heads);
@@ -433,8 +443,9 @@ static void rows_of_every_code(void **state) {
             gpu_read(got, out, values * sizeof *got);
             for (size_t j = 0; j < values; j++) {
                 if (got[j] != expected[j]) {
-                    fail_msg("%d bits, %d states, head_dim %d, side %d: value %zu is %.9g, not %.9g", codes[i].bits,
-                             codes[i].states, codes[i].dim, side, j, (double)got[j], (double)expected[j]);
+                    fail_msg("%d bits and %d halves, %d states, head_dim %d, side %d: value %zu is %.9g, not %.9g",
+                             codes[i].bits, codes[i].half_bit, codes[i].states, codes[i].dim, side, j, (double)got[j],
+                             (double)expected[j]);
                 }
             }
         }

@@ -8,6 +8,7 @@ enum { n_heads = 3, n_sequences = 2, most_tokens = 200 };
 
 typedef struct rows_case {
     int head_dim, bits, v_bits;
+    int half, v_half;     /* half a bit more */
     int states, v_states; /* of a trellis; 0: scalar codes */
     kvb_rotation rotation;
     kvb_scale_kind scale;
@@ -24,6 +25,7 @@ static kvb_codec *codec_of(const rows_case *c, int is_value) {
     spec.scale = c->scale;
     spec.scale_dtype = c->scale_dtype;
     spec.trellis_states = is_value ? c->v_states : c->states;
+    spec.half_bit = is_value ? c->v_half : c->half;
     float levels[KVB_MAX_LEVELS];
     if (c->unevenness) {
         const int half = 1 << (spec.bits - 1);
@@ -34,8 +36,11 @@ static kvb_codec *codec_of(const rows_case *c, int is_value) {
         }
         spec.centroids = levels;
     }
-    if (c->has_ties) {
-        oracle_uniform_levels(spec.bits + 1, 0.25, levels);
+    if (c->has_ties) { /* of half a bit those of the first half, which has a bit more, then the second's */
+        oracle_uniform_levels(spec.bits + 1 + spec.half_bit, 0.25, levels);
+        if (spec.half_bit) {
+            oracle_uniform_levels(spec.bits + 1, 0.25, levels + (4 << spec.bits));
+        }
         spec.centroids = levels;
     }
     assert_int_equal(kvb_codec_create(&spec, NULL, NULL, &codec, &error), KVB_OK);
@@ -61,6 +66,14 @@ static void *random_rows(const rows_case *c, int n, oracle_random *random) {
         }
     }
     return all;
+}
+
+/* Bytes of a plane's row: planes follow each other in a block, in one of a row too. */
+static size_t plane_bytes(const kvb_codec *codec, int plane) {
+    static uint8_t block[4 * KVB_MAX_HEAD_DIM];
+    const kvb_packed row = kvb_packed_view(codec, block, 1);
+    const int is_last = plane + 1 == KVB_MAX_PLANES || !row.planes[plane + 1];
+    return (size_t)((is_last ? block + kvb_codec_block_bytes(codec, 1) : row.planes[plane + 1]) - row.planes[plane]);
 }
 
 /* Blocks are scales and planes in one piece: NaN scales have one bit pattern, so that bytes can be compared. */
@@ -90,12 +103,8 @@ static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cud
             for (int piece = 0; piece < 2 && n > 1; piece++) {
                 const int first = piece ? n / 3 + 1 : 0, many = piece ? n - first : n / 3 + 1;
                 kvb_packed part = on_device;
-                const kvb_codec_spec *spec = kvb_codec_get_spec(codec);
-                int widths[KVB_MAX_PLANES], n_planes = spec->trellis_states
-                                                           ? kvb_trellis_plane_widths(spec->bits, widths)
-                                                           : kvb_plane_widths(spec->bits, widths);
-                for (int p = 0; p < n_planes; p++) {
-                    part.planes[p] += (size_t)first * d * (size_t)widths[p] / 8;
+                for (int p = 0; p < KVB_MAX_PLANES && part.planes[p]; p++) {
+                    part.planes[p] += (size_t)first * plane_bytes(codec, p);
                 }
                 part.scales = (uint8_t *)part.scales + (size_t)first * kvb_dtype_bytes(c->scale_dtype);
                 if (many > 0) {
@@ -318,6 +327,52 @@ static void paths_are_those_of_the_cpu(void **state) {
     run_case(&narrow, &random);
 }
 
+/* Of half a bit, K's and V's, beside whole bits, scalar and trellis, in every head_dim that has halves; where ways
+ * through the trellis cost the same, each half has its own least. */
+static void halves_are_those_of_the_cpu(void **state) {
+    (void)state;
+    need_gpu();
+    static const int states[] = {16, 8, 64, 256};
+    oracle_random random = {.state = 15};
+    int n = 0;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        for (int code = 0; code < 11 && dims[i] % 16 == 0; code++, n++) {
+            if (gpu_few() && n % 17 != 0) {
+                continue;
+            }
+            rows_case c = nth_case((int)i, n);
+            c.half = 1;
+            c.bits = code < 7 ? code + 1 : code - 7 + KVB_MIN_TRELLIS_BITS;
+            c.states = code < 7 ? 0 : states[n % 4];
+            c.v_half = n % 3 != 0;
+            c.v_states = n / 3 % 2 ? states[n / 6 % 4] : 0;
+            c.v_bits = c.v_states ? n % 4 + KVB_MIN_TRELLIS_BITS : n % 7 + 1;
+            run_case(&c, &random);
+        }
+    }
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        rows_case ties = {.head_dim = 64,
+                          .bits = 3,
+                          .v_bits = 2,
+                          .half = 1,
+                          .v_half = 1,
+                          .states = states[i],
+                          .v_states = states[i],
+                          .rotation = KVB_ROTATION_NONE,
+                          .scale = KVB_SCALE_NORM,
+                          .scale_dtype = KVB_F32,
+                          .has_ties = 1};
+        run_case(&ties, &random);
+    }
+    rows_case narrow = shortest;
+    narrow.head_dim = 16;
+    narrow.half = narrow.v_half = 1;
+    narrow.bits = 7;
+    narrow.v_bits = 5;
+    narrow.v_states = 256;
+    run_case(&narrow, &random);
+}
+
 static void long_appends_are_those_of_the_cpu(void **state) {
     (void)state;
     need_gpu();
@@ -372,6 +427,7 @@ static void uneven_levels_are_those_of_the_cpu(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_appends_are_those_of_the_cpu), cmocka_unit_test(uneven_levels_are_those_of_the_cpu),
-        cmocka_unit_test(exported_rows_are_those_of_the_cpu), cmocka_unit_test(paths_are_those_of_the_cpu)};
+        cmocka_unit_test(exported_rows_are_those_of_the_cpu), cmocka_unit_test(paths_are_those_of_the_cpu),
+        cmocka_unit_test(halves_are_those_of_the_cpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

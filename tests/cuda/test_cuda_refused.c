@@ -89,12 +89,6 @@ static void layers(void **state) {
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "k_mean is given for dense keys");
     of.k_codec = codec;
     of.k_mean = NULL;
-    spec.half_bit = 1;
-    kvb_codec *half = create_codec(&spec);
-    of.v_codec = half;
-    assert_int_equal(kvb_cuda_layer_create(&of, NULL, &out, &error), KVB_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "v_codec has half a bit"));
-    kvb_codec_destroy(half);
     refused(kvb_cuda_device_get(0, NULL, &error), "out is NULL");
     kvb_cuda_layer_destroy(NULL);
     kvb_codec_destroy(codec);

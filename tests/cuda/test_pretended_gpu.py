@@ -51,6 +51,14 @@ class Ages(unittest.TestCase):
                 pairs, kernels = attended(rows("--shapes", shape, "--only", "attend", capability=capability))
                 self.assertEqual((pairs, kernels), (wanted | {("4", "7")}, {"tuned"}))
 
+    def test_half_bits_are_the_general_kernels(self):
+        for options, wanted in ((("--bits", "6/4.5,3.5"), {("6", "4.5"), ("3.5", "3.5")}),
+                                (("--bits", "5.5/2.5", "--trellis", "16"), {("5.5t16", "2.5t16")})):
+            measured = rows("--shapes", "B", *options, capability="9.0")
+            pairs, kernels = attended(measured)
+            self.assertEqual((pairs - {("4", "7")}, kernels), (wanted, {"general"}))
+            self.assertEqual({(row["k"], row["v"]) for row in measured if row["work"] == "append"}, wanted)
+
 
 class Errors(unittest.TestCase):
     def test_too_little_memory_has_a_sentence(self):

@@ -296,7 +296,7 @@ class Gpu(unittest.TestCase):
         for option, legal in ((("--threads", 1), "--only, --shapes"), (("--warm",), "--only, --shapes"),
                               (("--no-peers",), "--only, --shapes"), (("--chart", "c.svg"), "--only, --shapes"),
                               (("--goals", ROOT / "bench" / "goals.json"), "--only, --shapes"),
-                              (("--bits", "4.5"), "whole bits"), (("--only", "fwht"), "append, attend and prefill")):
+                              (("--only", "fwht"), "append, attend and prefill")):
             done = bench("--backend", "cuda:0", *option)
             self.assertEqual((done.returncode, done.stdout), (2, ""), (option, done.stderr))
             self.assertIn(legal, done.stderr, option)

@@ -38,6 +38,7 @@ static int run_random(const int *kinds, int n_layers, size_t budget, int n_opera
 static const int all[] = {0, 1, 2, 3, 5, 6, 8, 9, 10, 11};
 static const int windows[] = {1, 5, 8, 9, 10};
 static const int exact[] = {3, 6, 11};
+static const int half_bits[] = {12, 0, 13};
 
 static void attention_finds_the_rows_of_random_operations(void **state) {
     (void)state;
@@ -45,6 +46,7 @@ static void attention_finds_the_rows_of_random_operations(void **state) {
     assert_int_equal(run_random(all, 10, (size_t)64 << 20, 400, 1), 0);
     assert_int_equal(run_random(windows, 5, (size_t)64 << 20, 600, 2), 0);
     assert_int_equal(run_random(exact, 3, (size_t)64 << 20, 600, 3), 0);
+    assert_int_equal(run_random(half_bits, 3, (size_t)64 << 20, 300, 7), 0);
     assert_true(n_copies > 100);
 }
 
@@ -91,7 +93,11 @@ static void specs_that_the_device_cannot_keep(void **state) {
     REFUSED(KVB_ERROR_ARGUMENT, "layer 1: n_q_heads is 5, legal are multiples of n_kv_heads (2)");
     heads[1] = 4;
     layers[1].k.half_bit = 1;
-    REFUSED(KVB_ERROR_UNSUPPORTED, "layer 1: keys: half_bit");
+    layers[1].k.head_dim = 72;
+    REFUSED(KVB_ERROR_ARGUMENT, "layer 1: keys: head_dim 72 of a code with half a bit is not a multiple of 16");
+    layers[1].k.head_dim = 64;
+    layers[1].k.bits = 8;
+    REFUSED(KVB_ERROR_ARGUMENT, "layer 1: keys: bits 8 and a half are more than 8");
     layers[1] = cache_model_layer(4);
     REFUSED(KVB_ERROR_UNSUPPORTED, "layer 1: v_prefix_of_k: the GPU's kernels read no latent layers");
     layers[1] = cache_model_layer(0);

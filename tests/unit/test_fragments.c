@@ -7,34 +7,70 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const int dims[] = {8,   32,  40,  48,  56,  64,  72,  80,  96,  112, 128, 144,
-                           160, 192, 224, 256, 288, 320, 384, 448, 512, 576, 0};
-enum { trellis = KVB_FRAGMENT_TRELLIS };
+static const int dims[] = {8,   16,  32,  40,  48,  56,  64,  72,  80,  96,  112, 128,
+                           144, 160, 192, 224, 256, 288, 320, 384, 448, 512, 576, 0};
+enum { trellis = KVB_FRAGMENT_TRELLIS, half = KVB_FRAGMENT_HALF, half_trellis = half + trellis };
 static const int codes[] = {1,  2,           3,           4,           5,           6,           7, 8,
                             16, trellis + 2, trellis + 3, trellis + 4, trellis + 5, trellis + 6, 0};
+static const int half_codes[] = {half + 1,         half + 2,         half + 3,         half + 4,
+                                 half + 5,         half + 6,         half + 7,         half_trellis + 2,
+                                 half_trellis + 3, half_trellis + 4, half_trellis + 5, 0};
+
+/* Of the side's code; the first half of half a bit has one bit more. */
+static void check_places(int d, int code, int is_value) {
+    const int bytes = kvb_fragment_code_bytes(d, code), bits = code % trellis;
+    unsigned char *taken = calloc((size_t)bytes, 8);
+    assert_non_null(taken);
+    for (int i = 0; i < KVB_BLOCK_TOKENS * d * (bits + 1); i++) {
+        const int bit = i % (bits + 1), dim = i / (bits + 1) % d, token = i / (bits + 1) / d;
+        if (bit == bits && !(code >= half && dim < d / 2)) {
+            continue;
+        }
+        const kvb_place at = kvb_fragment_code_place(d, code, token, dim, bit, is_value);
+        assert_in_range(at.bit, 0, 31);
+        assert_in_range(at.word, 0, bytes - 4);
+        assert_int_equal(at.word % 4, 0);
+        unsigned char *mine = &taken[at.word * 8 + at.bit];
+        if (*mine) {
+            fail_msg("code %d x %d: bit %d of token %d, coordinate %d lies where another does", code, d, bit, token,
+                     dim);
+        }
+        *mine = 1;
+    }
+    free(taken);
+}
 
 static void every_bit_has_a_place_of_its_own(void **state) {
     (void)state;
     for (const int *d = dims; *d; d++) {
-        for (const int *code = codes; *code; code++) {
-            for (int is_value = 0; is_value < 2; is_value++) {
-                const int bytes = kvb_fragment_code_bytes(*d, *code), bits = *code % trellis;
-                unsigned char *taken = calloc((size_t)bytes, 8);
-                assert_non_null(taken);
-                for (int i = 0; i < KVB_BLOCK_TOKENS * *d * bits; i++) {
-                    const int bit = i % bits, dim = i / bits % *d, token = i / bits / *d;
-                    const kvb_place at = kvb_fragment_code_place(*d, *code, token, dim, bit, is_value);
-                    assert_in_range(at.bit, 0, 31);
-                    assert_in_range(at.word, 0, bytes - 4);
-                    assert_int_equal(at.word % 4, 0);
-                    unsigned char *mine = &taken[at.word * 8 + at.bit];
-                    if (*mine) {
-                        fail_msg("code %d x %d: bit %d of token %d, coordinate %d lies where another does", *code, *d,
-                                 bit, token, dim);
-                    }
-                    *mine = 1;
-                }
-                free(taken);
+        for (int is_value = 0; is_value < 2; is_value++) {
+            for (const int *code = codes; *code; code++) {
+                check_places(*d, *code, is_value);
+            }
+            for (const int *code = half_codes; *code && *d % 16 == 0; code++) {
+                check_places(*d, *code, is_value);
+            }
+        }
+    }
+}
+
+/* Of half a bit each half lies as a row of its own, the second behind the first, and the scales behind both. */
+static void halves_lie_as_rows_of_their_own(void **state) {
+    (void)state;
+    for (const int *d = dims; *d; d++) {
+        for (const int *code = half_codes; *code && *d % 16 == 0; code++) {
+            const int second = *code - half, first_bytes = kvb_fragment_code_bytes(*d / 2, second + 1);
+            const int bytes = first_bytes + kvb_fragment_code_bytes(*d / 2, second);
+            assert_int_equal(kvb_fragment_code_bytes(*d, *code), bytes);
+            assert_int_equal(kvb_fragment_block_bytes(*d, *code, 2), bytes + 2 * KVB_BLOCK_TOKENS);
+            assert_int_equal(kvb_fragment_scale_offset(*d, *code, 4, 9), bytes + kvb_fragment_scale_place(4, 9));
+            for (int i = 0; i < 2 * KVB_BLOCK_TOKENS * *d; i++) {
+                const int is_value = i % 2, dim = i / 2 % *d, token = i / 2 / *d, is_second = dim >= *d / 2;
+                const kvb_place at = kvb_fragment_code_place(*d, *code, token, dim, 0, is_value),
+                                of = kvb_fragment_code_place(*d / 2, is_second ? second : second + 1, token,
+                                                             dim % (*d / 2), 0, is_value);
+                assert_int_equal(at.word, of.word + (is_second ? first_bytes : 0));
+                assert_int_equal(at.bit, of.bit);
             }
         }
     }
@@ -50,6 +86,9 @@ static void blocks_are_dense(void **state) {
             if (bits >= 2 && bits <= 6) {
                 assert_int_equal(kvb_fragment_code_bytes(d, trellis + bits), KVB_BLOCK_TOKENS * d * bits / 8);
             }
+            if (bits < 8 && d % 128 == 0) {
+                assert_int_equal(kvb_fragment_code_bytes(d, half + bits), KVB_BLOCK_TOKENS * d * (2 * bits + 1) / 16);
+            }
         }
     }
     assert_int_equal(kvb_fragment_block_bytes(128, 16, 0), KVB_BLOCK_TOKENS * 128 * 2);
@@ -63,6 +102,9 @@ static void blocks_are_aligned(void **state) {
             for (int scale = 0; scale <= 4; scale += 2) {
                 assert_int_equal(kvb_fragment_block_bytes(*d, *code, scale) % 32, 0);
             }
+        }
+        for (const int *code = half_codes; *code && *d % 16 == 0; code++) {
+            assert_int_equal(kvb_fragment_block_bytes(*d, *code, 2) % 32, 0);
         }
     }
 }
@@ -156,6 +198,7 @@ static void inputs_follow_each_other(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_bit_has_a_place_of_its_own),
+        cmocka_unit_test(halves_lie_as_rows_of_their_own),
         cmocka_unit_test(blocks_are_dense),
         cmocka_unit_test(blocks_are_aligned),
         cmocka_unit_test(every_scale_has_a_place_of_its_own),
