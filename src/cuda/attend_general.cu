@@ -63,7 +63,7 @@ __device__ float logits_of(const kvb_cuda_attend_job &p, const Shared &m, int co
 }
 
 // 16 more tokens: lane t knows whether token t is seen. `load` fills the tile, keys or values, and returns lane t's
-// scale.
+// scale. Of a latent layer the keys' tile is the values' too.
 template <class Load>
 __device__ void take(const kvb_cuda_attend_job &p, const Shared &m, State &state, int column, int lane, bool sees,
                      float mean, Load load) {
@@ -74,8 +74,10 @@ __device__ void take(const kvb_cuda_attend_job &p, const Shared &m, State &state
     const uint32_t seen = __ballot_sync(0xffffffffu, sees);
     state.top = higher;
     state.sum = state.sum * factor + warp_sum(weight);
-    __syncthreads();
-    scale = load(true);
+    if (!p.v_prefix_of_k) {
+        __syncthreads();
+        scale = load(true);
+    }
     const float of_values = sees ? weight * scale : 0.0f;
     float weights[STEP];
 #pragma unroll
