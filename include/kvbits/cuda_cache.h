@@ -37,7 +37,7 @@ extern "C" {
 
 typedef struct kvb_cuda_cache_spec {
     /* As for kvb_cache_create, but: page_tokens 64 or 0; max_sequences up to 32767, max_tokens up to 2^30, budget up
-     * to 2^38 bytes, of pages on the device; no latent layers, and formats that kvb_cuda_layer_create takes. */
+     * to 2^38 bytes, of pages on the device; formats that kvb_cuda_layer_create takes. */
     const kvb_cache_spec *cache;
     const int *n_q_heads; /* of each layer: a multiple of its n_kv_heads */
     int device;
@@ -92,8 +92,8 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_fork(kvb_cuda_cache *cache, int se
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_begin(kvb_cuda_cache *cache, const int *sequences, const int *n_new,
                                                     int n_sequences, int n_steps, void *stream, kvb_error *error);
 
-/* Encodes a layer's new rows, [row][KV head][head_dim] of K and V on the device, those of sequences[0] first. Once for
- * each layer and step. What they hold is not checked (cuda.h). */
+/* Encodes a layer's new rows, [row][KV head][head_dim] of K and V on the device, those of sequences[0] first; v does
+ * not count in a latent layer. Once for each layer and step. What they hold is not checked (cuda.h). */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_append(kvb_cuda_cache *cache, int layer, const void *k, const void *v,
                                                      kvb_dtype dtype, void *stream, kvb_error *error);
 

@@ -68,7 +68,8 @@ static kvb_status create_layer(kvb_cuda_cache *cache, int index, const kvb_alloc
                                       .dense = layer->spec.dense,
                                       .k_mean = layer->spec.k_mean,
                                       .k_dim = layer->format.k_dim,
-                                      .v_dim = layer->format.v_dim};
+                                      .v_dim = layer->format.v_dim,
+                                      .v_prefix_of_k = layer->format.v_prefix_of_k};
     kvb_error reason = {""};
     kvb_status status = kvb_cuda_layer_create(&spec, allocator, &cache->layers[index].layer, &reason);
     return status == KVB_OK ? KVB_OK : kvb_error_set(error, status, "layer %d: %s", index, reason.text);

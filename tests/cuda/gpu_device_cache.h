@@ -172,9 +172,8 @@ static inline void queue_layers(const pair *p, kvb_cuda_cache *cache) {
     assert_ok(kvb_cuda_cache_plan(cache, &any, p->scratch, p->scratch_bytes, p->stream, &error), error);
     for (int layer = 0; layer < p->spec.n_layers; layer++) {
         const kvb_cuda_queries queries = queries_of(p, layer);
-        assert_ok(kvb_cuda_cache_append(cache, layer, p->on_device[layer][0], p->on_device[layer][1], p->dtype,
-                                        p->stream, &error),
-                  error);
+        const void *v = p->layers[layer].v_prefix_of_k ? NULL : p->on_device[layer][1];
+        assert_ok(kvb_cuda_cache_append(cache, layer, p->on_device[layer][0], v, p->dtype, p->stream, &error), error);
         assert_ok(kvb_cuda_cache_attend(cache, layer, &queries, p->scratch, p->scratch_bytes, p->stream, &error),
                   error);
     }

@@ -24,7 +24,7 @@ static const cache_case exact_cases[] = {
     {.name = "exact and the rest", TUNED(5, 5, 256, 1, 11), GROWS(300, 20, 129, 9, 40, 3, 1, 0), TYPES(BF16, BF16), EXACTS(7, 50, 3),
      .window = 45, .has_sinks = 1, .softcap = 20},
     {.name = "general, first and last", GENERAL(4, 7, 128, 128, 2, 4), GROWS(0, 3, 150, 12, 20, 2, 1, 1), TYPES(F16, F32), EXACTS(4, 77, 5)},
-    {.name = "general, all are exact", GENERAL(4, 7, 64, 64, 1, 2), GROWS(0, 3, 30, 9, 5, 1, 2, 0), TYPES(F16, F32), EXACTS(5, 1000, 0)},
+    {.name = "general, all are exact", GENERAL(4, 7, 64, 64, 1, 2), GROWS(0, 3, 30, 9, 5, 2, 2, 0), TYPES(F16, F32), EXACTS(5, 1000, 0)},
     {.name = "general, first longer", GENERAL(5, 3, 40, 72, 3, 3), GROWS(0, 7, 64, 12, 9, 3, 1, 1), TYPES(BF16, F32), EXACTS(70, 16, 0),
      .window = 60, .has_sinks = 1},
 };
@@ -57,7 +57,7 @@ static const cache_case dense_cases[] = {
     {.name = "dense bfloats", GENERAL(16, 16, 72, 40, 3, 1), GROWS(5, 64, 129, 9, 9, 3, 1, 0), TYPES(BF16, F16), EXACTS(4, 20, 2),
      .has_positions = 1, .has_tree = 1},
     {.name = "dense keys", GENERAL(16, 3, 64, 64, 1, 9), GROWS(1, 100, 15, 9, 20, 1, 1, 1), TYPES(F16, F16), .window = 50},
-    {.name = "dense values", GENERAL(5, 16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 1, 2, 1), TYPES(BF16, BF16), EXACTS(2, 9, 0),
+    {.name = "dense values", GENERAL(5, 16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 2, 2, 1), TYPES(BF16, BF16), EXACTS(2, 9, 0),
      .has_sinks = 1, .softcap = 30},
 };
 
@@ -87,6 +87,24 @@ static const cache_case trellis_cases[] = {
      EXACTS(4, 30, 0), .has_mean = 1},
     {.name = "trellis of values, general", GENERAL(7, 5, 64, 64, 3, 3), STATES(0, 256), GROWS(3, 70, 150, 6, 9, 3, 1, 1),
      TYPES(F16, F16), .window = 60},
+};
+/* Values that are prefixes of keys. */
+#define LATENT(K, DK, DV, HEADS, GROUP) GENERAL(K, 0, DK, DV, HEADS, GROUP), .is_latent = 1
+static const cache_case latent_cases[] = {
+    {.name = "latent", LATENT(8, 576, 512, 1, 16), GROWS(0, 30, 300, 9, 20, 2, 2, 1), TYPES(BF16, BF16)},
+    {.name = "latent, exact", LATENT(4, 576, 512, 1, 9), GROWS(0, 100, 150, 9, 20, 2, 1, 1), TYPES(F16, F32), EXACTS(4, 30, 2),
+     .has_sinks = 1, .softcap = 20},
+    {.name = "latent, window", LATENT(5, 96, 64, 2, 3), GROWS(290, 310, 500, 9, 9, 5, 1, 0), TYPES(F16, F16), EXACTS(3, 20, 0),
+     .window = 70, .has_positions = 1, .pages_gone = 3},
+    {.name = "latent, tree", LATENT(4, 128, 128, 2, 4), GROWS(30, 0, 90, 9, 20, 11, 1, 0), TYPES(F16, F32), EXACTS(0, 9, 0),
+     .has_tree = 1, .has_positions = 1},
+    {.name = "latent, dense", LATENT(16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 2, 2, 1), TYPES(BF16, F32), EXACTS(2, 9, 0),
+     .has_sinks = 1},
+    {.name = "latent, dense halves", LATENT(16, 64, 64, 3, 11), GROWS(0, 30, 150, 9, 20, 2, 1, 1), TYPES(F16, F16)},
+    {.name = "latent, trellis", LATENT(3, 96, 64, 2, 12), .k_states = 16, GROWS(3, 70, 150, 9, 9, 3, 1, 1), TYPES(F16, F32),
+     EXACTS(70, 16, 0), .window = 60},
+    {.name = "latent, taken back", LATENT(6, 64, 40, 1, 2), GROWS(0, 63, 150, 12, 5, 1, 1, 1), TYPES(BF16, F32), EXACTS(6, 40, 11),
+     .takes_back = 11},
 };
 /* clang-format on */
 
@@ -118,10 +136,16 @@ static void trellis_codes(void **state) {
     run_cases(trellis_cases, sizeof trellis_cases / sizeof *trellis_cases);
 }
 
+static void latent_layers(void **state) {
+    (void)state;
+    run_cases(latent_cases, sizeof latent_cases / sizeof *latent_cases);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_tokens), cmocka_unit_test(tokens_taken_back), cmocka_unit_test(positions_and_trees),
-        cmocka_unit_test(dense_sides),  cmocka_unit_test(centered_keys),     cmocka_unit_test(trellis_codes),
+        cmocka_unit_test(exact_tokens),  cmocka_unit_test(tokens_taken_back), cmocka_unit_test(positions_and_trees),
+        cmocka_unit_test(dense_sides),   cmocka_unit_test(centered_keys),     cmocka_unit_test(trellis_codes),
+        cmocka_unit_test(latent_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
