@@ -192,6 +192,12 @@ kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_page
                             : kvb_cuda_status(kvb_cuda_launch_plan(&job, stream), "kvb_cuda_attend_plan", error);
 }
 
+kvb_status kvb_cuda_plan_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                               const kvb_cuda_queries *queries, void *memory, size_t bytes, kvb_error *error) {
+    kvb_cuda_attend_job job;
+    return job_of(layer, pages, queries, 0, memory, bytes, &job, error);
+}
+
 int kvb_cuda_many_parts(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q) {
     const kvb_cuda_attend_kernel *kernel = layer->kernels[q->split_queries != 0];
     if (!kernel->launch_many || !layer->has_warpgroups || q->tree_mask ||

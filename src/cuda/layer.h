@@ -41,6 +41,12 @@ kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_page
 /* The layer's device is the current one. The last check, behind all that need no GPU. */
 kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error);
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side);
+/* All that kvb_cuda_append refuses of a layer before it asks a device. */
+kvb_status kvb_cuda_append_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                                 kvb_error *error);
+/* All that kvb_cuda_attend_plan refuses, where no plan is needed. */
+kvb_status kvb_cuda_plan_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                               const kvb_cuda_queries *queries, void *scratch, size_t bytes, kvb_error *error);
 /* Side, sequence and tokens are possible. */
 kvb_status kvb_cuda_range_check(const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int first, int n_tokens,
                                 const char *what, kvb_error *error);

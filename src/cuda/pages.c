@@ -149,6 +149,12 @@ static kvb_status append_job(const kvb_cuda_layer *layer, const kvb_cuda_pages *
     return KVB_OK;
 }
 
+kvb_status kvb_cuda_append_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                                 kvb_error *error) {
+    kvb_cuda_append_job job;
+    return append_job(layer, pages, rows, &job, error);
+}
+
 kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
                            void *stream, kvb_error *error) {
     return kvb_cuda_append_layers(&layer, pages, rows, 1, stream, error);
@@ -170,8 +176,8 @@ kvb_status kvb_cuda_append_layers(const kvb_cuda_layer *const *layers, const kvb
         const int i = check % n_layers;
         kvb_error cause = {""};
         kvb_status status = check >= n_layers ? kvb_cuda_current_check(layers[i], &cause)
-                                              : append_job(layers[i], pages ? pages + i : NULL, rows ? rows + i : NULL,
-                                                           &jobs[0], &cause);
+                                              : kvb_cuda_append_check(layers[i], pages ? pages + i : NULL,
+                                                                      rows ? rows + i : NULL, &cause);
         if (status != KVB_OK) {
             return n_layers == 1 ? kvb_error_set(error, status, "%s", cause.text)
                                  : kvb_error_set(error, status, "layer %d of %d: %s", i, n_layers, cause.text);
