@@ -168,17 +168,19 @@ static kvb_status check_mean(const kvb_cuda_layer_spec *spec, kvb_error *error) 
     return KVB_OK;
 }
 
-/* The tuned kernels run from 9.0 on, and read values beside keys, half scales, trellises of 8 and 16 states, and one
- * table where the codes are equal. */
+/* The tuned kernels run from 9.0 on, and read half scales, trellises of 8 and 16 states, and one table where the codes
+ * are equal. */
 static void choose_kernels(kvb_cuda_layer *layer, const tables both[2], const kvb_cuda_device *device) {
     const kvb_cuda_format *k = &layer->formats[0], *v = &layer->formats[1];
-    const int is_plain = device->major >= 9 && layer->v_prefix == 0 && k->scale_bytes == 2 && v->scale_bytes == 2 &&
-                         k->trellis_states <= 16 && v->trellis_states <= 16 &&
+    const int is_plain = device->major >= 9 && k->scale_bytes == 2 && v->scale_bytes == 2 && k->trellis_states <= 16 &&
+                         v->trellis_states <= 16 &&
                          (k->code != v->code ||
                           memcmp(both[0].half_centroids, both[1].half_centroids, sizeof both[0].half_centroids) == 0);
     for (int precise = 0; precise < 2; precise++) {
         const kvb_cuda_attend_kernel *tuned =
-            is_plain ? kvb_cuda_attend_find(k->code, v->code, k->head_dim, v->head_dim, precise) : NULL;
+            is_plain && layer->v_prefix == 0 /* values lie beside keys */
+                ? kvb_cuda_attend_find(k->code, v->code, k->head_dim, v->head_dim, precise)
+                : NULL;
         layer->kernels[precise] = tuned ? tuned : &kvb_cuda_attend_general;
     }
 }

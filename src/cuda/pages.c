@@ -176,8 +176,8 @@ kvb_status kvb_cuda_append_layers(const kvb_cuda_layer *const *layers, const kvb
         const int i = check % n_layers;
         kvb_error cause = {""};
         kvb_status status = check >= n_layers ? kvb_cuda_current_check(layers[i], &cause)
-                                              : kvb_cuda_append_check(layers[i], pages ? pages + i : NULL,
-                                                                      rows ? rows + i : NULL, &cause);
+                                              : append_job(layers[i], pages ? pages + i : NULL, rows ? rows + i : NULL,
+                                                           &jobs[0], &cause);
         if (status != KVB_OK) {
             return n_layers == 1 ? kvb_error_set(error, status, "%s", cause.text)
                                  : kvb_error_set(error, status, "layer %d of %d: %s", i, n_layers, cause.text);
