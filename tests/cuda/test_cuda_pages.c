@@ -383,6 +383,9 @@ static void latent_rows_are_those_of_the_cpu(void **state) {
                {64, 8, 3, 0},    {256, 128, 2, 0}, {96, 64, 4, 256}, {128, 64, 3, 16}};
     oracle_random random = {.state = 15};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (gpu_few() && i % 3 != 1) {
+            continue;
+        }
         rows_case c = nth_case(0, (int)i);
         c.head_dim = all[i].dim;
         c.v_prefix = all[i].prefix;
