@@ -16,7 +16,7 @@ class CodecSpec(c.Structure):
 class LayerSpec(c.Structure):
     _fields_ = [("device", c.c_int), ("k_codec", c.c_void_p), ("v_codec", c.c_void_p), ("n_kv_heads", c.c_int),
                 ("n_q_heads", c.c_int), ("dense", c.c_int), ("k_mean", c.c_void_p), ("k_dim", c.c_int),
-                ("v_dim", c.c_int)]
+                ("v_dim", c.c_int), ("v_prefix_of_k", c.c_int)]
 
 
 class Pages(c.Structure):

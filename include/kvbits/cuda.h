@@ -47,6 +47,9 @@ typedef struct kvb_cuda_layer_spec {
                                 * in kvb_layer_spec: packed keys are encoded less it, and attention adds its product
                                 * with the query to their logits. On the host, copied. Not for dense keys */
     int k_dim, v_dim;          /* of dense sides, a multiple of 8 up to 576; those of codecs are the codecs' */
+    int v_prefix_of_k;         /* latent, as in kvb_layer_format: values are the first v_dim coordinates of the keys,
+                                * v_codec is NULL, and keys are dense or their codec has rotation none. Pages and exact
+                                * tokens then hold no values: v of rows, exact_first_v and exact_last_v do not count */
 } kvb_cuda_layer_spec;
 
 /* A layer's format and its tables on the device. Immutable: layers of one format can share it, threads and streams too.
@@ -56,7 +59,8 @@ typedef struct kvb_cuda_layer kvb_cuda_layer;
 KVB_API KVB_CHECKED kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allocator *allocator,
                                                      kvb_cuda_layer **out, kvb_error *error);
 KVB_API void kvb_cuda_layer_destroy(kvb_cuda_layer *layer); /* NULL is legal; no work on the layer may be pending */
-/* Bytes of a page: 64 tokens of K and V of all KV heads, codes and scales. A multiple of 32. */
+/* Bytes of a page: 64 tokens of K and V of all KV heads, of a latent layer of K alone, codes and scales. A multiple of
+ * 32. */
 KVB_API size_t kvb_cuda_layer_page_bytes(const kvb_cuda_layer *layer);
 /* 1 when a tuned kernel attends to the layer (docs/cuda.md lists them; they run from compute capability 9.0 on), 0 when
  * the general one does: as exact, and slow. */
@@ -96,7 +100,7 @@ typedef struct kvb_cuda_pages {
 
 /* New tokens of all sequences: sequence s gets rows row_begin[s] .. row_begin[s + 1] - 1 of K and V. */
 typedef struct kvb_cuda_rows {
-    const void *k, *v; /* [row][KV head][head_dim of K or V] */
+    const void *k, *v; /* [row][KV head][head_dim of K or V]; v does not count in a latent layer */
     kvb_dtype dtype;
     const int32_t *row_begin; /* on the device, [n_sequences + 1], rising */
     int most_rows;            /* on the host: no sequence gets more; at least 1 */
@@ -121,7 +125,7 @@ typedef enum kvb_cuda_side { KVB_CUDA_K = 0, KVB_CUDA_V = 1 } kvb_cuda_side;
 
 /* Copies rows first .. first + n_tokens - 1 of a KV head of a sequence to the rows of `packed` (pointers on the device)
  * from its row 0 on, as docs/format.md stores them: what kvb_decode, kvb_attend and files read. Of a dense side
- * planes[0] is rows of 2-byte values, and scales do not count. */
+ * planes[0] is rows of 2-byte values, and scales do not count. Both sides of a latent layer are its keys. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_export(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                kvb_cuda_side side, int sequence, int kv_head, int first, int n_tokens,
                                                const kvb_packed *packed, void *stream, kvb_error *error);
@@ -132,7 +136,8 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_import(const kvb_cuda_layer *layer, cons
 
 /* Tokens first .. first + n_tokens - 1 of a sequence, all KV heads, as values of `dtype`: [token][KV head][head_dim] at
  * `out`, on the device. Packed rows are rotated back and keys have their mean again; in float, the bits of kvb_decode
- * (KVB_DOMAIN_INPUT) and one sum. Exact tokens, by `lengths` on the device, come as they are. */
+ * (KVB_DOMAIN_INPUT) and one sum. Exact tokens, by `lengths` on the device, come as they are. Values of a latent layer
+ * are v_dim of each key. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_decode(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                kvb_cuda_side side, int sequence, int first, int n_tokens, void *out,
                                                kvb_dtype dtype, void *stream, kvb_error *error);

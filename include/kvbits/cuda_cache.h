@@ -15,12 +15,13 @@
  * queues, others rely on: either all calls take the same stream, or the caller makes streams wait for each other.
  * Only create, destroy, upload and download allocate, free or wait.
  *
- * CUDA graphs. kvb_cuda_cache_append, _plan, _attend and _advance can be captured: they read the batch, its lengths and
- * tables on the device, and change no books. A graph of a step serves every later step that was begun with as many
- * sequences (places that are empty count) and no more new tokens of one sequence than the step that it was captured in;
- * pointers are those of the capture. With kvb_cuda_cache_advance at its end it can also be replayed n_steps times in a
- * row: begin takes the pages of all those steps ahead, and lengths advance on the device. begin, reserve and fork
- * refuse a stream that is capturing, as a replay would repeat what they queue; examples/decode_loop_cuda.c shows both.
+ * CUDA graphs. kvb_cuda_cache_append, _append_layers, _plan, _attend and _advance can be captured: they read the batch,
+ * its lengths and tables on the device, and change no books. A graph of a step serves every later step that was begun
+ * with as many sequences (places that are empty count) and no more new tokens of one sequence than the step that it was
+ * captured in; pointers are those of the capture. With kvb_cuda_cache_advance at its end it can also be replayed
+ * n_steps times in a row: begin takes the pages of all those steps ahead, and lengths advance on the device. begin,
+ * reserve and fork refuse a stream that is capturing, as a replay would repeat what they queue;
+ * examples/decode_loop_cuda.c shows both.
  *
  * Threads: one at a time. KVB_ERROR_UNSUPPORTED with CUDA's words: the device failed, and books and device may differ;
  * the cache can only be destroyed. */
@@ -37,7 +38,7 @@ extern "C" {
 
 typedef struct kvb_cuda_cache_spec {
     /* As for kvb_cache_create, but: page_tokens 64 or 0; max_sequences up to 32767, max_tokens up to 2^30, budget up
-     * to 2^38 bytes, of pages on the device; no latent layers, and formats that kvb_cuda_layer_create takes. */
+     * to 2^38 bytes, of pages on the device; formats that kvb_cuda_layer_create takes. */
     const kvb_cache_spec *cache;
     const int *n_q_heads; /* of each layer: a multiple of its n_kv_heads */
     int device;
@@ -92,16 +93,26 @@ KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_fork(kvb_cuda_cache *cache, int se
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_begin(kvb_cuda_cache *cache, const int *sequences, const int *n_new,
                                                     int n_sequences, int n_steps, void *stream, kvb_error *error);
 
-/* Encodes a layer's new rows, [row][KV head][head_dim] of K and V on the device, those of sequences[0] first. Once for
- * each layer and step. What they hold is not checked (cuda.h). */
+/* Encodes a layer's new rows, [row][KV head][head_dim] of K and V on the device, those of sequences[0] first; v does
+ * not count in a latent layer. Once for each layer and step. What they hold is not checked (cuda.h). */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_append(kvb_cuda_cache *cache, int layer, const void *k, const void *v,
                                                      kvb_dtype dtype, void *stream, kvb_error *error);
+
+/* The same for n_layers layers from `first` on, of whose rows all are there: layer first + i gets k[i] and v[i], which
+ * does not count in a latent layer (v may be NULL where all are). In as few launches as kvb_cuda_append_layers takes,
+ * such as one for up to 32 layers of the usual head_dims; what is refused, is refused before any layer is queued. */
+KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_append_layers(kvb_cuda_cache *cache, int first, int n_layers,
+                                                            const void *const *k, const void *const *v, kvb_dtype dtype,
+                                                            void *stream, kvb_error *error);
 
 /* Bytes of scratch on the device for batches up to these sizes: plans of every kind of layer (heads, window, exact
  * tokens) lie in it. 0: illegal sizes, or too many bytes. */
 KVB_API size_t kvb_cuda_cache_scratch_bytes(const kvb_cuda_cache *cache, int n_sequences, int most_queries);
 /* Plans attention of the step's batch in all layers; may come before its rows. Of `queries`, q and out do not count,
- * and window is 0: layers have their own. q_begin NULL: each new token is a query, and most_queries does not count. */
+ * and window is 0: layers have their own. q_begin NULL: each new token is a query, and most_queries does not count.
+ * Kinds of layers that need no plan for a batch of this shape, as kvb_cuda_attend_needs_plan says, get none: nothing is
+ * queued for prompts where all layers have kernels for them. Goes into a graph together with attend, or stays out of it
+ * together with it. */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_plan(kvb_cuda_cache *cache, const kvb_cuda_queries *queries,
                                                    void *scratch, size_t bytes, void *stream, kvb_error *error);
 /* Attends in a layer that has the step's rows, by the step's plan: `queries` and scratch as then, but for what differs

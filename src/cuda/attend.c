@@ -27,12 +27,12 @@ static int lay_out(const kvb_cuda_layer *layer, int n_sequences, int most_querie
         return 0;
     }
     items = kvb_cuda_attend_items(n_sequences, layer->n_kv_heads, layer->n_q_heads / layer->n_kv_heads, most_queries);
-    int fits =
-        take(&at, items + 2 * blocks, sizeof(kvb_cuda_segment), &s->segments) &&
-        take(&at, 2 * blocks, sizeof(int32_t), &s->shares) &&
-        take(&at, (size_t)n_sequences + 1, sizeof(int32_t), &s->unit_begin) &&
-        take(&at, items, sizeof(uint32_t), &s->counters) &&
-        take(&at, kvb_cuda_attend_partials(layer->n_blocks, layer->formats[1].head_dim), sizeof(float), &s->partials);
+    int fits = take(&at, items + 2 * blocks, sizeof(kvb_cuda_segment), &s->segments) &&
+               take(&at, 2 * blocks, sizeof(int32_t), &s->shares) &&
+               take(&at, (size_t)n_sequences + 1, sizeof(int32_t), &s->unit_begin) &&
+               take(&at, items, sizeof(uint32_t), &s->counters) &&
+               take(&at, kvb_cuda_attend_partials(layer->n_blocks, kvb_cuda_dim_of(layer, KVB_CUDA_V)), sizeof(float),
+                    &s->partials);
     s->bytes = at;
     return fits;
 }
@@ -85,6 +85,7 @@ static kvb_status queries_check(const kvb_cuda_queries *q, int runs, kvb_error *
 
 static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side) {
     const kvb_cuda_format *f = &layer->formats[side];
+    const int is_value = kvb_cuda_stored_side(layer, side) == KVB_CUDA_V;
     kvb_cuda_place place = kvb_cuda_place_of(layer, pages, side);
     const size_t token = (size_t)layer->n_kv_heads * (size_t)f->head_dim;
     const int slots = pages->exact_last_slots > 0 ? pages->exact_last_slots : pages->exact_last;
@@ -92,7 +93,7 @@ static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_
                                   .page_stride = place.page_stride,
                                   .head_stride = place.head_bytes,
                                   .code = f->code,
-                                  .head_dim = f->head_dim,
+                                  .head_dim = kvb_cuda_dim_of(layer, side),
                                   .scale_bytes = f->scale_bytes,
                                   .dense = f->dense,
                                   .trellis_memory = f->trellis_memory,
@@ -102,8 +103,8 @@ static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_
                                   .signs = f->rotates ? f->signs : NULL,
                                   .hadamard_order = f->hadamard_order,
                                   .hadamard = f->hadamard_order > 1 ? f->hadamard : NULL,
-                                  .exact_first = side == KVB_CUDA_K ? pages->exact_first_k : pages->exact_first_v,
-                                  .exact_last = side == KVB_CUDA_K ? pages->exact_last_k : pages->exact_last_v,
+                                  .exact_first = is_value ? pages->exact_first_v : pages->exact_first_k,
+                                  .exact_last = is_value ? pages->exact_last_v : pages->exact_last_k,
                                   .exact_first_sequence_stride = (size_t)pages->exact_first * token,
                                   .exact_last_sequence_stride = (size_t)slots * token,
                                   .exact_token_stride = token,
@@ -138,9 +139,11 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
     if (status != KVB_OK) {
         return status;
     }
+    const size_t v_dim = (size_t)kvb_cuda_dim_of(layer, KVB_CUDA_V);
     uint8_t *base = memory;
     *job = (kvb_cuda_attend_job){.k = side_of(layer, pages, KVB_CUDA_K),
                                  .v = side_of(layer, pages, KVB_CUDA_V),
+                                 .v_prefix_of_k = layer->v_prefix > 0,
                                  .n_sequences = pages->n_sequences,
                                  .n_kv_heads = layer->n_kv_heads,
                                  .group = layer->n_q_heads / layer->n_kv_heads,
@@ -158,8 +161,8 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
                                  .q_row_stride = (size_t)layer->n_q_heads * (size_t)layer->formats[0].head_dim,
                                  .q_head_stride = (size_t)layer->formats[0].head_dim,
                                  .out = q->out,
-                                 .out_row_stride = (size_t)layer->n_q_heads * (size_t)layer->formats[1].head_dim,
-                                 .out_head_stride = (size_t)layer->formats[1].head_dim,
+                                 .out_row_stride = (size_t)layer->n_q_heads * v_dim,
+                                 .out_head_stride = v_dim,
                                  .lse = q->lse,
                                  .q_type = (int)q->q_dtype,
                                  .out_type = (int)q->out_dtype,
@@ -187,6 +190,12 @@ kvb_status kvb_cuda_attend_plan(const kvb_cuda_layer *layer, const kvb_cuda_page
     kvb_status status = job_of(layer, pages, queries, 0, memory, bytes, &job, error);
     return status != KVB_OK ? status
                             : kvb_cuda_status(kvb_cuda_launch_plan(&job, stream), "kvb_cuda_attend_plan", error);
+}
+
+kvb_status kvb_cuda_plan_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                               const kvb_cuda_queries *queries, void *memory, size_t bytes, kvb_error *error) {
+    kvb_cuda_attend_job job;
+    return job_of(layer, pages, queries, 0, memory, bytes, &job, error);
 }
 
 int kvb_cuda_many_parts(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q) {

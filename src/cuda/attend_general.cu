@@ -22,7 +22,7 @@ __device__ __forceinline__ Result result_of(const kvb_cuda_attend_job &p, const 
         r.sum += shared_at<const float>(layout.sums)[w * COLUMNS + column];
     }
     for (int i = lane; i < p.v.head_dim; i += 32) {
-        const float *from = shared_at<const float>(layout.values) + output_place(layout, i, COLUMNS, column);
+        const float *from = shared_at<const float>(layout.values) + output_place(p, layout, i, COLUMNS, column);
         float sum = 0.0f;
         for (int k = 0; k < sharers; k++) {
             sum += from[k * layout.units * 64 * COLUMNS];
@@ -104,7 +104,9 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     general(const __grid_constant__ kvb_cuda_attend_job p, const __grid_constant__ Layout layout) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     fill_levels(p.k, layout, 0);
-    fill_levels(p.v, layout, 1);
+    if (!p.v_prefix_of_k) {
+        fill_levels(p.v, layout, 1);
+    }
     for (int next = blockIdx.x; next >= 0;) {
         const kvb_cuda_segment *from = p.segments + next;
         if (threadIdx.x < sizeof *from / 4) {
@@ -168,7 +170,7 @@ static cudaError_t limits(int *of_block, int *of_all) {
 static int prepare() {
     int of_block = 0, of_all = 0;
     cudaError_t error = limits(&of_block, &of_all);
-    void (*const kernels[])(const kvb_cuda_attend_job, const Layout) = {general<2>, general<4>, general<8>};
+    void (*const kernels[])(const kvb_cuda_attend_job, const Layout) = {general<4>, general<8>};
     for (auto kernel : kernels) {
         if (error == cudaSuccess) {
             error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, of_block);
@@ -179,9 +181,8 @@ static int prepare() {
 static int launch(const kvb_cuda_attend_job *job, void *stream) {
     int of_block = 0, of_all = 0;
     const cudaError_t error = limits(&of_block, &of_all);
-    const long long columns = (long long)job->group * job->max_n_q;
+    const long long columns = job->v_prefix_of_k ? LATENT_COLUMNS : (long long)job->group * job->max_n_q;
     return error != cudaSuccess ? (int)error
-           : columns <= 2       ? launch_of<2>(job, of_block, of_all, stream)
            : columns <= 4       ? launch_of<4>(job, of_block, of_all, stream)
                                 : launch_of<8>(job, of_block, of_all, stream);
 }

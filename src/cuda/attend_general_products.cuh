@@ -7,6 +7,7 @@
 namespace kvb {
 
 constexpr int WARPS = 8, TILE = 32 * WARPS; // tokens: two blocks to a warp, a token to a thread
+constexpr int LATENT_COLUMNS = 8;           // latent layers share a KV head among many queries: one kernel serves them
 
 // Four sums of four lanes whose numbers differ in bits 0 and 1: lane t % 4 = k gets the sum of theirs of number k.
 __device__ __forceinline__ float sum_of_four(float a, float b, float c, float d, int lane) {
@@ -34,6 +35,11 @@ __device__ inline int query_place(int code, int dim, int i, int columns) {
         return in / 4 * columns * 16 + i / run * 4 + in % 4;
     }
     return i / 16 * columns * 16 + i % 8 / 2 * 4 + i % 2 + i % 16 / 8 * 2;
+}
+// The coordinate in place `in` of 16 of a step: what query_place turns back.
+__device__ inline int query_dim(int code, int dim, int step, int in) {
+    return code > KVB_FRAGMENT_TRELLIS ? in / 4 * 4 * kvb_fragment_steps(dim) + 4 * step + in % 4
+                                       : 16 * step + in / 4 * 2 + in % 2 + in / 2 % 2 * 8;
 }
 // Where a coordinate of a part of an output lies among [step][2][column][8].
 __device__ inline int output_place(int code, int dim, int i, int columns, int column) {
@@ -187,6 +193,58 @@ __device__ __noinline__ void add_blocks(const kvb_cuda_attend_side &side, const 
         });
     }
     put_sums<COLUMNS>(sums, factor, shared_at<float>(work.sums), lane);
+}
+
+// The same of a latent layer, whose values lie as keys do: a lane has four coordinates of two tokens, and the sums of
+// its two steps, [step][column][16], meet those of the lanes that have other tokens.
+template <class R, int COLUMNS>
+__device__ __noinline__ void add_keys(const kvb_cuda_attend_side &side, const uint8_t *pages, Work work, Lut lut,
+                                      float factor) {
+    constexpr int blocks = KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS;
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    repeat<2>([&](auto pair) {
+        constexpr int first = 2 * decltype(pair)::value;
+        if (4 * work.group + first >= work.steps) {
+            return;
+        }
+        float sums[2][COLUMNS][4] = {};
+#pragma unroll 1
+        for (uint32_t i = work.first; i < work.end; i += work.step) {
+            const int page = shared_at<const int>(work.pages)[i / blocks];
+            const uint8_t *codes = pages + page * side.page_stride + i % blocks * work.block_bytes;
+            const float *weights = shared_at<const float>(work.weights) + i * KVB_BLOCK_TOKENS + place_of(g);
+            const R block({side, codes, work.code, work.steps, lane}, work.group);
+            float x[2][8];
+            block.template two_steps<first>(lut, work.group, x);
+#pragma unroll
+            for (int c = 0; c < COLUMNS; c++) {
+                const float2 w = *(const float2 *)(weights + c * TILE - g % 2); // tokens g and its neighbor
+                const float2 more = *(const float2 *)(weights + c * TILE - g % 2 + 2);
+                const float of[2] = {g % 2 ? w.y : w.x, g % 2 ? more.y : more.x}; // of g and g + 8
+#pragma unroll
+                for (int j = 0; j < 16; j++) {
+                    const int step = j / 8, k = j % 8 / 2, token = j % 2;
+                    const float value = x[step][k / 2 * 4 + token * 2 + k % 2]; // what nobody sees may be NaN
+                    sums[step][c][k] += R::is_dense && of[token] == 0.0f ? 0.0f : of[token] * value;
+                }
+            }
+        }
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++) {
+            const float of_column = __shfl_sync(0xffffffffu, factor, c);
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                float &sum = sums[j / 4][c][j % 4];
+                sum += __shfl_xor_sync(0xffffffffu, sum, 4);
+                sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+                sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+                if (g == c % 8) {
+                    float *at = shared_at<float>(work.sums) + ((first + j / 4) * COLUMNS + c) * 16 + 4 * t + j % 4;
+                    *at = *at * of_column + sum;
+                }
+            }
+        }
+    });
 }
 
 // Asks for memory that will be read soon, by a warp.

@@ -51,7 +51,7 @@ template <int COLUMNS> __host__ __device__ Layout layout_of(const kvb_cuda_atten
     int groups[2] = {0, 0};
     l.copies = copies;
     for (int i = 0; i < 2; i++) {
-        const kvb_cuda_attend_side &side = i ? p.v : p.k;
+        const kvb_cuda_attend_side &side = i && !p.v_prefix_of_k ? p.v : p.k;
         l.block_bytes[i] = kvb_fragment_block_bytes(side.head_dim, side.code, side.scale_bytes);
         l.scales[i] = kvb_fragment_code_bytes(side.head_dim, side.code);
         l.n_parts[i] = kvb_fragment_code_parts(side.code);
@@ -59,7 +59,8 @@ template <int COLUMNS> __host__ __device__ Layout layout_of(const kvb_cuda_atten
             CodePart &part = l.parts[i][k];
             part.of = kvb_fragment_code_part(side.head_dim, side.code, k);
             part.group = groups[i];
-            part.table = take(part.of.levels * copies_of(part.of.code, copies), 4);
+            part.table =
+                i && p.v_prefix_of_k ? l.parts[0][k].table : take(part.of.levels * copies_of(part.of.code, copies), 4);
             groups[i] += (kvb_fragment_steps(part.of.dim) + 3) / 4;
         }
     }
@@ -67,7 +68,7 @@ template <int COLUMNS> __host__ __device__ Layout layout_of(const kvb_cuda_atten
     l.row = (p.k.head_dim > p.v.head_dim ? p.k.head_dim : p.v.head_dim) + 1; // odd: tokens in different banks
     l.queries = take(groups[0] * 64 * COLUMNS, 4);                           // [step][column][16]
     l.scores = take(2 * COLUMNS * TILE, 4);                                  // [tile % 2][column][token], then weights
-    l.values = take((l.units > WARPS ? l.units : WARPS) * 64 * COLUMNS, 4);  // [warp or unit][step][2][column][8]
+    l.values = take((l.units > WARPS ? l.units : WARPS) * 64 * COLUMNS, 4);  // [warp or unit]
     l.rows = take(WARPS * l.row, 4);                                         // of columns, or exact tokens
     l.temporary = take(WARPS * l.row, 4);
     l.most = take(2 * WARPS * COLUMNS, 4); // [tile % 2][warp][column]
@@ -106,12 +107,16 @@ __device__ inline void fill_levels(const kvb_cuda_attend_side &side, const Layou
 }
 
 // Where a coordinate of a query lies among [step][column][16] of all parts, without the column; of an output among
-// [step][2][column][8].
+// [step][2][column][8], or where the values are keys as a query's.
 __device__ __forceinline__ int query_place(const Layout &layout, int dim, int columns) {
     const CodePart &part = layout.of_dim(0, dim);
     return part.group * 64 * columns + query_place(part.of.code, part.of.dim, dim - part.of.first, columns);
 }
-__device__ __forceinline__ int output_place(const Layout &layout, int dim, int columns, int column) {
+__device__ __forceinline__ int output_place(const kvb_cuda_attend_job &p, const Layout &layout, int dim, int columns,
+                                            int column) {
+    if (p.v_prefix_of_k) {
+        return query_place(layout, dim, columns) + column * 16;
+    }
     const CodePart &part = layout.of_dim(1, dim);
     return part.group * 64 * columns + output_place(part.of.code, part.of.dim, dim - part.of.first, columns, column);
 }

@@ -92,14 +92,42 @@ __device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const
                               pages_at(layout, buffer),
                               scores_at<COLUMNS>(layout, buffer, 0),
                               sums_at};
+            const uint8_t *pages = block_at(p, layout, true, 0, kv_head, 0) + part.of.offset;
+            if constexpr (COLUMNS == LATENT_COLUMNS) {
+                if (p.v_prefix_of_k) {
+                    with_reader<false>(part.of.code, p.k.dense, [&](auto reader) {
+                        add_keys<typename decltype(reader)::Type, COLUMNS>(p.k, pages, add, lut_of(layout, part),
+                                                                           state.factor);
+                    });
+                    return;
+                }
+            }
             with_reader<true>(part.of.code, p.v.dense, [&](auto reader) {
-                add_blocks<typename decltype(reader)::Type, COLUMNS>(
-                    p.v, block_at(p, layout, true, 0, kv_head, 0) + part.of.offset, add, lut_of(layout, part),
-                    state.factor);
+                add_blocks<typename decltype(reader)::Type, COLUMNS>(p.v, pages, add, lut_of(layout, part),
+                                                                     state.factor);
             });
         });
     }
     return state;
+}
+
+// Eight exact tokens' rows times weights, where the values are the keys' first coordinates: as add_keys leaves them.
+template <int COLUMNS>
+__device__ __forceinline__ void add_exact_keys(const kvb_cuda_attend_job &p, const Layout &layout, const CodePart &part,
+                                               int unit, uint32_t weights_at, uint32_t sums_at, float factor) {
+    const int lane = threadIdx.x % 32, begin = 4 * (unit - part.group);
+    const float *weights = shared_at<const float>(weights_at), *rows = shared_at<const float>(layout.rows);
+    float *sums = shared_at<float>(sums_at);
+    for (int i = lane; i < 64 * COLUMNS; i += 32) {
+        const int column = i / 16 % COLUMNS,
+                  dim = part.of.first + query_dim(part.of.code, part.of.dim, begin + i / 16 / COLUMNS, i % 16);
+        float sum = 0.0f;
+        for (int token = 0; token < WARPS && dim < p.v.head_dim; token++) {
+            const float w = weights[column * TILE + place_of(token)];
+            sum += w == 0.0f ? 0.0f : w * rows[token * layout.row + dim]; // what nobody sees may be NaN
+        }
+        sums[i] = sums[i] * __shfl_sync(0xffffffffu, factor, column) + sum;
+    }
 }
 
 // Exact tokens, eight at a time: keys meet the queries as they are, values are rotated as they are read.
@@ -149,9 +177,16 @@ __device__ __noinline__ State take_exact(const kvb_cuda_attend_job &p, const Lay
             32 * warp + place_of(j), token_at(first + j), warp == 0 && j < WARPS && first + j < n, false, 1.0f, 1.0f};
         state = weigh<COLUMNS>(p, layout, state, buffer, token);
         share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
+            const CodePart &part = layout.of_unit(unit);
+            if (p.v_prefix_of_k) {
+                if (share.first == 0) {
+                    add_exact_keys<COLUMNS>(p, layout, part, unit, scores_at<COLUMNS>(layout, buffer, 0), sums_at,
+                                            state.factor);
+                }
+                return;
+            }
             Sums<COLUMNS> sums = {0.0f};
             Weights<COLUMNS> w;
-            const CodePart &part = layout.of_unit(unit);
             const int t = lane % 4, begin = 4 * (unit - part.group), steps = kvb_fragment_steps(part.of.dim);
             for (int step = begin; share.first == 0 && step < min(begin + 4, steps); step++) {
 #pragma unroll

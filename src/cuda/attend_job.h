@@ -42,6 +42,7 @@ typedef struct kvb_cuda_segment {
 
 typedef struct kvb_cuda_attend_job {
     kvb_cuda_attend_side k, v;
+    int v_prefix_of_k; /* latent: a value is the first v.head_dim coordinates of its key, and v is else as k */
     int n_sequences, n_kv_heads, group;
     const int32_t *sequences; /* rows of table, first_page, lengths, packed_ends and exact tokens; NULL: 0, 1, 2, ... */
     const int32_t *table;     /* [row][table_stride]: the page of tokens 64 i + (first_page[row] or 0) */

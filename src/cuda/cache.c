@@ -1,4 +1,5 @@
-/* kvb_cuda_cache on its device: creation, and the work of a step. The books are cache_books.c's and cache_step.c's. */
+/* kvb_cuda_cache on its device: creation, and the rows of a step. The books are cache_books.c's and cache_step.c's,
+ * attention is cache_attend.c's. */
 #include "cache_device.h"
 #include "layer.h"
 #include "memory.h"
@@ -68,7 +69,8 @@ static kvb_status create_layer(kvb_cuda_cache *cache, int index, const kvb_alloc
                                       .dense = layer->spec.dense,
                                       .k_mean = layer->spec.k_mean,
                                       .k_dim = layer->format.k_dim,
-                                      .v_dim = layer->format.v_dim};
+                                      .v_dim = layer->format.v_dim,
+                                      .v_prefix_of_k = layer->format.v_prefix_of_k};
     kvb_error reason = {""};
     kvb_status status = kvb_cuda_layer_create(&spec, allocator, &cache->layers[index].layer, &reason);
     return status == KVB_OK ? KVB_OK : kvb_error_set(error, status, "layer %d: %s", index, reason.text);
@@ -166,28 +168,83 @@ kvb_cuda_pages kvb_cuda_cache_pages(const kvb_cuda_cache *cache, int layer) {
                             .exact_last_slots = spec->exact_last};
 }
 
-/* Of the step's batch. */
-static kvb_cuda_pages batch_of(const kvb_cuda_cache *cache, int layer) {
+kvb_cuda_pages kvb_cuda_cache_batch(const kvb_cuda_cache *cache, int layer) {
     kvb_cuda_pages pages = kvb_cuda_cache_pages(cache, layer);
     pages.n_sequences = cache->step.n_sequences;
     pages.sequences = cache->numbers + cache->at.sequences;
     return pages;
 }
 
+/* Its pages before the step, and its new rows. */
+static void append_of(const kvb_cuda_cache *cache, int layer, const void *k, const void *v, kvb_dtype dtype,
+                      kvb_cuda_pages *pages, kvb_cuda_rows *rows) {
+    *pages = kvb_cuda_cache_batch(cache, layer);
+    pages->lengths = cache->numbers + cache->at.before;
+    *rows = (kvb_cuda_rows){.k = k,
+                            .v = v,
+                            .dtype = dtype,
+                            .row_begin = cache->numbers + cache->at.row_begin,
+                            .most_rows = cache->step.most_rows};
+}
+
 kvb_status kvb_cuda_cache_append(kvb_cuda_cache *cache, int layer, const void *k, const void *v, kvb_dtype dtype,
                                  void *stream, kvb_error *error) {
+    kvb_cuda_pages pages;
+    kvb_cuda_rows rows;
     kvb_status status = kvb_cuda_books_in_step(cache, layer, error);
     if (status != KVB_OK || cache->step.most_rows == 0) {
         return status;
     }
-    kvb_cuda_pages pages = batch_of(cache, layer);
-    pages.lengths = cache->numbers + cache->at.before;
-    const kvb_cuda_rows rows = {.k = k,
-                                .v = v,
-                                .dtype = dtype,
-                                .row_begin = cache->numbers + cache->at.row_begin,
-                                .most_rows = cache->step.most_rows};
+    append_of(cache, layer, k, v, dtype, &pages, &rows);
     return kvb_cuda_append(cache->layers[layer].layer, &pages, &rows, stream, error);
+}
+
+/* All that kvb_cuda_append_layers would refuse, of all layers before the first is queued. */
+static kvb_status check_layers(const kvb_cuda_cache *cache, int first, int n_layers, const void *const *k,
+                               const void *const *v, kvb_dtype dtype, kvb_error *error) {
+    for (int i = 0; i < n_layers; i++) {
+        kvb_cuda_pages pages;
+        kvb_cuda_rows rows;
+        kvb_error cause = {""};
+        append_of(cache, first + i, k[i], v ? v[i] : NULL, dtype, &pages, &rows);
+        kvb_status status = kvb_cuda_append_check(cache->layers[first + i].layer, &pages, &rows, &cause);
+        if (status != KVB_OK) {
+            return kvb_error_set(error, status, "layer %d: %s", first + i, cause.text);
+        }
+    }
+    return kvb_cuda_current_check(cache->layers[first].layer, error);
+}
+
+kvb_status kvb_cuda_cache_append_layers(kvb_cuda_cache *cache, int first, int n_layers, const void *const *k,
+                                        const void *const *v, kvb_dtype dtype, void *stream, kvb_error *error) {
+    enum { at_once = 32 };
+    const kvb_cuda_layer *layers[at_once];
+    kvb_cuda_pages pages[at_once];
+    kvb_cuda_rows rows[at_once];
+    kvb_status status = kvb_cuda_books_in_step(cache, first, error);
+    if (status != KVB_OK) {
+        return status;
+    }
+    if (n_layers < 1 || n_layers > cache->books->spec.n_layers - first) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "n_layers %d is not from 1 to the %d from layer %d on",
+                             n_layers, cache->books->spec.n_layers - first, first);
+    }
+    if (cache->step.most_rows == 0) {
+        return KVB_OK;
+    }
+    if (!k) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "k is NULL; a pointer for each layer is needed");
+    }
+    status = check_layers(cache, first, n_layers, k, v, dtype, error);
+    for (int done = 0; done < n_layers && status == KVB_OK; done += at_once) {
+        const int n = n_layers - done < at_once ? n_layers - done : at_once;
+        for (int i = 0; i < n; i++) {
+            append_of(cache, first + done + i, k[done + i], v ? v[done + i] : NULL, dtype, &pages[i], &rows[i]);
+            layers[i] = cache->layers[first + done + i].layer;
+        }
+        status = kvb_cuda_append_layers(layers, pages, rows, n, stream, error);
+    }
+    return status;
 }
 
 kvb_status kvb_cuda_cache_advance(kvb_cuda_cache *cache, void *stream, kvb_error *error) {
@@ -198,113 +255,6 @@ kvb_status kvb_cuda_cache_advance(kvb_cuda_cache *cache, void *stream, kvb_error
     }
     return kvb_cuda_status(kvb_cuda_launch_next_step(cache->numbers, &cache->at, cache->step.n_sequences, stream),
                            "cuda cache, advance", error);
-}
-
-/* ---- Attention ---- */
-
-static int first_of_kind(const kvb_cuda_cache *cache, int kind) {
-    int i = 0;
-    while (cache->layers[i].kind != kind) {
-        i++;
-    }
-    return i;
-}
-
-/* Bytes of one kind's scratch, the same for all: the most that a layer wants. */
-static size_t kind_bytes(const kvb_cuda_cache *cache, int n_sequences, int most_queries) {
-    size_t most = 0;
-    for (int i = 0; i < cache->books->spec.n_layers; i++) {
-        const size_t bytes = kvb_cuda_scratch_bytes(cache->layers[i].layer, n_sequences, most_queries);
-        if (bytes == 0) {
-            return 0;
-        }
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}
-
-size_t kvb_cuda_cache_scratch_bytes(const kvb_cuda_cache *cache, int n_sequences, int most_queries) {
-    size_t bytes = cache ? kind_bytes(cache, n_sequences, most_queries) : 0;
-    return bytes > 0 && kvb_size_multiply(bytes, (size_t)cache->n_kinds, &bytes) ? bytes : 0;
-}
-
-/* The queries as a layer has them. */
-static kvb_status asked(const kvb_cuda_cache *cache, int layer, const kvb_cuda_queries *queries, kvb_cuda_queries *out,
-                        kvb_error *error) {
-    const int window = cache->books->layer_specs[layer].window;
-    if (!queries) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "queries is NULL");
-    }
-    if (queries->window != 0) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT, "window %d of queries is not 0; layers have their own (%d)",
-                             queries->window, window);
-    }
-    *out = *queries;
-    out->window = window;
-    if (!queries->q_begin) {
-        out->q_begin = cache->numbers + cache->at.row_begin;
-        out->most_queries = cache->step.most_rows;
-        if (out->most_queries == 0) {
-            return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "q_begin is NULL, and the step has no new tokens that would be queries");
-        }
-    }
-    return KVB_OK;
-}
-
-static kvb_status check_scratch(const kvb_cuda_cache *cache, const void *scratch, size_t bytes, size_t of_kind,
-                                kvb_error *error) {
-    if (!scratch || (uintptr_t)scratch % 256 != 0 || of_kind == 0 || bytes / (size_t)cache->n_kinds < of_kind) {
-        return kvb_error_set(
-            error, KVB_ERROR_ARGUMENT,
-            "scratch: %zu bytes at %p, this batch needs %zu (kvb_cuda_cache_scratch_bytes), aligned to "
-            "256",
-            bytes, scratch, of_kind * (size_t)cache->n_kinds);
-    }
-    return KVB_OK;
-}
-
-kvb_status kvb_cuda_cache_plan(kvb_cuda_cache *cache, const kvb_cuda_queries *queries, void *scratch, size_t bytes,
-                               void *stream, kvb_error *error) {
-    kvb_cuda_queries q;
-    kvb_status status;
-    if ((status = kvb_cuda_books_in_step(cache, 0, error)) || (status = asked(cache, 0, queries, &q, error))) {
-        return status;
-    }
-    const size_t of_kind = kind_bytes(cache, cache->step.n_sequences, q.most_queries);
-    status = check_scratch(cache, scratch, bytes, of_kind, error);
-    for (int kind = 0; kind < cache->n_kinds && status == KVB_OK; kind++) {
-        const int layer = first_of_kind(cache, kind);
-        const kvb_cuda_pages pages = batch_of(cache, layer);
-        if (!(status = asked(cache, layer, queries, &q, error))) {
-            status = kvb_cuda_attend_plan(cache->layers[layer].layer, &pages, &q,
-                                          (uint8_t *)scratch + (size_t)kind * of_kind, of_kind, stream, error);
-        }
-    }
-    cache->planned_sequences = status == KVB_OK ? cache->step.n_sequences : 0;
-    cache->planned_queries = q.most_queries;
-    return status;
-}
-
-kvb_status kvb_cuda_cache_attend(kvb_cuda_cache *cache, int layer, const kvb_cuda_queries *queries, void *scratch,
-                                 size_t bytes, void *stream, kvb_error *error) {
-    kvb_cuda_queries q;
-    kvb_status status;
-    if ((status = kvb_cuda_books_in_step(cache, layer, error)) || (status = asked(cache, layer, queries, &q, error))) {
-        return status;
-    }
-    if (cache->planned_sequences == 0 || cache->planned_queries != q.most_queries) {
-        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "most_queries %d: the step has a plan for %d; kvb_cuda_cache_plan comes first",
-                             q.most_queries, cache->planned_sequences ? cache->planned_queries : 0);
-    }
-    const size_t of_kind = kind_bytes(cache, cache->step.n_sequences, q.most_queries);
-    if ((status = check_scratch(cache, scratch, bytes, of_kind, error))) {
-        return status;
-    }
-    const kvb_cuda_pages pages = batch_of(cache, layer);
-    return kvb_cuda_attend(cache->layers[layer].layer, &pages, &q,
-                           (uint8_t *)scratch + (size_t)cache->layers[layer].kind * of_kind, of_kind, stream, error);
 }
 
 /* ---- Rows as values ---- */

@@ -74,11 +74,11 @@ static size_t side_bytes(const kvb_codec_spec *spec) {
 static kvb_status sizes(const kvb_layer_spec *spec, int page_tokens, size_t *page, kvb_exact_layout *exact,
                         kvb_error *error) {
     (void)page_tokens;
-    if (spec->v_prefix_of_k) {
-        return kvb_error_set(error, KVB_ERROR_UNSUPPORTED,
-                             "v_prefix_of_k: the GPU's kernels read no latent layers, only keys and values apart");
+    size_t head = 0;
+    for (int side = 0; side < kvb_layer_sides(spec); side++) {
+        head += side_bytes(side ? &spec->v : &spec->k);
     }
-    const size_t bytes = (side_bytes(&spec->k) + side_bytes(&spec->v)) * (size_t)spec->n_kv_heads;
+    const size_t bytes = head * (size_t)spec->n_kv_heads;
     *page = (bytes + KVB_CUDA_POOL_UNIT - 1) / KVB_CUDA_POOL_UNIT * KVB_CUDA_POOL_UNIT;
     *exact = (kvb_exact_layout){.bytes = 0};
     return KVB_OK;
@@ -131,7 +131,8 @@ static void lay_out_layer(kvb_cuda_cache *cache, int index, int n_q_heads) {
     }
     cache->n_kinds += layer->kind == cache->n_kinds;
     for (int i = 0; i < KVB_CUDA_EXACT; i++) {
-        const int n = i < KVB_CUDA_LAST ? spec->exact_first : spec->exact_last;
+        const int kept = i < KVB_CUDA_LAST ? spec->exact_first : spec->exact_last;
+        const int n = i % 2 < kvb_layer_sides(spec) ? kept : 0;
         const int dim = i % 2 ? spec->v.head_dim : spec->k.head_dim;
         layer->exact_bytes[i] = (size_t)n * (size_t)spec->n_kv_heads * (size_t)dim * sizeof(uint16_t);
         layer->exact_at[i] = cache->exact_bytes;

@@ -33,6 +33,7 @@ typedef struct kvb_cuda_cache_layer {
     kvb_cuda_layer *layer;
     int n_q_heads;
     int kind;                           /* layers of one kind share plans of attention */
+    int has_plan;                       /* the step's plan queued one for its kind */
     size_t exact_at[KVB_CUDA_EXACT];    /* in `exact` */
     size_t exact_bytes[KVB_CUDA_EXACT]; /* of one sequence */
 } kvb_cuda_cache_layer;
@@ -97,5 +98,7 @@ static inline size_t kvb_cuda_packed_ends_at(const kvb_cuda_cache *cache, int la
 
 /* All sequences of a layer, row by row; lengths are those behind the step. */
 kvb_cuda_pages kvb_cuda_cache_pages(const kvb_cuda_cache *cache, int layer);
+/* Those of the step's batch. */
+kvb_cuda_pages kvb_cuda_cache_batch(const kvb_cuda_cache *cache, int layer);
 
 #endif

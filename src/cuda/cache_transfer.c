@@ -33,7 +33,8 @@ static kvb_cuda_pages_job pages_job(const transfer *t, int sequence, int layer) 
     const kvb_layer_format *format = &t->host->layers[layer].format;
     const kvb_cache_part *part = kvb_cache_part_of(t->host, sequence, layer);
     const size_t heads = (size_t)of->n_kv_heads;
-    kvb_cuda_pages_job job = {.sequence = sequence,
+    kvb_cuda_pages_job job = {.n_sides = kvb_cuda_sides_of(of),
+                              .sequence = sequence,
                               .n_kv_heads = of->n_kv_heads,
                               .begin = t->host->layer_specs[layer].exact_first,
                               .end = (int)part->packed_end,
@@ -41,7 +42,7 @@ static kvb_cuda_pages_job pages_job(const transfer *t, int sequence, int layer) 
                               .page_bytes = kvb_page_bytes(format),
                               .head_bytes = kvb_page_bytes(format) / heads,
                               .key_bytes = kvb_page_block_offset(format, 0, 1)};
-    for (int side = 0; side < 2; side++) {
+    for (int side = 0; side < job.n_sides; side++) {
         job.formats[side] = of->formats[side];
         job.places[side] = kvb_cuda_place_of(of, &pages, side);
         job.n_planes[side] = kvb_cuda_planes_of(&of->formats[side], job.shapes[side]);

@@ -156,7 +156,7 @@ static dim3 grid(const kvb_cuda_convert_job &job) {
     return (job.first + job.n_tokens - 1) / KVB_BLOCK_TOKENS - job.first / KVB_BLOCK_TOKENS + 1;
 }
 static dim3 grid(const kvb_cuda_pages_job &job) {
-    return dim3(job.n_pages * (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS), job.n_kv_heads, 2);
+    return dim3(job.n_pages * (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS), job.n_kv_heads, job.n_sides);
 }
 static size_t shared_bytes(const kvb_cuda_convert_job &job) {
     return shared_bytes(job.format);

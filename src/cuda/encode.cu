@@ -69,9 +69,9 @@ __global__ void __launch_bounds__(THREADS)
 
 // New rows that stay exact, as they come: into the first tokens, and into the ring as many as it has slots. Behind
 // append, which reads from the ring what leaves it.
-// Grid: tokens, 2 x sequences.
+// Grid: tokens, sides x sequences.
 __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kvb_cuda_append_job p) {
-    const int sequence = blockIdx.y / 2, is_value = blockIdx.y % 2, dim = p.formats[is_value].head_dim;
+    const int sequence = blockIdx.y / p.n_sides, is_value = blockIdx.y % p.n_sides, dim = p.formats[is_value].head_dim;
     const int own = row_of(p.places[0], sequence), before = p.lengths[own], row_begin = p.row_begin[sequence],
               after = before + p.row_begin[sequence + 1] - row_begin, row = p.n_kv_heads * dim;
     const int n_first = max(min(p.n_exact_first, after) - before, 0),
@@ -128,7 +128,7 @@ static cudaError_t launch_keep_exact(const kvb_cuda_append_job &job, cudaStream_
         return cudaSuccess;
     }
     const int tokens = job.most_rows < most ? job.most_rows : (int)most;
-    keep_exact<<<dim3(tokens, 2 * job.n_sequences), THREADS, 0, stream>>>(job);
+    keep_exact<<<dim3(tokens, job.n_sides * job.n_sequences), THREADS, 0, stream>>>(job);
     return cudaGetLastError();
 }
 
@@ -148,8 +148,8 @@ static bool sides_share(const kvb_cuda_append_job &job) { // one launch
            (kind_of(job, 0) == ANY || (f[0].head_dim == f[1].head_dim && f[0].trellis_states == f[1].trellis_states));
 }
 static bool layers_share(const kvb_cuda_append_job &a, const kvb_cuda_append_job &b) {
-    return kind_of(a, 0) == TUNED && kind_of(b, 0) == TUNED && sides_share(a) && sides_share(b) &&
-           a.formats[0].head_dim == b.formats[0].head_dim;
+    return a.n_sides == b.n_sides && kind_of(a, 0) == TUNED && kind_of(b, 0) == TUNED && sides_share(a) &&
+           sides_share(b) && a.formats[0].head_dim == b.formats[0].head_dim;
 }
 
 static int launch_sides(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
@@ -171,8 +171,8 @@ int kvb_cuda_launch_append(const kvb_cuda_append_job *jobs, int n, void *stream)
         for (many = 1; many < KVB_CUDA_MOST_LAYERS && i + many < n && kvb::layers_share(jobs[i], jobs[i + many]);) {
             many++;
         }
-        const int n_sides = kvb::sides_share(jobs[i]) ? 2 : 1;
-        for (int side = 0; side < 2 && error == (int)cudaSuccess; side += n_sides) {
+        const int n_sides = kvb::sides_share(jobs[i]) ? jobs[i].n_sides : 1;
+        for (int side = 0; side < jobs[i].n_sides && error == (int)cudaSuccess; side += n_sides) {
             error = kvb::launch_sides(jobs + i, many, side, n_sides, stream);
         }
     }

@@ -97,6 +97,21 @@ static void point(kvb_cuda_format *format, const tables *on_device) {
     format->hadamard = on_device->hadamard[0];
 }
 
+/* By the CPU's rules, of which only those of latent layers are left here. */
+static kvb_status check_latent(const kvb_cuda_layer_spec *spec, kvb_error *error) {
+    const kvb_layer_format format = {.n_kv_heads = 1,
+                                     .k_dim = spec->k_codec ? spec->k_codec->spec.head_dim : spec->k_dim,
+                                     .v_dim = spec->v_dim,
+                                     .k_codec = spec->k_codec,
+                                     .v_codec = spec->v_codec,
+                                     .dense = KVB_F16,
+                                     .v_prefix_of_k = 1,
+                                     .page_tokens = KVB_CUDA_PAGE_TOKENS};
+    kvb_error reason = {""};
+    const kvb_status status = kvb_layer_format_check(&format, &reason);
+    return status == KVB_OK ? KVB_OK : kvb_error_set(error, status, "cuda layer: %s", reason.text);
+}
+
 static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
     if (spec->dense != 0 && spec->dense != KVB_F16 && spec->dense != KVB_BF16) {
         return kvb_error_set(
@@ -104,7 +119,7 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
             "cuda layer: dense is %d, legal are KVB_F16, KVB_BF16 and 0 (neither dense rows nor exact tokens)",
             (int)spec->dense);
     }
-    for (int side = 0; side < 2; side++) {
+    for (int side = 0; side < (spec->v_prefix_of_k ? 1 : 2); side++) {
         const kvb_codec *codec = side ? spec->v_codec : spec->k_codec;
         const char *name = side ? "v" : "k";
         const int dim = side ? spec->v_dim : spec->k_dim;
@@ -123,9 +138,10 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
                                  codec->spec.head_dim);
         }
     }
-    if (spec->k_mean && !spec->k_codec) {
+    if (spec->k_mean && (!spec->k_codec || spec->v_prefix_of_k)) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                             "cuda layer: k_mean is given for dense keys; legal: packed keys");
+                             "cuda layer: k_mean is given for %s; legal: packed keys, not latent",
+                             spec->v_prefix_of_k ? "a latent layer" : "dense keys");
     }
     if (spec->n_kv_heads < 1 || spec->n_kv_heads > 65535) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda layer: n_kv_heads is %d, legal are 1 to 65535",
@@ -136,7 +152,7 @@ static kvb_status check(const kvb_cuda_layer_spec *spec, kvb_error *error) {
                              "cuda layer: n_q_heads is %d, legal are multiples of n_kv_heads (%d)", spec->n_q_heads,
                              spec->n_kv_heads);
     }
-    return KVB_OK;
+    return spec->v_prefix_of_k ? check_latent(spec, error) : KVB_OK;
 }
 
 static kvb_status check_mean(const kvb_cuda_layer_spec *spec, kvb_error *error) {
@@ -161,7 +177,9 @@ static void choose_kernels(kvb_cuda_layer *layer, const tables both[2], const kv
                           memcmp(both[0].half_centroids, both[1].half_centroids, sizeof both[0].half_centroids) == 0);
     for (int precise = 0; precise < 2; precise++) {
         const kvb_cuda_attend_kernel *tuned =
-            is_plain ? kvb_cuda_attend_find(k->code, v->code, k->head_dim, v->head_dim, precise) : NULL;
+            is_plain && layer->v_prefix == 0 /* values lie beside keys */
+                ? kvb_cuda_attend_find(k->code, v->code, k->head_dim, v->head_dim, precise)
+                : NULL;
         layer->kernels[precise] = tuned ? tuned : &kvb_cuda_attend_general;
     }
     layer->n_blocks = kvb_cuda_attend_blocks(layer->kernels[0], device->multiprocessors);
@@ -241,8 +259,9 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
                            .n_kv_heads = spec->n_kv_heads,
                            .n_q_heads = spec->n_q_heads,
                            .dense = spec->dense,
+                           .v_prefix = spec->v_prefix_of_k ? spec->v_dim : 0,
                            .has_warpgroups = device.major == 9 && device.minor == 0};
-    for (int i = 0; i < 2 && status == KVB_OK; i++) {
+    for (int i = 0; i < kvb_cuda_sides_of(&made) && status == KVB_OK; i++) {
         kvb_cuda_format *f = &made.formats[i];
         const kvb_codec *codec = i ? spec->v_codec : spec->k_codec;
         if (codec) {
@@ -253,6 +272,10 @@ kvb_status kvb_cuda_layer_create(const kvb_cuda_layer_spec *spec, const kvb_allo
         f->code_bytes = kvb_fragment_code_bytes(f->head_dim, f->code);
         f->block_bytes = kvb_fragment_block_bytes(f->head_dim, f->code, f->scale_bytes);
         made.head_bytes[i] = (size_t)f->block_bytes * (KVB_CUDA_PAGE_TOKENS / KVB_BLOCK_TOKENS);
+    }
+    if (made.v_prefix > 0) {
+        made.formats[1] = made.formats[0];
+        both[1] = both[0];
     }
     if (status != KVB_OK) {
         return status;

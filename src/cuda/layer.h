@@ -12,12 +12,25 @@ struct kvb_cuda_layer {
     int has_warpgroups;                            /* the device is a Hopper: what `launch_many` wants */
     int most_clusters[2][KVB_CUDA_MOST_PARTS + 1]; /* of its blocks, by kernel and size */
     kvb_dtype dense;                               /* of exact tokens */
-    kvb_cuda_format formats[2];
+    kvb_cuda_format formats[2];                    /* of a latent layer both are the keys' */
+    int v_prefix;                             /* latent: values are so many first coordinates of the keys; else 0 */
     size_t head_bytes[2];                     /* of a page */
     void *tables;                             /* on the device, all of both formats, then k_mean */
     const float *k_mean;                      /* on the device, [KV head][head_dim], or NULL */
     const kvb_cuda_attend_kernel *kernels[2]; /* for queries whole and split */
 };
+
+/* Sides that are stored, and the one of them that holds a side's rows. */
+static inline int kvb_cuda_sides_of(const kvb_cuda_layer *layer) {
+    return layer->v_prefix > 0 ? 1 : 2;
+}
+static inline int kvb_cuda_stored_side(const kvb_cuda_layer *layer, int side) {
+    return layer->v_prefix > 0 ? KVB_CUDA_K : side;
+}
+/* Values of a side's row: of queries, outputs and what is decoded. */
+static inline int kvb_cuda_dim_of(const kvb_cuda_layer *layer, int side) {
+    return side == KVB_CUDA_V && layer->v_prefix > 0 ? layer->v_prefix : layer->formats[side].head_dim;
+}
 
 /* A cudaError_t as a status: `what` failed. KVB_OK for cudaSuccess. */
 kvb_status kvb_cuda_status(int code, const char *what, kvb_error *error);
@@ -28,6 +41,12 @@ kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_page
 /* The layer's device is the current one. The last check, behind all that need no GPU. */
 kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error);
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side);
+/* All that kvb_cuda_append refuses of a layer before it asks a device. */
+kvb_status kvb_cuda_append_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                                 kvb_error *error);
+/* All that kvb_cuda_attend_plan refuses, where no plan is needed. */
+kvb_status kvb_cuda_plan_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
+                               const kvb_cuda_queries *queries, void *scratch, size_t bytes, kvb_error *error);
 /* Side, sequence and tokens are possible. */
 kvb_status kvb_cuda_range_check(const kvb_cuda_pages *pages, kvb_cuda_side side, int sequence, int first, int n_tokens,
                                 const char *what, kvb_error *error);

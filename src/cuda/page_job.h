@@ -51,6 +51,7 @@ typedef struct kvb_cuda_append_job {
     kvb_cuda_place places[2];
     const void *rows[2]; /* [row][KV head][head_dim] */
     int dtype;           /* kvb_dtype */
+    int n_sides;         /* 2, or 1: keys alone, of a latent layer */
     int n_sequences, n_kv_heads, most_rows;
     const int32_t *row_begin, *lengths, *packed_ends;
     const float *k_mean; /* [KV head][head_dim], which packed keys are encoded less; or NULL */
@@ -75,6 +76,7 @@ typedef struct kvb_cuda_convert_job {
 typedef struct kvb_cuda_pages_job {
     kvb_cuda_format formats[2]; /* K, V */
     kvb_cuda_place places[2];
+    int n_sides; /* 2, or 1: keys alone */
     int sequence, n_kv_heads, begin, end;
     int first_page, n_pages; /* as the table counts, without its first_page */
     int n_planes[2];
@@ -88,12 +90,13 @@ typedef struct kvb_cuda_decode_job {
     kvb_cuda_format format;
     kvb_cuda_place place;
     int is_value, sequence, n_kv_heads, first, n_tokens;
+    int dim;                              /* the first so many values of each row */
     const int32_t *lengths, *packed_ends; /* of the row; lengths NULL: length and packed_end count */
     int length, packed_end;
     const float *mean; /* [KV head][head_dim], or NULL */
     const uint16_t *exact_first, *exact_last;
     int n_exact_first, n_exact_last, exact_last_slots, dense;
-    void *out; /* [token][KV head][head_dim] */
+    void *out; /* [token][KV head][dim] */
     int dtype;
 } kvb_cuda_decode_job;
 

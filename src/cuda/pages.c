@@ -37,12 +37,14 @@ kvb_status kvb_cuda_pages_check(const kvb_cuda_layer *layer, const kvb_cuda_page
 }
 
 kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int fills, kvb_error *error) {
+    const int stored = kvb_cuda_stored_side(layer, KVB_CUDA_V);
     const struct {
         const char *name;
         int n;
-        const void *k, *v;
-    } exact[] = {{"exact_first", pages->exact_first, pages->exact_first_k, pages->exact_first_v},
-                 {"exact_last", pages->exact_last, pages->exact_last_k, pages->exact_last_v}};
+        const void *k, *v; /* of a latent layer both the keys */
+    } exact[] = {
+        {"exact_first", pages->exact_first, pages->exact_first_k, stored ? pages->exact_first_v : pages->exact_first_k},
+        {"exact_last", pages->exact_last, pages->exact_last_k, stored ? pages->exact_last_v : pages->exact_last_k}};
     for (int i = 0; i < 2; i++) {
         if (exact[i].n < 0 || exact[i].n > KVB_MAX_EXACT_TOKENS) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda pages: %s is %d, legal are 0 to %d", exact[i].name,
@@ -51,8 +53,8 @@ kvb_status kvb_cuda_exact_check(const kvb_cuda_layer *layer, const kvb_cuda_page
         if (exact[i].n > 0 &&
             (!exact[i].k || !exact[i].v || ((uintptr_t)exact[i].k | (uintptr_t)exact[i].v) % sizeof(uint16_t) != 0)) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
-                                 "cuda pages: %s is %d, but its keys or values are NULL or misaligned", exact[i].name,
-                                 exact[i].n);
+                                 "cuda pages: %s is %d, but its keys%s are NULL or misaligned", exact[i].name,
+                                 exact[i].n, stored ? " or values" : "");
         }
         if (exact[i].n > 0 && !layer->dense) {
             return kvb_error_set(error, KVB_ERROR_ARGUMENT,
@@ -82,7 +84,8 @@ kvb_status kvb_cuda_current_check(const kvb_cuda_layer *layer, kvb_error *error)
 
 kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, int side) {
     /* [page][KV head][K, V]: the attention kernels copy both sides of a head at once. */
-    return (kvb_cuda_place){.pool = (uint8_t *)pages->pool + (side == KVB_CUDA_V ? layer->head_bytes[KVB_CUDA_K] : 0),
+    const int stored = kvb_cuda_stored_side(layer, side);
+    return (kvb_cuda_place){.pool = (uint8_t *)pages->pool + (stored == KVB_CUDA_V ? layer->head_bytes[KVB_CUDA_K] : 0),
                             .page_stride = pages->page_stride ? pages->page_stride : kvb_cuda_layer_page_bytes(layer),
                             .head_bytes = layer->head_bytes[KVB_CUDA_K] + layer->head_bytes[KVB_CUDA_V],
                             .sequences = pages->sequences,
@@ -91,8 +94,9 @@ kvb_cuda_place kvb_cuda_place_of(const kvb_cuda_layer *layer, const kvb_cuda_pag
                             .table_stride = pages->table_stride};
 }
 
-static kvb_status rows_check(const kvb_cuda_rows *rows, int needs_values, kvb_error *error) {
-    if (!rows || !rows->row_begin || (needs_values && (!rows->k || !rows->v))) {
+/* `sides` that are there: 0 where only numbers count. */
+static kvb_status rows_check(const kvb_cuda_rows *rows, int sides, kvb_error *error) {
+    if (!rows || !rows->row_begin || (sides > 0 && !rows->k) || (sides > 1 && !rows->v)) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda rows: %s is NULL",
                              !rows              ? "the struct"
                              : !rows->row_begin ? "row_begin"
@@ -115,7 +119,7 @@ static kvb_status append_job(const kvb_cuda_layer *layer, const kvb_cuda_pages *
                              kvb_cuda_append_job *job, kvb_error *error) {
     kvb_status status = kvb_cuda_pages_check(layer, pages, error);
     if (status == KVB_OK) {
-        status = rows_check(rows, 1, error);
+        status = rows_check(rows, kvb_cuda_sides_of(layer), error);
     }
     if (status == KVB_OK) {
         status = kvb_cuda_exact_check(layer, pages, 1, error);
@@ -125,6 +129,7 @@ static kvb_status append_job(const kvb_cuda_layer *layer, const kvb_cuda_pages *
     }
     *job = (kvb_cuda_append_job){.rows = {rows->k, rows->v},
                                  .dtype = (int)rows->dtype,
+                                 .n_sides = kvb_cuda_sides_of(layer),
                                  .n_sequences = pages->n_sequences,
                                  .n_kv_heads = layer->n_kv_heads,
                                  .most_rows = rows->most_rows,
@@ -143,6 +148,12 @@ static kvb_status append_job(const kvb_cuda_layer *layer, const kvb_cuda_pages *
         job->places[side] = kvb_cuda_place_of(layer, pages, side);
     }
     return KVB_OK;
+}
+
+kvb_status kvb_cuda_append_check(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
+                                 kvb_error *error) {
+    kvb_cuda_append_job job;
+    return append_job(layer, pages, rows, &job, error);
 }
 
 kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_rows *rows,
@@ -251,7 +262,7 @@ static kvb_status convert(const kvb_cuda_layer *layer, const kvb_cuda_pages *pag
     }
     kvb_cuda_convert_job job = {.format = layer->formats[side],
                                 .place = kvb_cuda_place_of(layer, pages, side),
-                                .is_value = side == KVB_CUDA_V,
+                                .is_value = kvb_cuda_stored_side(layer, side) == KVB_CUDA_V,
                                 .sequence = sequence,
                                 .kv_head = kv_head,
                                 .first = first,

@@ -27,7 +27,7 @@ kvb_status kvb_cuda_decode_rows(const kvb_cuda_layer *layer, const kvb_cuda_page
     if (!out) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "%s: out is NULL", what);
     }
-    const int is_value = side == KVB_CUDA_V;
+    const int is_value = kvb_cuda_stored_side(layer, side) == KVB_CUDA_V;
     const kvb_cuda_decode_job job = {.format = layer->formats[is_value],
                                      .place = kvb_cuda_place_of(layer, pages, is_value),
                                      .is_value = is_value,
@@ -35,6 +35,7 @@ kvb_status kvb_cuda_decode_rows(const kvb_cuda_layer *layer, const kvb_cuda_page
                                      .n_kv_heads = layer->n_kv_heads,
                                      .first = first,
                                      .n_tokens = n_tokens,
+                                     .dim = kvb_cuda_dim_of(layer, side),
                                      .lengths = length ? NULL : pages->lengths,
                                      .packed_ends = pages->packed_ends,
                                      .length = length ? length->n_tokens : 0,

@@ -120,9 +120,9 @@ __global__ void __launch_bounds__(THREADS) decode(const __grid_constant__ kvb_cu
     if (is_asked && !is_exact && f.bits != 16 && f.rotates) {
         unrotate(f, row, lane);
     }
-    for (int i = lane; is_asked && i < f.head_dim; i += LANES_OF_ROW) {
+    for (int i = lane; is_asked && i < p.dim; i += LANES_OF_ROW) {
         const float mean = p.mean && !is_exact ? p.mean[head * f.head_dim + i] : 0.0f;
-        store_at(p.out, ((size_t)(token - p.first) * p.n_kv_heads + head) * f.head_dim + i, p.dtype,
+        store_at(p.out, ((size_t)(token - p.first) * p.n_kv_heads + head) * p.dim + i, p.dtype,
                  p.mean && !is_exact ? __fadd_rn(row[i], mean) : row[i]);
     }
 }

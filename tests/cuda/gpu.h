@@ -159,14 +159,22 @@ static inline void gpu_batch_free(gpu_batch *b) {
     free(b->table);
 }
 
-static inline kvb_cuda_layer *gpu_layer(const kvb_codec *k, const kvb_codec *v, int n_kv_heads, int n_q_heads) {
-    kvb_cuda_layer_spec spec = {.k_codec = k, .v_codec = v, .n_kv_heads = n_kv_heads, .n_q_heads = n_q_heads};
+static inline kvb_cuda_layer *gpu_layer_of(kvb_cuda_layer_spec spec) {
     kvb_cuda_layer *layer;
     kvb_error error = {""};
     if (kvb_cuda_layer_create(&spec, NULL, &layer, &error) != KVB_OK) {
         fail_msg("%s", error.text);
     }
     return layer;
+}
+static inline kvb_cuda_layer *gpu_layer(const kvb_codec *k, const kvb_codec *v, int n_kv_heads, int n_q_heads) {
+    return gpu_layer_of(
+        (kvb_cuda_layer_spec){.k_codec = k, .v_codec = v, .n_kv_heads = n_kv_heads, .n_q_heads = n_q_heads});
+}
+/* Values are the first v_dim coordinates of the keys. */
+static inline kvb_cuda_layer *gpu_latent_layer(const kvb_codec *k, int v_dim, int n_kv_heads, int n_q_heads) {
+    return gpu_layer_of((kvb_cuda_layer_spec){
+        .k_codec = k, .n_kv_heads = n_kv_heads, .n_q_heads = n_q_heads, .v_dim = v_dim, .v_prefix_of_k = 1});
 }
 
 #endif

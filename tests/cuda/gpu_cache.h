@@ -23,6 +23,7 @@ typedef struct cache_case {
     int window, has_sinks, has_positions, has_tree;
     float softcap;
     int split, is_general, has_mean;
+    int is_latent;  /* values are the first v_dim coordinates of the keys; v_bits is 0 */
     int pages_gone; /* that a window has given back behind the prompts */
     int takes_back; /* so many tokens are appended and taken back before each step's own */
     double bound;   /* of the relative L2 error, docs/cuda.md */
@@ -60,6 +61,10 @@ static inline int dim_of(const cache_case *c, int side) {
 static inline int heads_of(const cache_case *c) {
     return c->n_kv_heads * c->group;
 }
+/* That are stored. */
+static inline int sides_of(const cache_case *c) {
+    return c->is_latent ? 1 : 2;
+}
 static inline int most_of(int a, int b) {
     return a > b ? a : b;
 }
@@ -88,6 +93,8 @@ static inline void create_cpu(both *b) {
     layer.exact_first = c->exact_first;
     layer.exact_last = c->exact_last;
     layer.k_mean = c->has_mean ? b->mean : NULL;
+    layer.v_prefix_of_k = c->is_latent;
+    layer.k.rotation = c->is_latent ? KVB_ROTATION_NONE : layer.k.rotation;
     const kvb_cache_spec spec = {.layers = &layer,
                                  .n_layers = 1,
                                  .page_tokens = KVB_CUDA_PAGE_TOKENS,
@@ -98,7 +105,7 @@ static inline void create_cpu(both *b) {
     for (int i = 0; i < n_sequences; i++) {
         assert_ok(kvb_cache_open_sequence(b->cache, &b->sequences[i], &error), error);
     }
-    for (int side = 0; side < 2; side++) {
+    for (int side = 0; side < sides_of(c); side++) {
         const kvb_codec_spec *codec = side ? &layer.v : &layer.k;
         if (codec->bits != KVB_DENSE_BITS) {
             assert_ok(kvb_codec_create(codec, NULL, NULL, &b->codecs[side], &error), error);
@@ -120,7 +127,8 @@ static inline void create_gpu(both *b) {
                                 .dense = c->dense,
                                 .k_mean = c->has_mean ? b->mean : NULL,
                                 .k_dim = c->k_dim,
-                                .v_dim = c->v_dim};
+                                .v_dim = c->v_dim,
+                                .v_prefix_of_k = c->is_latent};
     kvb_error error;
     int most = 0, total = 0;
     for (int i = 0; i < n_sequences; i++) {
@@ -143,23 +151,24 @@ static inline void create_gpu(both *b) {
     gpu_write((void *)(uintptr_t)b->batch.pages.table, b->batch.table, b->batch.n_pages * sizeof(int32_t));
     b->pages = b->batch.pages;
     b->pages.exact_first_k = exact_rows(b, 0, c->exact_first);
-    b->pages.exact_first_v = exact_rows(b, 1, c->exact_first);
+    b->pages.exact_first_v = c->is_latent ? NULL : exact_rows(b, 1, c->exact_first);
     b->pages.exact_last_k = exact_rows(b, 0, slots);
-    b->pages.exact_last_v = exact_rows(b, 1, slots);
+    b->pages.exact_last_v = c->is_latent ? NULL : exact_rows(b, 1, slots);
     b->pages.exact_first = c->exact_first;
     b->pages.exact_last = c->exact_last;
     b->pages.exact_last_slots = slots;
     const size_t n_rows = (size_t)most_of(total, n_sequences * c->most_new) * (size_t)c->n_kv_heads,
                  n_q = (size_t)b->q_begin[n_sequences] * (size_t)heads;
-    b->rows = (kvb_cuda_rows){.k = gpu_allocate(n_rows * (size_t)c->k_dim * kvb_dtype_bytes(c->dtype)),
-                              .v = gpu_allocate(n_rows * (size_t)c->v_dim * kvb_dtype_bytes(c->dtype)),
-                              .dtype = c->dtype,
-                              .row_begin = gpu_allocate(sizeof b->q_begin),
-                              .most_rows = most_prompt};
+    b->rows =
+        (kvb_cuda_rows){.k = gpu_allocate(n_rows * (size_t)c->k_dim * kvb_dtype_bytes(c->dtype)),
+                        .v = c->is_latent ? NULL : gpu_allocate(n_rows * (size_t)c->v_dim * kvb_dtype_bytes(c->dtype)),
+                        .dtype = c->dtype,
+                        .row_begin = gpu_allocate(sizeof b->q_begin),
+                        .most_rows = most_prompt};
     const int guessed[n_sequences + 1] = {0, c->takes_back, 2 * c->takes_back, 3 * c->takes_back};
     const size_t n_guesses = (size_t)(guessed[n_sequences] * c->n_kv_heads) * kvb_dtype_bytes(c->dtype) + 1;
     b->guesses = (kvb_cuda_rows){.k = gpu_allocate(n_guesses * (size_t)c->k_dim), /* NaN */
-                                 .v = gpu_allocate(n_guesses * (size_t)c->v_dim),
+                                 .v = c->is_latent ? NULL : gpu_allocate(n_guesses * (size_t)c->v_dim),
                                  .dtype = c->dtype,
                                  .row_begin = gpu_copy(guessed, sizeof guessed),
                                  .most_rows = most_of(c->takes_back, 1)};
@@ -241,14 +250,14 @@ static inline void destroy(both *b) {
 static inline void draw_rows(both *b, const int *n_new) {
     const cache_case *c = b->c;
     int begin[n_sequences + 1] = {0};
-    void *bytes[2];
+    void *bytes[2] = {NULL, NULL};
     kvb_error error;
     for (int i = 0; i < n_sequences; i++) {
         begin[i + 1] = begin[i] + n_new[i];
         b->n_tokens[i] += n_new[i];
     }
     const size_t n = (size_t)begin[n_sequences] * (size_t)c->n_kv_heads;
-    for (int side = 0; side < 2; side++) {
+    for (int side = 0; side < sides_of(c); side++) {
         const size_t values = n * (size_t)dim_of(c, side);
         float *rows = normal_rows(values + 1, &b->random);
         for (size_t i = 0; c->has_mean && side == 0 && i < values; i++) {
@@ -262,7 +271,7 @@ static inline void draw_rows(both *b, const int *n_new) {
     for (int i = 0; i < n_sequences; i++) {
         const size_t at = (size_t)begin[i] * (size_t)c->n_kv_heads * kvb_dtype_bytes(c->dtype);
         const kvb_kv_rows rows = {.k = (uint8_t *)bytes[0] + at * (size_t)c->k_dim,
-                                  .v = (uint8_t *)bytes[1] + at * (size_t)c->v_dim,
+                                  .v = c->is_latent ? NULL : (uint8_t *)bytes[1] + at * (size_t)c->v_dim,
                                   .dtype = c->dtype,
                                   .n_tokens = n_new[i]};
         assert_ok(kvb_cache_append(b->cache, b->sequences[i], 0, &rows, &error), error);

@@ -114,7 +114,7 @@ static inline void check_rows(const both *b) {
         const kvb_kv_view view = view_of(b, i);
         const int n = b->n_tokens[i], gone = b->pages.first_page ? c->pages_gone * KVB_CUDA_PAGE_TOKENS : 0,
                   last = most_of(n - c->exact_last, c->exact_first);
-        for (int side = 0; side < 2; side++) {
+        for (int side = 0; side < sides_of(c); side++) {
             for (int head = 0; head < c->n_kv_heads && most_of(gone, c->exact_first) < last && last <= n; head++) {
                 (b->codecs[side] ? check_packed : check_dense)(b, &view, i, side, head, most_of(gone, c->exact_first),
                                                                last);
@@ -196,9 +196,9 @@ static inline void check_without_ring(const both *b) {
     const size_t n_out = (size_t)b->q_begin[n_sequences] * (size_t)(heads_of(c) * c->v_dim) * sizeof(float);
     float *expected = host_allocate(n_out), *got = host_allocate(n_out);
     kvb_cuda_pages pages = b->pages;
-    void *lines[2];
+    void *lines[2] = {NULL, NULL};
     gpu_read(expected, b->queries.out, n_out);
-    for (int side = 0; side < 2; side++) {
+    for (int side = 0; side < sides_of(c); side++) {
         const size_t row = (size_t)(c->n_kv_heads * dim_of(c, side)) * sizeof(uint16_t);
         uint8_t *ring = host_allocate((size_t)(n_sequences * slots) * row),
                 *line = host_allocate((size_t)(n_sequences * c->exact_last) * row);

@@ -20,6 +20,7 @@ typedef struct attend_case {
     int k_half, v_half;          /* half a bit more */
     int is_prompt;               /* the kernel for many queries serves it */
     int is_plain;                /* no rotation: head_dims below 32 */
+    int is_latent;               /* values are the first v_dim coordinates of the keys */
 } attend_case;
 
 static size_t dim_of(const attend_case *c, int side) {
@@ -56,7 +57,7 @@ static setup set_up(const attend_case *c, oracle_random *random) {
     }
     const size_t n = (size_t)s.row_begin[n_sequences] * (size_t)c->n_kv_heads,
                  heads = (size_t)(c->n_kv_heads * c->group);
-    for (int side = 0; side < 2; side++) {
+    for (int side = 0; side < (c->is_latent ? 1 : 2); side++) {
         kvb_codec_spec spec = kvb_codec_spec_default((int)dim_of(c, side), side ? c->v_bits : c->k_bits);
         float levels[KVB_MAX_LEVELS];
         kvb_error error;
@@ -64,6 +65,7 @@ static setup set_up(const attend_case *c, oracle_random *random) {
         spec.trellis_states = side ? c->v_states : c->k_states;
         spec.rotation = c->is_plain ? KVB_ROTATION_NONE : spec.rotation;
         spec.half_bit = side ? c->v_half : c->k_half;
+        spec.rotation = c->is_latent ? KVB_ROTATION_NONE : spec.rotation;
         if (side && c->uniform_v) {
             oracle_uniform_levels(spec.bits, 0.25, levels);
             spec.centroids = levels;
@@ -72,7 +74,8 @@ static setup set_up(const attend_case *c, oracle_random *random) {
         s.rows[side] = normal_rows(n * dim_of(c, side), random);
         s.device[side] = gpu_typed(s.rows[side], n * dim_of(c, side), c->dtype);
     }
-    s.layer = gpu_layer(s.codecs[0], s.codecs[1], c->n_kv_heads, (int)heads);
+    s.layer = c->is_latent ? gpu_latent_layer(s.codecs[0], c->v_dim, c->n_kv_heads, (int)heads)
+                           : gpu_layer(s.codecs[0], s.codecs[1], c->n_kv_heads, (int)heads);
     assert_int_equal(kvb_cuda_layer_is_tuned(s.layer), gpu_has_tuned() && !c->is_general);
     s.batch = gpu_batch_make(s.layer, n_sequences, most);
     s.row_begin_device = gpu_copy(s.row_begin, sizeof s.row_begin);
@@ -155,6 +158,13 @@ static void attend(const setup *s, cudaStream_t stream) {
 
 /* The first `n` rows of a sequence's KV head, encoded and decoded by the CPU. */
 static float *decoded(const setup *s, int side, int sequence, int head, int n) {
+    if (side && s->c->is_latent) {
+        float *rows = decoded(s, 0, sequence, head, n);
+        for (size_t i = 0; i < (size_t)n * dim_of(s->c, 1); i++) { /* none moves up */
+            rows[i] = rows[i / dim_of(s->c, 1) * dim_of(s->c, 0) + i % dim_of(s->c, 1)];
+        }
+        return rows;
+    }
     const size_t d = dim_of(s->c, side), stride = d * (size_t)s->c->n_kv_heads;
     float *rows = host_allocate((size_t)n * d * sizeof *rows);
     void *block = host_allocate(kvb_codec_block_bytes(s->codecs[side], (size_t)n));
@@ -318,6 +328,19 @@ static const attend_case half_cases[] = {
     {4, 4, 128, 2, 4, 70, {70, 133, 90}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, HALVES(1, 1)}, /* no kernel for prompts */
 };
 
+/* Values that are prefixes of keys: what is tuned where values lie apart, groups beyond a tile of columns. */
+#define LATENT(dim) .v_dim = (dim), .is_latent = 1
+static const attend_case latent_cases[] = {
+    {4, 0, 576, 1, 16, 1, {1, 333, 700}, 1, 0, 0, 0, 0, KVB_BF16, GENERAL, LATENT(512)},
+    {8, 0, 576, 1, 11, 2, {63, 130, 222}, 1, 20, 100, 1, 1, KVB_F16, GENERAL, LATENT(512)},
+    {5, 0, 96, 2, 3, 2, {64, 65, 1111}, 4, 0, 0, 1, 0, KVB_F32, GENERAL, LATENT(64)},
+    {4, 0, 128, 2, 4, 1, {15, 257, 900}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, LATENT(128)},
+    {4, 0, 128, 2, 4, 70, {70, 90, 200}, 1, 0, 0, 0, 0, KVB_F16, GENERAL, LATENT(128)},
+    {1, 0, 72, 3, 1, 4, {300, 257, 290}, 1, 0, 60, 0, 0, KVB_F32, GENERAL, LATENT(8), .pages_gone = 3, .k_float = 1},
+    {3, 0, 96, 2, 12, 1, {77, 200, 300}, 1, 0, 0, 0, 0, KVB_F32, GENERAL, LATENT(64), .k_states = 16},
+    {6, 0, 576, 1, 9, 1, {77, 100, 222}, 1, 0, 64, 1, 0, KVB_BF16, GENERAL, LATENT(512), .k_states = 256},
+};
+
 /* Prompts: more columns than one block of threads has, tiles that some queries see and others do not; pages shared by
  * the blocks of a cluster, but for the one with eight heads. */
 static const attend_case prompts[] = {
@@ -375,6 +398,11 @@ static void trellis_codes_too(void **state) {
 static void half_bits_too(void **state) {
     (void)state;
     check_all(half_cases, sizeof half_cases / sizeof *half_cases, 'h', 10);
+}
+
+static void latent_layers_too(void **state) {
+    (void)state;
+    check_all(latent_cases, sizeof latent_cases / sizeof *latent_cases, 'l', 10);
 }
 
 static void prompts_too(void **state) {
@@ -479,6 +507,7 @@ int main(void) {
         cmocka_unit_test(attention_is_close_to_double_precision),
         cmocka_unit_test(trellis_codes_too),
         cmocka_unit_test(half_bits_too),
+        cmocka_unit_test(latent_layers_too),
         cmocka_unit_test(prompts_too),
         cmocka_unit_test(two_runs_give_equal_bits),
         cmocka_unit_test(a_graph_follows_a_growing_cache),

@@ -101,6 +101,25 @@ static const cache_case half_cases[] = {
     {.name = "trellis half, dense values", GENERAL(3, 16, 160, 64, 1, 3), HALVES(1, 0), STATES(256, 0),
      GROWS(290, 310, 500, 6, 9, 5, 1, 0), TYPES(F16, F32), .has_positions = 1, .window = 70, .pages_gone = 3},
 };
+
+/* Values that are prefixes of keys. */
+#define LATENT(K, DK, DV, HEADS, GROUP) GENERAL(K, 0, DK, DV, HEADS, GROUP), .is_latent = 1
+static const cache_case latent_cases[] = {
+    {.name = "latent", LATENT(8, 576, 512, 1, 16), GROWS(0, 30, 300, 9, 20, 2, 2, 1), TYPES(BF16, BF16)},
+    {.name = "latent, exact", LATENT(4, 576, 512, 1, 9), GROWS(0, 100, 150, 9, 20, 2, 1, 1), TYPES(F16, F32), EXACTS(4, 30, 2),
+     .has_sinks = 1, .softcap = 20},
+    {.name = "latent, window", LATENT(5, 96, 64, 2, 3), GROWS(290, 310, 500, 9, 9, 5, 1, 0), TYPES(F16, F16), EXACTS(3, 20, 0),
+     .window = 70, .has_positions = 1, .pages_gone = 3},
+    {.name = "latent, tree", LATENT(4, 128, 128, 2, 4), GROWS(30, 0, 90, 9, 20, 11, 1, 0), TYPES(F16, F32), EXACTS(0, 9, 0),
+     .has_tree = 1, .has_positions = 1},
+    {.name = "latent, dense", LATENT(16, 576, 512, 1, 3), GROWS(16, 80, 17, 6, 20, 2, 2, 1), TYPES(BF16, F32), EXACTS(2, 9, 0),
+     .has_sinks = 1},
+    {.name = "latent, dense halves", LATENT(16, 64, 64, 3, 11), GROWS(0, 30, 150, 9, 20, 2, 1, 1), TYPES(F16, F16)},
+    {.name = "latent, trellis", LATENT(3, 96, 64, 2, 12), .k_states = 16, GROWS(3, 70, 150, 9, 9, 3, 1, 1), TYPES(F16, F32),
+     EXACTS(70, 16, 0), .window = 60},
+    {.name = "latent, taken back", LATENT(6, 64, 40, 1, 2), GROWS(0, 63, 150, 12, 5, 1, 1, 1), TYPES(BF16, F32), EXACTS(6, 40, 11),
+     .takes_back = 11},
+};
 /* clang-format on */
 
 static void exact_tokens(void **state) {
@@ -136,11 +155,20 @@ static void half_bits(void **state) {
     run_cases(half_cases, sizeof half_cases / sizeof *half_cases);
 }
 
+static void latent_layers(void **state) {
+    (void)state;
+    run_cases(latent_cases, sizeof latent_cases / sizeof *latent_cases);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_tokens), cmocka_unit_test(tokens_taken_back), cmocka_unit_test(positions_and_trees),
-        cmocka_unit_test(dense_sides),  cmocka_unit_test(centered_keys),     cmocka_unit_test(trellis_codes),
-        cmocka_unit_test(half_bits),
+        cmocka_unit_test(exact_tokens),        cmocka_unit_test(tokens_taken_back),
+        cmocka_unit_test(positions_and_trees), cmocka_unit_test(dense_sides),
+        cmocka_unit_test(centered_keys),       cmocka_unit_test(trellis_codes),
+        cmocka_unit_test(half_bits),           cmocka_unit_test(exact_tokens),
+        cmocka_unit_test(tokens_taken_back),   cmocka_unit_test(positions_and_trees),
+        cmocka_unit_test(dense_sides),         cmocka_unit_test(centered_keys),
+        cmocka_unit_test(trellis_codes),       cmocka_unit_test(latent_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

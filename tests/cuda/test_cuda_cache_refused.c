@@ -94,6 +94,7 @@ static void outside_of_a_step(void **state) {
     (void)state;
     const kvb_cuda_queries queries = {.q = memory, .out = memory, .most_queries = 1, .scale = 1.0f};
     refused(kvb_cuda_cache_append(cache, 0, memory, memory, KVB_F32, NULL, &error), "no step has begun");
+    refused(kvb_cuda_cache_append_layers(cache, 0, 1, NULL, NULL, KVB_F32, NULL, &error), "no step has begun");
     refused(kvb_cuda_cache_plan(cache, &queries, memory, 1, NULL, &error), "no step has begun");
     refused(kvb_cuda_cache_attend(cache, 0, &queries, memory, 1, NULL, &error), "no step has begun");
     refused(kvb_cuda_cache_advance(cache, NULL, &error), "no step has begun");
@@ -112,6 +113,18 @@ static void in_a_step(void **state) {
     refused(kvb_cuda_cache_append(cache, 1, memory, memory, KVB_F32, NULL, &error), "layer 1 is not from 0 to 0");
     refused(kvb_cuda_cache_append(cache, 0, NULL, memory, KVB_F32, NULL, &error), "k is NULL");
     refused(kvb_cuda_cache_append(cache, 0, memory, memory, (kvb_dtype)5, NULL, &error), "dtype is 5");
+    const void *some[] = {memory}, *none[] = {NULL};
+#define REFUSED(first, n, k, v, dtype, part)                                                                           \
+    refused(kvb_cuda_cache_append_layers(cache, first, n, k, v, dtype, NULL, &error), part)
+    REFUSED(1, 1, some, some, KVB_F32, "layer 1 is not from 0 to 0");
+    REFUSED(0, 0, some, some, KVB_F32, "n_layers 0 is not from 1 to the 1 from layer 0 on");
+    REFUSED(0, 2, some, some, KVB_F32, "n_layers 2 is not from 1 to the 1 from layer 0 on");
+    REFUSED(0, 1, NULL, some, KVB_F32, "k is NULL; a pointer for each layer is needed");
+    REFUSED(0, 1, none, some, KVB_F32, "layer 0: cuda rows: k is NULL");
+    REFUSED(0, 1, some, none, KVB_F32, "layer 0: cuda rows: v is NULL");
+    REFUSED(0, 1, some, NULL, KVB_F32, "layer 0: cuda rows: v is NULL");
+    REFUSED(0, 1, some, some, (kvb_dtype)5, "layer 0: cuda rows: dtype is 5");
+#undef REFUSED
     refused(kvb_cuda_cache_plan(cache, NULL, memory, bytes, NULL, &error), "queries is NULL");
     refused(kvb_cuda_cache_plan(cache, &queries, memory, bytes - 1, NULL, &error), "kvb_cuda_cache_scratch_bytes");
     refused(kvb_cuda_cache_plan(cache, &queries, memory + 128, bytes, NULL, &error), "aligned to 256");
@@ -128,6 +141,7 @@ static void in_a_step(void **state) {
     refused(kvb_cuda_cache_plan(cache, &queries, memory, bytes, NULL, &error),
             "q_begin is NULL, and the step has no new tokens");
     assert_ok(kvb_cuda_cache_append(cache, 0, NULL, NULL, KVB_F32, NULL, &error), error); /* nothing to do */
+    assert_ok(kvb_cuda_cache_append_layers(cache, 0, 1, NULL, NULL, KVB_F32, NULL, &error), error);
     assert_ok(kvb_cuda_cache_commit(cache, 0, &error), error);
 }
 

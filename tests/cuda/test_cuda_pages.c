@@ -15,6 +15,7 @@ typedef struct rows_case {
     kvb_dtype scale_dtype, dtype;
     int unevenness; /* 0, or the levels are powers of this and a bit, both signs, so that their gaps differ widely */
     int has_ties;   /* levels and rows such that ways through a trellis cost the same */
+    int v_prefix;   /* a latent layer, whose values are so many coordinates of its keys; 0: it is none */
 } rows_case;
 
 static kvb_codec *codec_of(const rows_case *c, int is_value) {
@@ -129,8 +130,8 @@ static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cud
 }
 
 static void run_case(const rows_case *c, oracle_random *random) {
-    kvb_codec *k = codec_of(c, 0), *v = codec_of(c, 1);
-    kvb_cuda_layer *layer = gpu_layer(k, v, n_heads, n_heads);
+    kvb_codec *k = codec_of(c, 0), *v = c->v_prefix ? NULL : codec_of(c, 1);
+    kvb_cuda_layer *layer = v ? gpu_layer(k, v, n_heads, n_heads) : gpu_latent_layer(k, c->v_prefix, n_heads, n_heads);
     /* The twin is a second layer of the same launches, with keys and values in each other's place. */
     gpu_batch batch = gpu_batch_make(layer, n_sequences, most_tokens),
               twin = gpu_batch_make(layer, n_sequences, most_tokens),
@@ -162,6 +163,9 @@ static void run_case(const rows_case *c, oracle_random *random) {
         kvb_cuda_rows both[2] = {rows, rows};
         both[1].k = rows.v;
         both[1].v = rows.k;
+        if (!v) {
+            both[0].v = both[1].v = NULL;
+        }
         const kvb_cuda_pages pages[2] = {batch.pages, twin.pages};
         if (a % 2 == 0) {
             assert_int_equal(kvb_cuda_append(layer, &pages[0], &both[0], NULL, &error), KVB_OK);
@@ -179,9 +183,9 @@ static void run_case(const rows_case *c, oracle_random *random) {
     gpu_read(lengths, batch.pages.lengths, sizeof lengths);
     assert_memory_equal(lengths, length, sizeof length);
     check_side(c, k, layer, &batch, &other, KVB_CUDA_K, length, k_rows, row_of);
-    check_side(c, v, layer, &batch, &other, KVB_CUDA_V, length, v_rows, row_of);
+    check_side(c, v ? v : k, layer, &batch, &other, KVB_CUDA_V, length, v ? v_rows : k_rows, row_of);
     check_side(c, k, layer, &twin, &other, KVB_CUDA_K, length, v_rows, row_of);
-    check_side(c, v, layer, &twin, &other, KVB_CUDA_V, length, k_rows, row_of);
+    check_side(c, v ? v : k, layer, &twin, &other, KVB_CUDA_V, length, v ? k_rows : v_rows, row_of);
     GPU(cudaFree(k_device));
     GPU(cudaFree(v_device));
     free(k_rows);
@@ -424,10 +428,96 @@ static void uneven_levels_are_those_of_the_cpu(void **state) {
     }
 }
 
+/* Of latent layers both sides are the keys. */
+static void latent_rows_are_those_of_the_cpu(void **state) {
+    (void)state;
+    need_gpu();
+    static const struct {
+        int dim, prefix, bits, states;
+    } all[] = {{576, 512, 4, 0}, {576, 512, 8, 0}, {96, 64, 5, 0},   {128, 128, 4, 0},
+               {64, 8, 3, 0},    {256, 128, 2, 0}, {96, 64, 4, 256}, {128, 64, 3, 16}};
+    oracle_random random = {.state = 15};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (gpu_few() && i % 3 != 1) {
+            continue;
+        }
+        rows_case c = nth_case(0, (int)i);
+        c.head_dim = all[i].dim;
+        c.v_prefix = all[i].prefix;
+        c.bits = all[i].bits;
+        c.states = all[i].states;
+        c.rotation = KVB_ROTATION_NONE;
+        run_case(&c, &random);
+    }
+}
+
+/* Latent layers and others follow each other in one call: each gets its own sides. */
+static void latent_layers_beside_others(void **state) {
+    (void)state;
+    need_gpu();
+    enum { n = 40, n_layers = 6 };
+    static const int is_latent[n_layers] = {1, 1, 0, 0, 1, 0};
+    oracle_random random = {.state = 16};
+    rows_case c = shortest;
+    c.head_dim = 128;
+    c.bits = 4;
+    kvb_codec *codec = codec_of(&c, 0);
+    kvb_cuda_layer *latent = gpu_latent_layer(codec, 64, n_heads, n_heads),
+                   *plain = gpu_layer(codec, codec, n_heads, n_heads);
+    assert_int_equal(kvb_cuda_layer_page_bytes(plain), 2 * kvb_cuda_layer_page_bytes(latent));
+    const int32_t begin[n_sequences + 1] = {0, n / 2, n};
+    const int length[n_sequences] = {n / 2, n / 2};
+    int row_of[n_sequences * most_tokens] = {0};
+    const size_t bytes = (size_t)n * n_heads * (size_t)c.head_dim * sizeof(float);
+    const kvb_cuda_layer *layers[n_layers];
+    gpu_batch batches[n_layers], others[n_layers];
+    kvb_cuda_pages pages[n_layers];
+    kvb_cuda_rows rows[n_layers];
+    uint8_t *sides[n_layers][2];
+    void *row_begin = gpu_copy(begin, sizeof begin);
+    kvb_error error = {""};
+    for (int i = 0; i < n; i++) {
+        row_of[i / (n / 2) * most_tokens + i % (n / 2)] = i;
+    }
+    for (int i = 0; i < n_layers; i++) {
+        layers[i] = is_latent[i] ? latent : plain;
+        batches[i] = gpu_batch_make(layers[i], n_sequences, most_tokens);
+        others[i] = gpu_batch_make(layers[i], n_sequences, most_tokens);
+        pages[i] = batches[i].pages;
+        sides[i][0] = random_rows(&c, n, &random);
+        sides[i][1] = random_rows(&c, n, &random);
+        rows[i] = (kvb_cuda_rows){.k = gpu_copy(sides[i][0], bytes),
+                                  .v = is_latent[i] ? NULL : gpu_copy(sides[i][1], bytes),
+                                  .dtype = c.dtype,
+                                  .row_begin = row_begin,
+                                  .most_rows = n / 2};
+    }
+    assert_ok(kvb_cuda_append_layers(layers, pages, rows, n_layers, NULL, &error), error);
+    for (int i = 0; i < n_layers; i++) {
+        for (int side = 0; side < 2; side++) {
+            check_side(&c, codec, layers[i], &batches[i], &others[i], side ? KVB_CUDA_V : KVB_CUDA_K, length,
+                       sides[i][is_latent[i] ? 0 : side], row_of);
+        }
+    }
+    for (int i = 0; i < n_layers; i++) {
+        GPU(cudaFree((void *)(uintptr_t)rows[i].k));
+        GPU(cudaFree((void *)(uintptr_t)rows[i].v));
+        free(sides[i][0]);
+        free(sides[i][1]);
+        gpu_batch_free(&batches[i]);
+        gpu_batch_free(&others[i]);
+    }
+    GPU(cudaFree(row_begin));
+    kvb_cuda_layer_destroy(latent);
+    kvb_cuda_layer_destroy(plain);
+    kvb_codec_destroy(codec);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(long_appends_are_those_of_the_cpu), cmocka_unit_test(uneven_levels_are_those_of_the_cpu),
+        cmocka_unit_test(long_appends_are_those_of_the_cpu),  cmocka_unit_test(uneven_levels_are_those_of_the_cpu),
         cmocka_unit_test(exported_rows_are_those_of_the_cpu), cmocka_unit_test(paths_are_those_of_the_cpu),
-        cmocka_unit_test(halves_are_those_of_the_cpu)};
+        cmocka_unit_test(halves_are_those_of_the_cpu),        cmocka_unit_test(latent_rows_are_those_of_the_cpu),
+        cmocka_unit_test(latent_layers_beside_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,6 +52,42 @@ static void attend_refused(const char *part) {
     set_up(NULL);
 }
 
+/* With the sentences of kvb_layer_format_check and kvb_cache_create. */
+static void latent_layers(void) {
+    kvb_cuda_layer *out;
+    kvb_codec_spec spec = kvb_codec_spec_default(96, 4);
+    kvb_codec *rotated = create_codec(&spec), *plain;
+    float mean[96] = {0};
+    spec.rotation = KVB_ROTATION_NONE;
+    plain = create_codec(&spec);
+    kvb_cuda_layer_spec of = {
+        .k_codec = rotated, .n_kv_heads = 1, .n_q_heads = 4, .v_dim = 64, .v_prefix_of_k = 1, .dense = KVB_F16};
+#define REFUSED(part) refused(kvb_cuda_layer_create(&of, NULL, &out, &error), part)
+    REFUSED("cuda layer: rotation 2 mixes the keys of a latent layer; a prefix of them needs rotation 0 (none)");
+    of.k_codec = plain;
+    of.v_codec = plain;
+    of.v_dim = 96;
+    REFUSED("cuda layer: v_codec is given for a latent layer; its values are prefixes of the keys, so it is NULL");
+    of.v_codec = NULL;
+    of.v_dim = 0;
+    REFUSED("cuda layer: v_dim 0 is not a multiple of 8 from 8 to 576");
+    of.v_dim = 104;
+    REFUSED("cuda layer: v_dim 104 of a latent layer is more than its k_dim 96");
+    of.v_dim = 64;
+    of.k_mean = mean;
+    REFUSED("cuda layer: k_mean is given for a latent layer; legal: packed keys, not latent");
+    of.k_mean = NULL;
+    of.k_codec = NULL;
+    of.k_dim = 64;
+    of.v_dim = 72;
+    REFUSED("cuda layer: v_dim 72 of a latent layer is more than its k_dim 64");
+    of.dense = (kvb_dtype)0;
+    REFUSED("cuda layer: k_codec is NULL, and dense names no type for dense rows");
+#undef REFUSED
+    kvb_codec_destroy(rotated);
+    kvb_codec_destroy(plain);
+}
+
 static void layers(void **state) {
     (void)state;
     kvb_cuda_layer *out;
@@ -89,6 +125,7 @@ static void layers(void **state) {
     refused(kvb_cuda_layer_create(&of, NULL, &out, &error), "k_mean is given for dense keys");
     of.k_codec = codec;
     of.k_mean = NULL;
+    latent_layers();
     refused(kvb_cuda_device_get(0, NULL, &error), "out is NULL");
     kvb_cuda_layer_destroy(NULL);
     kvb_codec_destroy(codec);
@@ -141,6 +178,10 @@ static void exact_tokens(void **state) {
     exact_refused("exact_last_slots is 3, legal are exact_last (4) to 65536");
     pages.exact_last_slots = -1;
     exact_refused("exact_last_slots is -1");
+    layer.v_prefix = 64; /* values are nowhere, and do not count */
+    pages.exact_first = 4;
+    pages.exact_first_v = memory;
+    exact_refused("exact_first is 4, but its keys are NULL or misaligned");
     pages.exact_last_k = pages.exact_last_v = memory;
     pages.exact_last = 4;
     append_refused("exact_last_slots is 0, legal are exact_last (4) to 65536 for an append");
@@ -151,6 +192,13 @@ static void new_rows(void **state) {
     refused(kvb_cuda_append(&layer, &pages, NULL, NULL, &error), "the struct is NULL");
     rows.v = NULL;
     append_refused("v is NULL");
+    layer.v_prefix = 64; /* v does not count */
+    rows.v = NULL;
+    rows.dtype = (kvb_dtype)7;
+    append_refused("dtype is 7");
+    layer.v_prefix = 64;
+    rows.k = NULL;
+    append_refused("k is NULL");
     rows.row_begin = NULL;
     append_refused("row_begin is NULL");
     rows.dtype = (kvb_dtype)7;

@@ -85,8 +85,10 @@ static inline int32_t *mark_in_page(const kvb_cuda_cache *cache, int layer, int 
     return (int32_t *)(void *)at + token % KVB_CUDA_PAGE_TOKENS;
 }
 
+/* Of values, of a latent layer of keys. */
 static inline int32_t *mark_in_array(const kvb_cuda_cache *cache, int layer, int array, int row, int slot, int slots) {
     const kvb_cuda_cache_layer *of = &cache->layers[layer];
+    array += kvb_layer_sides(&cache->books->layer_specs[layer]) - 1;
     uint8_t *at = cache->exact + of->exact_at[array] + (size_t)row * of->exact_bytes[array];
     return (int32_t *)(void *)(at + (size_t)slot * (of->exact_bytes[array] / (size_t)slots));
 }
@@ -112,15 +114,15 @@ static inline void fake_append(const kvb_cuda_cache *cache, int layer, const int
         const int before = cache->numbers[cache->at.before + (size_t)row], after = before + n;
         for (int t = packed_end_of(cache, layer, row, before); n > 0 && t < packed_end_of(cache, layer, row, after);
              t++) {
-            *mark_in_page(cache, layer, row, t) = t >= before ? marks[begin + t - before]
-                                                              : *mark_in_array(cache, layer, KVB_CUDA_LAST + 1, row,
-                                                                               t % spec->exact_last, spec->exact_last);
+            *mark_in_page(cache, layer, row, t) =
+                t >= before ? marks[begin + t - before]
+                            : *mark_in_array(cache, layer, KVB_CUDA_LAST, row, t % spec->exact_last, spec->exact_last);
         }
         for (int t = before; t < after; t++) {
             if (t < spec->exact_first) {
-                *mark_in_array(cache, layer, KVB_CUDA_FIRST + 1, row, t, spec->exact_first) = marks[begin + t - before];
+                *mark_in_array(cache, layer, KVB_CUDA_FIRST, row, t, spec->exact_first) = marks[begin + t - before];
             } else if (t >= after - spec->exact_last) {
-                *mark_in_array(cache, layer, KVB_CUDA_LAST + 1, row, t % spec->exact_last, spec->exact_last) =
+                *mark_in_array(cache, layer, KVB_CUDA_LAST, row, t % spec->exact_last, spec->exact_last) =
                     marks[begin + t - before];
             }
         }
@@ -155,11 +157,11 @@ static inline void check_seen(const twin *t, int i, int n_tokens) {
         const int begin = spec->window > 0 ? more_of(first_query - spec->window + 1, 0) : 0;
         const int last = packed_end_of(cache, layer, row, n_tokens);
         for (int token = begin; token < n_tokens; token++) {
-            const int32_t *mark = token < spec->exact_first
-                                      ? mark_in_array(cache, layer, KVB_CUDA_FIRST + 1, row, token, spec->exact_first)
-                                  : token >= last ? mark_in_array(cache, layer, KVB_CUDA_LAST + 1, row,
-                                                                  token % spec->exact_last, spec->exact_last)
-                                                  : mark_in_page(cache, layer, row, token);
+            const int32_t *mark =
+                token < spec->exact_first ? mark_in_array(cache, layer, KVB_CUDA_FIRST, row, token, spec->exact_first)
+                : token >= last
+                    ? mark_in_array(cache, layer, KVB_CUDA_LAST, row, token % spec->exact_last, spec->exact_last)
+                    : mark_in_page(cache, layer, row, token);
             if (*mark != t->marks[sequence][layer][token]) {
                 fail_msg("sequence %d, layer %d, token %d of %d: another's row", sequence, layer, token, n_tokens);
             }
