@@ -270,8 +270,7 @@ void check(const Case &c) {
     p.n_exact_first = c.exact_first, p.n_exact_last = c.exact_last, p.exact_last_slots = c.slots;
     const int items = n_seq * c.kv_heads * ((c.n_q * c.group + 7) / 8);
     p.n_blocks = kvb_cuda_attend_blocks(kernel, multiprocessors);
-    p.partials = allocate<float>(kvb_cuda_attend_partials(p.n_blocks, c.v_dim)),
-    p.counters = allocate<uint32_t>(items);
+    p.partials = allocate<float>(kvb_cuda_attend_partials(p.n_blocks, c.v_dim)), p.counters = allocate<uint32_t>(items);
     OK(cudaMemset(p.counters, 0, items * 4));
     p.segments = allocate<kvb_cuda_segment>(items + 2 * p.n_blocks), p.shares = allocate<int32_t>(2 * p.n_blocks),
     p.unit_begin = allocate<int32_t>(n_seq + 1);
