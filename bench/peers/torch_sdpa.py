@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
 """Times kvb_cuda_attend beside the best of PyTorch's attention in bfloat16, interleaved in one process:
 
-    torch_sdpa.py SHARED_OBJECT [--json FILE] [--rounds 50] [--shape NAME]
+    torch_sdpa.py SHARED_OBJECT [--json FILE] [--rounds 50] [--shape NAME] [--pages ordered]
 
 SHARED_OBJECT is libkvbits-cuda-peer.so (cmake --build build-cuda --target kvbits-cuda-peer). Every round runs each
 contender twice, each time after clean foreign lines have filled the L2, so that what disturbs one disturbs all; the
 first run finds other kernels' instructions in the caches, the second its own. Reported are medians with quartiles of
 both, by events. PyTorch's flash, cuDNN and efficient kernels are tried each (enable_gqa; what refuses
-a shape is left out) on contiguous keys and values; ours read pages in random order through a page table, which were
-encoded from the same rows by kvb_cuda_append. The plan (once a step for all layers) is timed by itself. Each output is
+a shape is left out) on contiguous keys and values; ours read pages through a page table, in random order or one after
+another (--pages ordered), which were encoded from the same rows by kvb_cuda_append. The plan (once a step for all layers) is timed by itself. Each output is
 compared with attention on the unquantized rows in float32, first sequence: an error as large as the format's is right.
 """
 import argparse
 import ctypes as c
 import json
-import sys
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -43,7 +42,7 @@ PAIRS = [(8, 8), (6, 6), (5, 5), (6, 4), (4, 4), (3, 3), (2, 2)]
 class Packed:
     """One layer in pages, and its queries."""
 
-    def __init__(self, library, bits, shape, q, k, v):
+    def __init__(self, library, bits, shape, pages, q, k, v):
         heads, kv_heads, dim, batch, tokens, n_q = shape
         self.kvbits, self.layer, codecs = library, c.c_void_p(), []
         for b in bits:
@@ -56,7 +55,8 @@ class Packed:
         per_sequence = (tokens + PAGE - 1) // PAGE
         self.bytes = batch * per_sequence * self.page_bytes
         self.pool = torch.empty(self.bytes, dtype=torch.uint8, device="cuda")
-        self.table = torch.randperm(batch * per_sequence, device="cuda").to(torch.int32)
+        order = torch.randperm if pages == "random" else torch.arange
+        self.table = order(batch * per_sequence, device="cuda").to(torch.int32)
         self.lengths = torch.zeros(batch, dtype=torch.int32, device="cuda")
         self.pages = Pages(self.pool.data_ptr(), self.table.data_ptr(), per_sequence, None, self.lengths.data_ptr(), batch)
         # Rows are [sequence][token][KV head][dim], k and v [sequence][KV head][token][dim].
@@ -136,14 +136,14 @@ def measure(contenders, rounds, flush):
             for run, of_run in times.items()}
 
 
-def compare(library, name, shape, rounds, flush):
+def compare(library, name, shape, pages, rounds, flush):
     heads, kv_heads, dim, batch, tokens, n_q = shape
     torch.manual_seed(1)
     q = torch.randn(batch, heads, n_q, dim, dtype=torch.bfloat16, device="cuda")
     k, v = (torch.randn(batch, kv_heads, tokens, dim, dtype=torch.bfloat16, device="cuda") for _ in "kv")
     contenders, packed = torch_contenders(q, k, v), {}
     for bits in PAIRS:
-        packed[f"{bits[0]}/{bits[1]}"] = Packed(library, bits, shape, q, k, v)
+        packed[f"{bits[0]}/{bits[1]}"] = Packed(library, bits, shape, pages, q, k, v)
     contenders.update({key: layer.attend for key, layer in packed.items()})
     contenders["plan"] = packed["4/4"].plan
     times, exact = measure(contenders, rounds, flush), reference(q, k, v)
@@ -169,15 +169,16 @@ def main():
     parser.add_argument("--json")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--shape", help="a part of a shape's name")
+    parser.add_argument("--pages", choices=["random", "ordered"], default="random")
     arguments = parser.parse_args()
     library = Library(arguments.shared_object)
     flush = torch.ones(128 << 20, dtype=torch.float32, device="cuda")
     results = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda,
-               "rounds": arguments.rounds, "shapes": []}
+               "rounds": arguments.rounds, "pages": arguments.pages, "shapes": []}
     print(results["gpu"], "torch", results["torch"], "cuda", results["cuda"], flush=True)
     for name, shape in SHAPES.items():
         if not arguments.shape or arguments.shape in name:
-            results["shapes"].append(compare(library, name, shape, arguments.rounds, flush))
+            results["shapes"].append(compare(library, name, shape, arguments.pages, arguments.rounds, flush))
             torch.cuda.empty_cache()
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
