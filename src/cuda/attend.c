@@ -8,7 +8,10 @@
 
 /* Where the parts of scratch lie, in bytes from its begin. */
 typedef struct scratch {
-    size_t segments, shares, unit_begin, counters, partials, bytes;
+    struct {
+        size_t segments, shares, unit_begin;
+    } plans[KVB_CUDA_PLANS];
+    size_t counters, partials, bytes;
 } scratch;
 
 static int take(size_t *at, size_t n, size_t size, size_t *out) {
@@ -27,12 +30,16 @@ static int lay_out(const kvb_cuda_layer *layer, int n_sequences, int most_querie
         return 0;
     }
     items = kvb_cuda_attend_items(n_sequences, layer->n_kv_heads, layer->n_q_heads / layer->n_kv_heads, most_queries);
-    int fits = take(&at, items + 2 * blocks, sizeof(kvb_cuda_segment), &s->segments) &&
-               take(&at, 2 * blocks, sizeof(int32_t), &s->shares) &&
-               take(&at, (size_t)n_sequences + 1, sizeof(int32_t), &s->unit_begin) &&
-               take(&at, items, sizeof(uint32_t), &s->counters) &&
-               take(&at, kvb_cuda_attend_partials(layer->n_blocks, kvb_cuda_dim_of(layer, KVB_CUDA_V)), sizeof(float),
-                    &s->partials);
+    int fits = 1;
+    for (size_t i = 0; i < KVB_CUDA_PLANS; i++) {
+        const size_t n = 2 * blocks * (i + 1);
+        fits = fits && take(&at, items + n, sizeof(kvb_cuda_segment), &s->plans[i].segments) &&
+               take(&at, n, sizeof(int32_t), &s->plans[i].shares) &&
+               take(&at, (size_t)n_sequences + 1, sizeof(int32_t), &s->plans[i].unit_begin);
+    }
+    fits = fits && take(&at, items, sizeof(uint32_t), &s->counters) &&
+           take(&at, kvb_cuda_attend_partials(layer->n_blocks * KVB_CUDA_PLANS, kvb_cuda_dim_of(layer, KVB_CUDA_V)),
+                sizeof(float), &s->partials);
     s->bytes = at;
     return fits;
 }
@@ -111,6 +118,7 @@ static kvb_cuda_attend_side side_of(const kvb_cuda_layer *layer, const kvb_cuda_
                                   .exact_head_stride = (size_t)f->head_dim};
 }
 
+/* `runs`: of the kernel that attends, and else of the planner. */
 static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages, const kvb_cuda_queries *q, int runs,
                          void *memory, size_t bytes, kvb_cuda_attend_job *job, kvb_error *error) {
     scratch s;
@@ -174,12 +182,22 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
                                  .n_exact_last = pages->exact_last,
                                  .exact_last_slots = pages->exact_last_slots,
                                  .exact_type = (int)layer->dense,
-                                 .segments = (kvb_cuda_segment *)(base + s.segments),
-                                 .shares = (int32_t *)(base + s.shares),
-                                 .unit_begin = (int32_t *)(base + s.unit_begin),
-                                 .n_blocks = layer->n_blocks,
                                  .partials = (float *)(base + s.partials),
                                  .counters = (uint32_t *)(base + s.counters)};
+    if (runs) {
+        const kvb_cuda_attend_kernel *kernel = layer->kernels[q->split_queries != 0];
+        job->n_blocks = kvb_cuda_attend_blocks(kernel, layer->n_blocks);
+    } else {
+        job->n_blocks = layer->n_blocks;
+        job->second.n_blocks = layer->n_blocks * 2;
+    }
+    const int plan = job->n_blocks > layer->n_blocks;
+    job->segments = (kvb_cuda_segment *)(base + s.plans[plan].segments);
+    job->shares = (int32_t *)(base + s.plans[plan].shares);
+    job->unit_begin = (int32_t *)(base + s.plans[plan].unit_begin);
+    job->second.segments = (kvb_cuda_segment *)(base + s.plans[1].segments);
+    job->second.shares = (int32_t *)(base + s.plans[1].shares);
+    job->second.unit_begin = (int32_t *)(base + s.plans[1].unit_begin);
     return KVB_OK;
 }
 

@@ -112,9 +112,11 @@ __device__ __forceinline__ State take_packed(const kvb_cuda_attend_job &p, const
 }
 
 // Eight exact tokens' rows times weights, where the values are the keys' first coordinates: as add_keys leaves them.
+// Of warps that share a unit one adds; the factor is for all of them.
 template <int COLUMNS>
 __device__ __forceinline__ void add_exact_keys(const kvb_cuda_attend_job &p, const Layout &layout, const CodePart &part,
-                                               int unit, uint32_t weights_at, uint32_t sums_at, float factor) {
+                                               int unit, uint32_t weights_at, uint32_t sums_at, float factor,
+                                               bool adds) {
     const int lane = threadIdx.x % 32, begin = 4 * (unit - part.group);
     const float *weights = shared_at<const float>(weights_at), *rows = shared_at<const float>(layout.rows);
     float *sums = shared_at<float>(sums_at);
@@ -122,7 +124,7 @@ __device__ __forceinline__ void add_exact_keys(const kvb_cuda_attend_job &p, con
         const int column = i / 16 % COLUMNS,
                   dim = part.of.first + query_dim(part.of.code, part.of.dim, begin + i / 16 / COLUMNS, i % 16);
         float sum = 0.0f;
-        for (int token = 0; token < WARPS && dim < p.v.head_dim; token++) {
+        for (int token = 0; adds && token < WARPS && dim < p.v.head_dim; token++) {
             const float w = weights[column * TILE + place_of(token)];
             sum += w == 0.0f ? 0.0f : w * rows[token * layout.row + dim]; // what nobody sees may be NaN
         }
@@ -179,10 +181,8 @@ __device__ __noinline__ State take_exact(const kvb_cuda_attend_job &p, const Lay
         share.for_units<COLUMNS>(layout, [&](int unit, uint32_t sums_at) {
             const CodePart &part = layout.of_unit(unit);
             if (p.v_prefix_of_k) {
-                if (share.first == 0) {
-                    add_exact_keys<COLUMNS>(p, layout, part, unit, scores_at<COLUMNS>(layout, buffer, 0), sums_at,
-                                            state.factor);
-                }
+                add_exact_keys<COLUMNS>(p, layout, part, unit, scores_at<COLUMNS>(layout, buffer, 0), sums_at,
+                                        state.factor, share.first == 0);
                 return;
             }
             Sums<COLUMNS> sums = {0.0f};

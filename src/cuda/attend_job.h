@@ -66,12 +66,18 @@ typedef struct kvb_cuda_attend_job {
     int window;                                        /* 0: none */
     int kv_begin, kv_end;                              /* tokens outside are not seen; kv_end 0: no end */
     int n_exact_first, n_exact_last, exact_last_slots; /* slots > 0: a ring, token t in slot t % slots */
-    /* Plan, made from lengths on the device by kvb_cuda_launch_plan() and good for all layers with the same window,
-     * heads and queries. */
+    /* The plan of the kernel that attends, made from lengths on the device by kvb_cuda_launch_plan() and good for all
+     * layers with the same window, heads and queries whose kernels have as many blocks. */
     kvb_cuda_segment *segments; /* items + 2 * n_blocks: first every block's first */
     int32_t *shares;            /* 2 * n_blocks, for the planner */
     int32_t *unit_begin;        /* n_sequences + 1, for the planner */
     int n_blocks;
+    /* Of the planner only: a second plan, for kernels with other numbers of blocks; n_blocks 0: none. */
+    struct {
+        kvb_cuda_segment *segments;
+        int32_t *shares, *unit_begin;
+        int n_blocks;
+    } second;
     /* Workspace. */
     float *partials;    /* kvb_cuda_attend_partials(n_blocks, ) floats */
     uint32_t *counters; /* one of each item, zero before and after */

@@ -18,10 +18,14 @@ typedef struct kvb_cuda_attend_kernel {
     int (*launch_many)(const kvb_cuda_attend_job *job, int n_parts, void *stream);
     int (*most_clusters)(int n_parts, int *out); /* of such blocks, that run at a time: a cudaError_t */
     int many_columns, many_takes_exact;
-    int blocks_per_multiprocessor; /* that a plan for it counts with; 0: one */
+    int blocks_per_multiprocessor; /* that a plan for it counts with, up to KVB_CUDA_PLANS; 0: one */
 } kvb_cuda_attend_kernel;
 
-/* A plan's n_blocks. */
+/* Plans that are made together, for kernels of one, two ... blocks of threads to a multiprocessor, so that layers with
+ * other kernels share them. */
+enum { KVB_CUDA_PLANS = 2 };
+
+/* The n_blocks of a kernel's plan. */
 static inline int kvb_cuda_attend_blocks(const kvb_cuda_attend_kernel *kernel, int multiprocessors) {
     return multiprocessors * (kernel->blocks_per_multiprocessor > 1 ? kernel->blocks_per_multiprocessor : 1);
 }
@@ -55,7 +59,7 @@ const kvb_cuda_attend_kernel *kvb_cuda_attend_find(int k_code, int v_code, int k
 size_t kvb_cuda_attend_partials(int n_blocks, int v_dim);
 /* Items of a job: (sequences) x (KV heads) x (tiles of 8 columns). */
 size_t kvb_cuda_attend_items(int n_sequences, int n_kv_heads, int group, int max_n_q);
-/* Fills the job's plan on the stream, from lengths on the device; n_blocks: kvb_cuda_attend_blocks(). A cudaError_t. */
+/* Fills the job's plan, and its second one, on the stream, from lengths on the device. A cudaError_t. */
 int kvb_cuda_launch_plan(const kvb_cuda_attend_job *job, void *stream);
 
 #ifdef __cplusplus

@@ -47,8 +47,8 @@ struct Sums {
     int least, most;
 };
 
-// The pages of every sequence into p.unit_begin, then their sums.
-__device__ Sums measure(const kvb_cuda_attend_job &p) {
+// The pages of every sequence into unit_begin, then their sums.
+__device__ Sums measure(const kvb_cuda_attend_job &p, int32_t *unit_begin) {
     __shared__ int least, most, carry, warp_sums[32];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     if (threadIdx.x == 0) {
@@ -78,7 +78,7 @@ __device__ Sums measure(const kvb_cuda_attend_job &p) {
             before += warp_sums[w];
         }
         if (i < p.n_sequences) {
-            p.unit_begin[i] = before + sum - units; // of one item of each sequence
+            unit_begin[i] = before + sum - units; // of one item of each sequence
         }
         __syncthreads();
         if (threadIdx.x == blockDim.x - 1) {
@@ -87,24 +87,30 @@ __device__ Sums measure(const kvb_cuda_attend_job &p) {
         __syncthreads();
     }
     if (threadIdx.x == 0) {
-        p.unit_begin[p.n_sequences] = carry;
+        unit_begin[p.n_sequences] = carry;
     }
     __syncthreads();
     return {carry, least, most};
 }
 
+// A block of threads makes a plan.
 __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_attend_job p) {
+    const bool is_second = blockIdx.x > 0;
+    kvb_cuda_segment *segments = is_second ? p.second.segments : p.segments;
+    int32_t *shares = is_second ? p.second.shares : p.shares,
+            *unit_begin = is_second ? p.second.unit_begin : p.unit_begin;
+    const int n_blocks = is_second ? p.second.n_blocks : p.n_blocks;
     const int column_tiles = (p.max_n_q * p.group + 7) / 8, per_sequence = p.n_kv_heads * column_tiles;
     const int items = p.n_sequences * per_sequence;
-    const Sums sums = measure(p);
-    const int even = items <= p.n_blocks ? p.n_blocks / items : 0,
+    const Sums sums = measure(p, unit_begin);
+    const int even = items <= n_blocks ? n_blocks / items : 0,
               enough = max((sums.most + least_share - 1) / least_share, 1);
-    const int splits = sums.least == sums.most && even && (even * items * 10 >= p.n_blocks * 9 || enough <= even)
+    const int splits = sums.least == sums.most && even && (even * items * 10 >= n_blocks * 9 || enough <= even)
                            ? min(even, enough)
                            : 0;
     const long long total = sums.total * per_sequence;
-    const long long share = max((total + p.n_blocks - 1) / p.n_blocks, (long long)(least_share + item_cost));
-    for (int block = threadIdx.x; block < p.n_blocks; block += blockDim.x) {
+    const long long share = max((total + n_blocks - 1) / n_blocks, (long long)(least_share + item_cost));
+    for (int block = threadIdx.x; block < n_blocks; block += blockDim.x) {
         int first = 0, n = 0;
         if (splits) {
             first = block;
@@ -117,17 +123,17 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
                 int low = 0, high = p.n_sequences - 1; // the last sequence that begins at or before the unit
                 while (low < high) {
                     const int middle = (low + high + 1) / 2;
-                    if ((long long)p.unit_begin[middle] * per_sequence <= unit) {
+                    if ((long long)unit_begin[middle] * per_sequence <= unit) {
                         low = middle;
                     } else {
                         high = middle - 1;
                     }
                 }
-                const int units = p.unit_begin[low + 1] - p.unit_begin[low];
-                const int rest = (int)((unit - (long long)p.unit_begin[low] * per_sequence) / units);
+                const int units = unit_begin[low + 1] - unit_begin[low];
+                const int rest = (int)((unit - (long long)unit_begin[low] * per_sequence) / units);
                 at[k] = low * per_sequence + rest;
                 // An item's cost without a page is nobody's; an empty item is where its cost begins.
-                const long long in = unit - (long long)p.unit_begin[low] * per_sequence - (long long)rest * units;
+                const long long in = unit - (long long)unit_begin[low] * per_sequence - (long long)rest * units;
                 if (k && units > item_cost && in < item_cost) {
                     at[k]--;
                 }
@@ -139,10 +145,10 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
             n = max(at[1] - at[0] + 1, 0);
         }
         if (n == 0) {
-            p.segments[block].begins = -1;
+            segments[block].begins = -1;
         }
-        p.shares[2 * block] = first;
-        p.shares[2 * block + 1] = n;
+        shares[2 * block] = first;
+        shares[2 * block + 1] = n;
     }
     __syncthreads();
     for (int item = threadIdx.x; item < items; item += blockDim.x) {
@@ -151,7 +157,7 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
         const Range r = range_of(p, i, s);
         const int pages = r.pages(), units = pages + item_cost;
         p.counters[item] = 0; // a plan of a batch of another size had something else there
-        const long long begin = (long long)p.unit_begin[i] * per_sequence + (long long)rest * units;
+        const long long begin = (long long)unit_begin[i] * per_sequence + (long long)rest * units;
         // The first block has the item's first page.
         const int first = splits ? item * splits : (int)((begin + (pages ? item_cost : 0)) / share);
         const int last = splits ? first + splits - 1 : pages ? (int)((begin + units - 1) / share) : first;
@@ -174,9 +180,9 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
             }
             g.n_tokens = s.n_tokens, g.first_row = s.first_row, g.n_q = s.n_q;
             g.first_part = first, g.n_parts = last - first + 1, g.begins = block == first;
-            const int index = splits ? block : item + block, share_begin = p.shares[2 * block];
-            g.next = index + 1 < share_begin + p.shares[2 * block + 1] ? p.n_blocks + index + 1 : -1;
-            p.segments[index == share_begin ? block : p.n_blocks + index] = g;
+            const int index = splits ? block : item + block, share_begin = shares[2 * block];
+            g.next = index + 1 < share_begin + shares[2 * block + 1] ? n_blocks + index + 1 : -1;
+            segments[index == share_begin ? block : n_blocks + index] = g;
         }
     }
 }
@@ -184,6 +190,7 @@ __global__ void __launch_bounds__(1024) plan(const __grid_constant__ kvb_cuda_at
 } // namespace kvb
 
 extern "C" int kvb_cuda_launch_plan(const kvb_cuda_attend_job *job, void *stream) {
-    kvb::plan<<<1, 1024, 0, (cudaStream_t)stream>>>(*job);
+    const int n_plans = job->second.n_blocks ? 2 : 1;
+    kvb::plan<<<n_plans, 1024, 0, (cudaStream_t)stream>>>(*job);
     return (int)cudaGetLastError();
 }

@@ -182,7 +182,7 @@ static void choose_kernels(kvb_cuda_layer *layer, const tables both[2], const kv
                 : NULL;
         layer->kernels[precise] = tuned ? tuned : &kvb_cuda_attend_general;
     }
-    layer->n_blocks = kvb_cuda_attend_blocks(layer->kernels[0], device->multiprocessors);
+    layer->n_blocks = device->multiprocessors;
 }
 
 /* On the device: its tables, and its kernels made ready. */
