@@ -63,7 +63,7 @@ KVB_API void kvb_cuda_layer_destroy(kvb_cuda_layer *layer); /* NULL is legal; no
  * 32. */
 KVB_API size_t kvb_cuda_layer_page_bytes(const kvb_cuda_layer *layer);
 /* 1 when a tuned kernel attends to the layer (docs/cuda.md lists them; they run from compute capability 9.0 on), 0 when
- * the general one does: as exact, and slow. */
+ * the general one does, in floats and slower. */
 KVB_API int kvb_cuda_layer_is_tuned(const kvb_cuda_layer *layer);
 
 /* ---- Pages ------------------------------------------------------------------------------------------------------ */
@@ -112,8 +112,9 @@ typedef struct kvb_cuda_rows {
 KVB_API KVB_CHECKED kvb_status kvb_cuda_append(const kvb_cuda_layer *layer, const kvb_cuda_pages *pages,
                                                const kvb_cuda_rows *rows, void *stream, kvb_error *error);
 /* The same for n_layers layers, layers[i] with pages[i] and rows[i], 1 and more; no two may write the same page or
- * exact token. Layers with scalar codes of 1-8 bits or dense sides and head_dims of 64, 128 or 256, K's that of V, that
- * follow each other, up to 32, go into one launch; of all others each has its own. */
+ * exact token. Layers with scalar codes of whole bits or dense sides and head_dims of 64, 128 or 256, K's that of V,
+ * that follow each other, up to 32, go into one launch, latent ones apart from others; of all others each has its own.
+ */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_append_layers(const kvb_cuda_layer *const *layers, const kvb_cuda_pages *pages,
                                                       const kvb_cuda_rows *rows, int n_layers, void *stream,
                                                       kvb_error *error);

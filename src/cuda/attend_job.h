@@ -67,7 +67,7 @@ typedef struct kvb_cuda_attend_job {
     int kv_begin, kv_end;                              /* tokens outside are not seen; kv_end 0: no end */
     int n_exact_first, n_exact_last, exact_last_slots; /* slots > 0: a ring, token t in slot t % slots */
     /* The plan of the kernel that attends, made from lengths on the device by kvb_cuda_launch_plan() and good for all
-     * layers with the same window, heads and queries whose kernels have as many blocks. */
+     * layers with the same window, heads, exact tokens and queries whose kernels have as many blocks. */
     kvb_cuda_segment *segments; /* items + 2 * n_blocks: first every block's first */
     int32_t *shares;            /* 2 * n_blocks, for the planner */
     int32_t *unit_begin;        /* n_sequences + 1, for the planner */

@@ -217,7 +217,7 @@ static kvb_status check_layers(const kvb_cuda_cache *cache, int first, int n_lay
 
 kvb_status kvb_cuda_cache_append_layers(kvb_cuda_cache *cache, int first, int n_layers, const void *const *k,
                                         const void *const *v, kvb_dtype dtype, void *stream, kvb_error *error) {
-    enum { at_once = 32 };
+    enum { at_once = 32 }; /* as many as kvb_cuda_append_layers has room for */
     const kvb_cuda_layer *layers[at_once];
     kvb_cuda_pages pages[at_once];
     kvb_cuda_rows rows[at_once];

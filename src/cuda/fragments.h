@@ -3,10 +3,10 @@
  * A block is 16 tokens of one side (K or V) of one KV head: codes in the order in which tensor cores' operands want
  * them, then 16 scales. A page side is page_tokens / 16 blocks, one after another, so that any tile of whole blocks is
  * contiguous. A step is one 16 x 16 operand, of which lane l (g = l / 4, t = l % 4) holds eight values, two to a
- * register: keys:    row = token, column = dim       values:   row = dim, column = token register 0: (g, 2t), (g, 2t+1)
- * 1: (g+8, 2t), (g+8, 2t+1)    2: (g, 2t+8), (g, 2t+9)    3: (g+8, 2t+8), (g+8, 2t+9) Value 8 * step + 2 * register +
- * (0, 1) of a lane's stream; each width says how a stream lies in 32-bit words. Rows are padded to whole steps; places
- * do not depend on head_dim.
+ * register, values 8 * step + 2 * register + (0, 1) of its stream; each width says how a stream lies in 32-bit words:
+ *     keys (of a latent layer the values, too): row = token, column = dim      values: row = dim, column = token
+ *     0: (g, 2t), (g, 2t+1)   1: (g+8, 2t), (g+8, 2t+1)   2: (g, 2t+8), (g, 2t+9)   3: (g+8, 2t+8), (g+8, 2t+9)
+ * Rows are padded to whole steps. Trellis codes have another order of coordinates (below).
  *
  * Of half a bit the codes of a block are those of the first half of the coordinates, as if they were rows of their own,
  * then those of the second half; the scales stay behind both. */
@@ -28,7 +28,7 @@
 /* What a side's values are, in the arguments `code` below: the bits of a scalar code (1-8), 16 for halves, or this and
  * the bits of a trellis code (2-6), whose bit 0 is the input and whose others are the place (docs/format.md). */
 #define KVB_FRAGMENT_TRELLIS 32
-/* More on either: half a bit, so that the first half of the coordinates has a code of a bit more. */
+/* More on either, of up to 7 or 5 bits: half a bit; the first half of the coordinates has a code of a bit more. */
 #define KVB_FRAGMENT_HALF 64
 
 KVB_FRAGMENT_FUNCTION int kvb_fragment_code(int bits, int is_trellis, int half_bit) {

@@ -162,13 +162,9 @@ static void latent_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_tokens),        cmocka_unit_test(tokens_taken_back),
-        cmocka_unit_test(positions_and_trees), cmocka_unit_test(dense_sides),
-        cmocka_unit_test(centered_keys),       cmocka_unit_test(trellis_codes),
-        cmocka_unit_test(half_bits),           cmocka_unit_test(exact_tokens),
-        cmocka_unit_test(tokens_taken_back),   cmocka_unit_test(positions_and_trees),
-        cmocka_unit_test(dense_sides),         cmocka_unit_test(centered_keys),
-        cmocka_unit_test(trellis_codes),       cmocka_unit_test(latent_layers),
+        cmocka_unit_test(exact_tokens), cmocka_unit_test(tokens_taken_back), cmocka_unit_test(positions_and_trees),
+        cmocka_unit_test(dense_sides),  cmocka_unit_test(centered_keys),     cmocka_unit_test(trellis_codes),
+        cmocka_unit_test(half_bits),    cmocka_unit_test(latent_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -292,7 +292,7 @@ static void load_and_go_on(const int *kinds, int n_layers, uint64_t seed) {
 static void a_loaded_cache_goes_on_to_the_bit(void **state) {
     (void)state;
     need_gpu();
-    load_and_go_on(all, 10, 21);
+    load_and_go_on(all, 12, 21);
     load_and_go_on(half_bits, 3, 22);
 }
 

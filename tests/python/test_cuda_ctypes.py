@@ -26,7 +26,7 @@ def fields_of(name):
 
 
 def layout_in_c():
-    """What the C compiler says: {struct: (size, {field: offset})}."""
+    """What the C compiler says: {struct: {field: offset, ".": size}}."""
     lines = ["#include <kvbits/cuda.h>", "#include <stddef.h>", "#include <stdio.h>", "int main(void) {"]
     for name in STRUCTS:
         lines.append(f'    printf("{name} . %zu\\n", sizeof({name}));')
