@@ -78,7 +78,8 @@ int main(void) {
                             .out = out,
                             .q_dtype = KVB_F32,
                             .out_dtype = KVB_F32,
-                            .scale = 1.0f / sqrtf(HEAD_DIM)}; /* q_begin NULL: each new token is a query */
+                            .scale = 1.0f / sqrtf(HEAD_DIM),
+                            .starts_early = 1}; /* while appends end; q_begin NULL: each new token is a query */
     size_t bytes = kvb_cuda_cache_scratch_bytes(cache, SEQUENCES, 1);
     void *scratch = device(NULL, bytes);
     cudaGraph_t graph;

@@ -36,7 +36,7 @@ class Queries(c.Structure):
     _fields_ = [("q", c.c_void_p), ("out", c.c_void_p), ("lse", c.c_void_p), ("q_dtype", c.c_int),
                 ("out_dtype", c.c_int), ("q_begin", c.c_void_p), ("most_queries", c.c_int), ("scale", c.c_float),
                 ("softcap", c.c_float), ("window", c.c_int), ("sinks", c.c_void_p), ("split_queries", c.c_int),
-                ("positions", c.c_void_p), ("tree_mask", c.c_void_p)]
+                ("positions", c.c_void_p), ("tree_mask", c.c_void_p), ("starts_early", c.c_int)]
 
 
 class Library:

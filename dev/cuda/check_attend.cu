@@ -281,6 +281,7 @@ void check(const Case &c) {
     for (int run = 0; run < 2; run++) {
         OK(cudaMemset(p.out, 0xff, n_out * 4));
         OK(cudaMemset(p.lse, 0xff, lse.size() * 4));
+        p.starts_early = run ? 1 + p.n_exact_last : 0;
         OK(cudaMemset(p.partials, 0xff, kvb_cuda_attend_partials(p.n_blocks, c.v_dim) * 4));
         OK((cudaError_t)(many ? launch_many(kernel, p) : kernel->launch(&p, nullptr)));
         OK(cudaDeviceSynchronize());
@@ -514,6 +515,14 @@ void check_all() {
                 });
                 with("prompt, split", [](Case &c) { c.n_q = 130, c.precise = true, c.exact_first = 4; });
             }
+            with("one sequence", [](Case &c) { c.kv_heads = 8, c.lengths = {30000}; }); // a cluster to an item
+            with("one short sequence", [](Case &c) { c.kv_heads = 8, c.lengths = {70}; });
+            with("one sequence, two tiles", [](Case &c) { c.kv_heads = 8, c.n_q = 3, c.lengths = {5003}; });
+            with("one sequence, all", [](Case &c) {
+                c.kv_heads = 8, c.n_q = 2, c.window = 3000, c.lengths = {9001}, c.type = KVB_BF16,
+                c.poison_unseen = true;
+                c.softcap = 8, c.sinks = true, c.exact_first = 3, c.exact_last = 40, c.slots = 64;
+            });
             with("long", [](Case &c) { c.lengths = {30000}; });
             with("long ragged", [](Case &c) { c.lengths = {30000, 100, 9000}; });
         }

@@ -1,8 +1,9 @@
 // The product's attention kernels timed against a plain read of the same bytes: median and quartiles of 25 launches by
 // events, the L2 filled with foreign lines before each. Links with src/cuda's instances:
-//     time_attend [quick | cold | trellis | many | general]
+//     time_attend [quick | cold | trellis | many | general | layers]
 // quick: what was built; cold: with other kernels' instructions in the caches; trellis: those codes beside scalar ones;
-// many: prompts (also their TFLOP/s, masked products not counted); general: what no tuned kernel serves
+// many: prompts (also their TFLOP/s, masked products not counted); general: what no tuned kernel serves; layers: one
+// after another in a graph, each with pages of its own, together larger than the L2 tenfold; the time of one
 #include "attend_common.cuh"
 #include "loops.cuh"
 
@@ -10,7 +11,7 @@
 
 namespace {
 
-bool quick, trellis, many, general;
+bool quick, trellis, many, general, layers;
 
 using kvb_loops::fill_cache;
 using kvb_loops::read_all;
@@ -68,6 +69,41 @@ template <class F> void time_it(F launch, double *median, double *low, double *h
     *median = times[n / 2], *low = times[n / 4], *high = times[3 * n / 4];
 }
 
+// Of a graph of n launches, the time of one: launch(i) queues the i-th on a stream.
+template <class F> void time_layers(int n, F launch, double *median, double *low, double *high) {
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t all;
+    OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    OK(cudaDeviceSynchronize());
+    OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    for (int i = 0; i < n; i++) {
+        launch(i, stream);
+    }
+    OK(cudaStreamEndCapture(stream, &graph));
+    OK(cudaGraphInstantiate(&all, graph, 0));
+    OK(cudaGraphDestroy(graph));
+    cudaEvent_t a, b;
+    OK(cudaEventCreate(&a));
+    OK(cudaEventCreate(&b));
+    std::vector<float> times;
+    for (int i = 0; i < 25 + 3; i++) {
+        OK(cudaEventRecord(a, stream));
+        OK(cudaGraphLaunch(all, stream));
+        OK(cudaEventRecord(b, stream));
+        OK(cudaEventSynchronize(b));
+        float ms;
+        OK(cudaEventElapsedTime(&ms, a, b));
+        if (i >= 3) {
+            times.push_back(ms * 1000 / n);
+        }
+    }
+    OK(cudaGraphExecDestroy(all));
+    OK(cudaStreamDestroy(stream));
+    std::sort(times.begin(), times.end());
+    *median = times[12], *low = times[6], *high = times[18];
+}
+
 struct Timing {
     const char *what = "";
     bool scattered = true, precise = false, apart = false; // apart: K and V in pools of their own
@@ -82,7 +118,7 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
               Timing o) {
     const kvb_cuda_attend_kernel *kernel =
         general ? &kvb_cuda_attend_general : kvb_cuda_attend_find(k_bits, v_bits, k_dim, v_dim, o.precise);
-    if (!kernel && quick) {
+    if (!kernel && (quick || layers)) {
         return;
     }
     if (!kernel) {
@@ -113,7 +149,11 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
         }
     }
     kvb_cuda_attend_job p = {};
-    size_t bytes = 0;
+    size_t bytes = 0, pool_bytes = 0;
+    const size_t one_layer = tokens * kv_heads *
+                             (kvb_fragment_block_bytes(k_dim, k_bits, 2) + kvb_fragment_block_bytes(v_dim, v_bits, 2)) /
+                             16,
+                 n_layers = layers ? std::max<size_t>((512u << 20) / one_layer, 4) : 1;
     for (int i = 0; i < 2; i++) {
         kvb_cuda_attend_side &d = i ? p.v : p.k;
         d.code = i ? v_bits : k_bits, d.head_dim = i ? v_dim : k_dim, d.scale_bytes = d.code == 16 ? 0 : o.scale_bytes;
@@ -124,8 +164,9 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
                                 (kvb_fragment_block_bytes(k_dim, k_bits, k_bits == 16 ? 0 : o.scale_bytes) +
                                  kvb_fragment_block_bytes(v_dim, v_bits, v_bits == 16 ? 0 : o.scale_bytes));
             d.head_stride = o.apart ? side_bytes : both, d.page_stride = kv_heads * d.head_stride;
-            uint8_t *pages = allocate<uint8_t>(n_pages * d.page_stride);
-            fill<<<1024, 256>>>((uint32_t *)pages, n_pages * d.page_stride / 4, block_bytes / 4,
+            pool_bytes = n_pages * d.page_stride;
+            uint8_t *pages = allocate<uint8_t>(n_layers * pool_bytes);
+            fill<<<1024, 256>>>((uint32_t *)pages, n_layers * pool_bytes / 4, block_bytes / 4,
                                 kvb_fragment_code_bytes(d.head_dim, d.code) / 4, d.code, d.scale_bytes);
             d.pages = pages;
         } else {
@@ -173,6 +214,23 @@ void time_one(int k_bits, int v_bits, int k_dim, int v_dim, int kv_heads, int gr
     OK((cudaError_t)kernel->prepare());
     double median, low, high, read, r_low, r_high;
     const bool is_prompt = o.n_q > 1 && kernel->launch_many;
+    if (layers) {
+        for (p.starts_early = 0; p.starts_early < 2; p.starts_early++) {
+            auto launch = [&](int i, cudaStream_t stream) {
+                kvb_cuda_attend_job job = p;
+                job.k.pages += i * pool_bytes, job.v.pages += i * pool_bytes;
+                OK((cudaError_t)kernel->launch(&job, stream));
+            };
+            time_layers((int)n_layers, launch, &median, &low, &high);
+            std::printf("layers %s/%s d %d %d:%d seqs %d kv %d %s%s: %.2f us (%.2f-%.2f) of %zu, %.1f %% of 3.0 TB/s\n",
+                        name_of(k_bits).c_str(), name_of(v_bits).c_str(), k_dim, heads, kv_heads, n_seq, lengths[0],
+                        o.scattered ? "scattered" : "ordered", p.starts_early ? ", starts early" : "", median, low,
+                        high, n_layers, bytes / median / 3e4);
+        }
+        std::fflush(stdout);
+        free_all();
+        return;
+    }
     time_it([&] { OK((cudaError_t)(is_prompt ? launch_many(kernel, p) : kernel->launch(&p, nullptr))); }, &median, &low,
             &high);
     double plan, p_low, p_high;
@@ -234,6 +292,19 @@ void time_all() {
     windowed.window = 20011, windowed.what = "window 20011";
     exact.exact_last = 100, exact.what = "exact 100";
     precise.precise = true, precise.scattered = quick ? false : true;
+    if (layers) {
+        for (auto lengths : {one, one_long, large}) {
+            for (auto pair : {std::pair<int, int>{8, 8}, {6, 6}, {5, 5}, {6, 4}, {4, 4}, {4, 3}, {3, 3}, {2, 2}}) {
+                time_one(pair.first, pair.second, 128, 128, 8, 4, lengths, ordered);
+            }
+        }
+        time_one(4, 4, 128, 128, 8, 4, one, plain);
+        for (int bits : {8, 6, 5, 4, 3, 2}) {
+            time_one(bits, bits, 64, 64, 3, 3, large, ordered);
+            time_one(bits, bits, 256, 256, 8, 2, large, ordered);
+        }
+        return;
+    }
     if (cold) {
         for (int bits : {8, 4, 2}) {
             for (int i = 0; i < 2; i++) {
@@ -349,6 +420,7 @@ int main(int argc, char **argv) {
     std::printf("# %s, %d multiprocessors\n", properties.name, multiprocessors);
     trellis = argc > 1 && std::string(argv[1]) == "trellis", many = argc > 1 && std::string(argv[1]) == "many";
     general = argc > 1 && std::string(argv[1]) == "general";
+    layers = argc > 1 && std::string(argv[1]) == "layers";
     quick = argc > 1 && std::string(argv[1]) == "quick", cold = argc > 1 && std::string(argv[1]) == "cold";
     OK(cudaMalloc(&foreign, foreign_bytes));
     OK(cudaMemset(foreign, 1, foreign_bytes));

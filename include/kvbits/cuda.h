@@ -168,7 +168,17 @@ typedef struct kvb_cuda_queries {
      * lengths - n_q + j; where there are fewer tokens than queries, bits of tokens before the first do not count. Older
      * tokens are seen by position. NULL: all by position. */
     const uint8_t *tree_mask;
+    /* n > 0: the kernel may start while the work queued just before it on the stream still runs (a programmatic
+     * dependent launch): its blocks then load tables and pages, and wait for that work before they read queries, exact
+     * tokens and each sequence's last n tokens of pages, and before they write. So nothing else that attention reads
+     * may be written by what is just before: append_layers or append may (n: the tokens that it appends to a sequence,
+     * at most), and attention in another layer, but not a plan, kvb_cuda_advance, or what writes tables or older
+     * tokens. If that work itself starts early, it must first wait for what is before it, as this library's does. 0:
+     * the kernel starts when all is done. Where there is no tuned kernel, and for prompts on the tensor cores, n does
+     * not count. */
+    int starts_early;
 } kvb_cuda_queries;
+#define KVB_CUDA_MOST_EARLY 1048576
 
 /* Bytes of scratch on the device for batches up to these sizes, which can follow each other in it: a plan writes all
  * that it needs to hold. kvb_cuda_scratch_clear makes it zeros. Calls that run at the same time need scratch of their

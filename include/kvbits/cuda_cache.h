@@ -116,7 +116,10 @@ KVB_API size_t kvb_cuda_cache_scratch_bytes(const kvb_cuda_cache *cache, int n_s
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_plan(kvb_cuda_cache *cache, const kvb_cuda_queries *queries,
                                                    void *scratch, size_t bytes, void *stream, kvb_error *error);
 /* Attends in a layer that has the step's rows, by the step's plan: `queries` and scratch as then, but for what differs
- * from layer to layer (q, out, lse, scale, softcap, sinks, split_queries). */
+ * from layer to layer (q, out, lse, scale, softcap, sinks, split_queries). starts_early above 0: behind an append or
+ * another layer's attention the kernel starts early by the step's tokens, behind anything else of this cache it does
+ * not. The caller's own work just before must not write what attention reads but for queries and these rows (cuda.h).
+ */
 KVB_API KVB_CHECKED kvb_status kvb_cuda_cache_attend(kvb_cuda_cache *cache, int layer, const kvb_cuda_queries *queries,
                                                      void *scratch, size_t bytes, void *stream, kvb_error *error);
 

@@ -83,6 +83,11 @@ static kvb_status queries_check(const kvb_cuda_queries *q, int runs, kvb_error *
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: softcap is %g, legal are 0 (none) and more",
                              (double)q->softcap);
     }
+    if (q->starts_early < 0 || q->starts_early > KVB_CUDA_MOST_EARLY) {
+        return kvb_error_set(error, KVB_ERROR_ARGUMENT,
+                             "cuda queries: starts_early is %d, legal are 0 (no) and 1 to %d newest tokens",
+                             q->starts_early, KVB_CUDA_MOST_EARLY);
+    }
     if (q->window < 0) {
         return kvb_error_set(error, KVB_ERROR_ARGUMENT, "cuda queries: window is %d, legal are 0 (none) and more",
                              q->window);
@@ -187,6 +192,7 @@ static kvb_status job_of(const kvb_cuda_layer *layer, const kvb_cuda_pages *page
     if (runs) {
         const kvb_cuda_attend_kernel *kernel = layer->kernels[q->split_queries != 0];
         job->n_blocks = kvb_cuda_attend_blocks(kernel, layer->n_blocks);
+        job->starts_early = q->starts_early > 0 ? q->starts_early + pages->exact_last : 0;
     } else {
         job->n_blocks = layer->n_blocks;
         job->second.n_blocks = layer->n_blocks * 2;

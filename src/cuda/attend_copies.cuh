@@ -32,6 +32,10 @@ __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity) {
                  "r"(parity)
                  : "memory");
 }
+// Asks for memory to be in the L2, where a copy finds it later.
+__device__ __forceinline__ void prefetch_bulk(const void *from, uint32_t bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
 // THREADS threads of whole warps meet, and what they did before is done. Barrier 0 is __syncthreads'.
 template <int THREADS> __device__ __forceinline__ void meet(int barrier) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(THREADS) : "memory");

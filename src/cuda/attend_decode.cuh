@@ -5,111 +5,23 @@
 // transposed (tokens x columns, dims x columns), so that a column's running maximum belongs to a lane and rescaling
 // needs no shuffle.
 #pragma once
-#include "attend_codes.cuh"
+#include "attend_columns.cuh"
 #include "attend_copies.cuh"
 #include "attend_early.cuh"
 #include "attend_exact.cuh"
 #include "attend_finish.cuh"
 #include "attend_producer.cuh"
+#include "attend_shape.cuh"
+#include "early_start.cuh"
 
 namespace kvb {
-
-// A tile is a page. SHARE warps share a tile and its place in a ring, a few blocks of 16 tokens each.
-// SPLIT: queries and weights as two halves each, so that what is left of the error is float's.
-template <int KBITS_, int VBITS_, int DK_, int DV_, int SHARE_, int WARPS_, int STAGES_, bool SPLIT_> struct Decode {
-    static constexpr int KBITS = KBITS_, VBITS = VBITS_, DK = DK_, DV = DV_, SHARE = SHARE_, WARPS = WARPS_,
-                         STAGES = STAGES_;
-    static constexpr int TOKENS = KVB_CUDA_PAGE_TOKENS, RINGS = WARPS / SHARE;
-    static constexpr bool SPLIT = SPLIT_;
-    using C = Codes<KBITS, VBITS, DK, DV>;
-    using K = typename C::K;
-    using V = typename C::V;
-    using KS = typename C::KS;
-    using VS = typename C::VS;
-    static constexpr int columns = 8, tile_blocks = TOKENS / 16, blocks = tile_blocks / SHARE, k_steps = C::k_steps,
-                         v_steps = C::v_steps;
-    static constexpr int k_bytes = tile_blocks * K::bytes, v_bytes = tile_blocks * V::bytes,
-                         stage_bytes = (k_bytes + v_bytes + 127) / 128 * 128;
-    static constexpr int tables = C::tables;
-    static constexpr int ring = RINGS * STAGES * stage_bytes;
-    static constexpr int pass_steps = DK > 128 || DV > 128 ? 2
-                                      : v_steps < 4        ? v_steps
-                                                           : 4,
-                         pass_dims = pass_steps * 16, pass_stride = pass_dims + 4;
-    static constexpr int row = DK > DV ? DK : DV;
-    static constexpr int chunk = 64; // of exact tokens
-    static constexpr int merge_floats = WARPS * columns * pass_stride > columns *(chunk + 1)
-                                            ? WARPS *columns *pass_stride
-                                            : columns *(chunk + 1);
-    static constexpr int merge = (merge_floats > WARPS * row ? merge_floats : WARPS * row) * 4;
-    static constexpr int states = (WARPS + 2) * columns * 2 * 4;
-    static constexpr int k_words = C::k_levels / 2,
-                         v_words = C::one_table ? 0 : C::v_levels / 2, // centroids, two a word
-        k_sign_words = (DK + 31) / 32, v_sign_words = (DV + 31) / 32,
-                         early_words = k_words + v_words + k_sign_words + v_sign_words;
-    static constexpr int q_stride = DK + 8; // halves: columns in different banks
-    static constexpr int queries = columns * q_stride * 2 * (SPLIT ? 2 : 1);
-    // Where rows are rotated without memory of their own, nothing lies in the merge's yet when queries do.
-    static constexpr bool merge_has_queries = (DK & (DK - 1)) == 0 && (DV & (DV - 1)) == 0 && queries <= merge;
-    static constexpr int shared_bytes = tables + ring + merge + states + 2 * columns * row * 4 +
-                                        (merge_has_queries ? 0 : queries) + RINGS * STAGES * 8 + early_words * 4;
-    static_assert(tile_blocks % SHARE == 0 && WARPS % SHARE == 0, "whole blocks, whole rings");
-    static_assert(SHARE == 1 || RINGS < 16, "a barrier for each ring, of sixteen");
-};
-
-// What a lane's columns 2t and 2t + 1 see of the packed tokens before `end`, which is the segment's, and what all
-// columns of the warp see.
-struct Columns {
-    int begin[2], end[2], query[2];
-    int all_begin, all_end;
-};
-
-static __device__ Columns columns_of(const kvb_cuda_attend_job &p, const Sequence &s, int end, int first_column,
-                                     int n_columns, int lane) {
-    Columns c = {};
-    if (n_columns == 0) {
-        return c;
-    }
-    for (int i = 0; i < 2; i++) {
-        int column = lane % 4 * 2 + i;
-        c.query[i] = (first_column + (column < n_columns ? column : 0)) / p.group;
-        Visible v = Visible::of(p, s, c.query[i]);
-        c.begin[i] = max(v.begin, p.n_exact_first);
-        c.end[i] = min(v.end, end);
-    }
-    c.all_begin = __reduce_max_sync(0xffffffffu, max(c.begin[0], c.begin[1]));
-    c.all_end = __reduce_min_sync(0xffffffffu, min(c.end[0], c.end[1]));
-    return c;
-}
-
-// A block's partial results: two, of the item that it goes on with and of the one that begins in it: 8 maxima, 8 sums,
-// values.
-__device__ __forceinline__ float *part_of(const kvb_cuda_attend_job &p, int block, int begins, int v_dim) {
-    return p.partials + (size_t)(block * 2 + begins) * 8 * (v_dim + 2);
-}
-// Where values have a column's place: a warp reads them as the accumulators that they were.
-__device__ __forceinline__ int part_place(int column, int place) {
-    return 16 + (place / 16 * 32 + place % 8 * 4 + column / 2) * 4 + column % 2 + place % 16 / 8 * 2;
-}
-
-// Which of a lane's scores belong to tokens that a tree lets its columns see: bit 4 b + i for c[b][i].
-template <int BLOCKS>
-__device__ __noinline__ uint32_t tree_bits(const kvb_cuda_attend_job &p, const Sequence &s, int query0, int query1,
-                                           int first, int end) {
-    uint32_t bits = 0;
-    for (int j = 0; j < BLOCKS * 4; j++) {
-        const int token = first + j / 4 * 16 + j % 4 / 2 * 8, query = j % 2 ? query1 : query0;
-        const bool is = token >= s.n_tokens - s.n_q && token >= p.n_exact_first && token < end;
-        bits |= (uint32_t)(is && Visible::of(p, s, query).sees(p, s, query, token)) << j;
-    }
-    return bits;
-}
 
 template <class D>
 __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant__ kvb_cuda_attend_job p) {
     extern __shared__ __align__(1024) uint8_t shared[];
     static_assert(D::shared_bytes <= 232448, "fits the shared memory of a multiprocessor");
-    constexpr int DK = D::DK, DV = D::DV, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, BLOCKS = D::blocks;
+    constexpr int DK = D::DK, DV = D::DV, TOKENS = D::TOKENS, WARPS = D::WARPS, STAGES = D::STAGES, BLOCKS = D::blocks,
+                  FOLDS = D::folds, SCORES = D::score_blocks;
     using K = typename D::K;
     using V = typename D::V;
     using KS = typename D::KS;
@@ -156,7 +68,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
     producer.take(work, ring_index);
     producer.settle(p, ring_index);
     constexpr int own = (8 + WARPS - 1) / WARPS, N = (DK + 31) / 32; // columns of a warp
-    float queries[own][N];
+    RawRow<DK> queries[own];
     auto load_queries = [&] {
 #pragma unroll
         for (int i = 0; i < own; i++) {
@@ -164,24 +76,43 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             const size_t at = (size_t)(work.first_row + column / p.group) * p.q_row_stride +
                               (work.kv_head * p.group + column % p.group) * p.q_head_stride;
             if (work.n_q > 0) {
-                load_row_of<DK>(queries[i], p.q, at, p.q_type, lane);
+                queries[i].load(p.q, at, p.q_type, lane);
             }
         }
     };
-    load_queries();
+    // Tokens before this one are there, whatever the work before still does.
+    const int unsettled = p.starts_early ? work.n_tokens - p.starts_early : 0x7fffffff;
+    bool has_queries = !p.starts_early;
+    if (has_queries) {
+        load_queries();
+    }
     early.store(copies);
+    int filled = 0;
 #pragma unroll 1
-    for (int s = 0; s < STAGES; s++) {
-        producer.issue(p, ring + s * D::stage_bytes, &full[s], policy, ring_index, lane == 0 && part == 0);
+    for (; filled < STAGES && (!p.starts_early || producer.is_settled(work, unsettled)); filled++) {
+        producer.issue(p, ring + filled * D::stage_bytes, &full[filled], policy, ring_index, lane == 0 && part == 0);
+    }
+    if (D::looks_ahead && part == 0) {
+        producer.look_ahead(p, unsettled, lane == 0);
     }
     __syncthreads();
     D::C::build(k_table, (const uint16_t *)copies, (const uint16_t *)(copies + D::k_words));
+    wait_for_work_before();
+    let_work_behind_start();
+#pragma unroll 1
+    for (; filled < STAGES; filled++) {
+        producer.issue(p, ring + filled * D::stage_bytes, &full[filled], policy, ring_index, lane == 0 && part == 0);
+    }
 
     int stage = 0;
     uint32_t parity = 0;
 #pragma unroll 1
     while (true) {
         // ---- Queries, a column a warp ----
+        if (!has_queries) {
+            load_queries();
+        }
+        has_queries = false;
         Sequence sequence = {work.n_tokens, work.first_row, work.n_q,
                              p.kv_end > 0 ? min(work.n_tokens, p.kv_end) : work.n_tokens};
         const int n_columns = max(min(8, work.n_q * p.group - work.first_column), 0);
@@ -190,12 +121,14 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         for (int i = 0; i < own; i++) {
             const int c = warp + i * WARPS;
             if (c < 8) {
+                float query[N];
+                queries[i].values(query, p.q_type);
 #pragma unroll
                 for (int j = 0; j < N; j++) {
-                    queries[i][j] = c < n_columns ? queries[i][j] : 0.0f;
+                    query[j] = c < n_columns ? query[j] : 0.0f;
                 }
-                store_row<DK>(rows + c * DK, queries[i], lane);
-                const float dot = p.k.mean ? row_dot<DK>(queries[i], p.k.mean + (size_t)work.kv_head * DK, lane) : 0.0f;
+                store_row<DK>(rows + c * DK, query, lane);
+                const float dot = p.k.mean ? row_dot<DK>(query, p.k.mean + (size_t)work.kv_head * DK, lane) : 0.0f;
                 if (lane == 0) {
                     means[c] = dot;
                 }
@@ -225,7 +158,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         for (int s = 0; s < D::k_steps; s++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                const int at = g * D::q_stride + D::C::k_dim(s, t, i);
+                const int at = g % (8 / FOLDS) * D::q_stride + D::C::k_dim(s, t, i);
                 q[s][i] = *(const uint32_t *)(halves + at);
                 if (D::SPLIT) {
                     q_rest[s][i] = *(const uint32_t *)(rests + at);
@@ -234,13 +167,13 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         }
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            unit[i] = units[2 * t + i] * p.scale * 1.4426950408889634f;
-            mean[i] = means[2 * t + i] * p.scale * 1.4426950408889634f;
+            unit[i] = units[column_of<FOLDS>(lane) + i] * p.scale * 1.4426950408889634f;
+            mean[i] = means[column_of<FOLDS>(lane) + i] * p.scale * 1.4426950408889634f;
         }
         if (D::merge_has_queries) {
             __syncthreads();
         }
-        const Columns columns = columns_of(p, sequence, work.end, work.first_column, n_columns, lane);
+        const Columns columns = columns_of<FOLDS>(p, sequence, work.end, work.first_column, n_columns, lane);
 
         // ---- Tiles ----
         float top[2] = {-1e30f, -1e30f}, sum[2] = {0.0f, 0.0f}, o[D::v_steps][4];
@@ -253,6 +186,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
         const typename KS::Lane k_lane = KS::open(lane, k_table);
         const typename VS::Lane v_lane = VS::open(lane, v_table);
         const Softcap softcap = Softcap::of(p.softcap);
+        const int fold = fold_of<FOLDS>(lane);
         const int tiles_end = work.end > work.begin ? (work.end + TOKENS - 1) / TOKENS : 0;
 #pragma unroll 1
         for (int tile = work.begin / TOKENS + ring_index; tile < tiles_end; tile += D::RINGS) {
@@ -260,36 +194,44 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             const uint8_t *values = ring + stage * D::stage_bytes + D::k_bytes + part * BLOCKS * V::bytes;
             const int first_token = tile * TOKENS + part * BLOCKS * 16;
             barrier_wait(&full[stage], parity);
-            float c[BLOCKS][4];
+            float products[BLOCKS][4], c[SCORES][4];
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
+                float *to = products[b];
                 uint32_t words[K::held];
                 K::load(keys + b * K::bytes, lane, p.k.trellis_memory, words);
-                c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0.0f;
+                to[0] = to[1] = to[2] = to[3] = 0.0f;
                 Steps<KS, 0, D::k_steps>::run(words, k_table, k_lane, [&](int s, const uint32_t *a) {
-                    multiply(c[b], a, q[s][0], q[s][1]);
+                    multiply(to, a, q[s][0], q[s][1]);
                     if (D::SPLIT) {
-                        multiply(c[b], a, q_rest[D::SPLIT ? s : 0][0], q_rest[D::SPLIT ? s : 0][1]);
+                        multiply(to, a, q_rest[D::SPLIT ? s : 0][0], q_rest[D::SPLIT ? s : 0][1]);
                     }
                 });
             }
-            float v_scales[BLOCKS][2], v_most = 0.0f;
 #pragma unroll
-            for (int b = 0; b < BLOCKS; b++) {
-                const float2 k_scales = K::load_scales(keys + b * K::bytes, lane);
+            for (int b = 0; b < SCORES; b++) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    c[b][i] = fold ? products[b * FOLDS + FOLDS - 1][i] : products[b * FOLDS][i];
+                }
+            }
+            float v_scales[SCORES][2], v_most = 0.0f;
+#pragma unroll
+            for (int b = 0; b < SCORES; b++) {
+                const float2 k_scales = K::load_scales(keys + (b * FOLDS + fold) * K::bytes, lane);
                 c[b][0] = fmaf(c[b][0], k_scales.x * unit[0], mean[0]);
                 c[b][1] = fmaf(c[b][1], k_scales.x * unit[1], mean[1]);
                 c[b][2] = fmaf(c[b][2], k_scales.y * unit[0], mean[0]);
                 c[b][3] = fmaf(c[b][3], k_scales.y * unit[1], mean[1]);
             }
 #pragma unroll
-            for (int b = 0; b < BLOCKS; b++) {
-                const float2 scales = V::load_scales(values + b * V::bytes, lane);
+            for (int b = 0; b < SCORES; b++) {
+                const float2 scales = V::load_scales(values + (b * FOLDS + fold) * V::bytes, lane);
                 v_scales[b][0] = scales.x, v_scales[b][1] = scales.y;
             }
             if (p.softcap > 0.0f) {
 #pragma unroll
-                for (int b = 0; b < BLOCKS; b++) {
+                for (int b = 0; b < SCORES; b++) {
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
                         c[b][i] = softcap(c[b][i]);
@@ -298,14 +240,15 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
             const bool edge = first_token < columns.all_begin || first_token + BLOCKS * 16 > columns.all_end;
             if (edge) {
-                const uint32_t tree = p.tree_mask ? tree_bits<BLOCKS>(p, sequence, columns.query[0], columns.query[1],
-                                                                      first_token + g, work.end)
-                                                  : 0;
+                const uint32_t tree = p.tree_mask
+                                          ? tree_bits<SCORES, FOLDS>(p, sequence, columns.query[0], columns.query[1],
+                                                                     first_token + fold * 16 + g, work.end)
+                                          : 0;
 #pragma unroll
-                for (int b = 0; b < BLOCKS; b++) {
+                for (int b = 0; b < SCORES; b++) {
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
-                        const int token = first_token + b * 16 + g + i / 2 * 8;
+                        const int token = first_token + (b * FOLDS + fold) * 16 + g + i / 2 * 8;
                         const bool sees =
                             (token >= columns.begin[i % 2] && token < columns.end[i % 2]) || tree >> (b * 4 + i) & 1;
                         c[b][i] = sees ? c[b][i] : -INFINITY;
@@ -319,7 +262,7 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
             float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
-            for (int b = 0; b < BLOCKS; b++) {
+            for (int b = 0; b < SCORES; b++) {
                 most[0] = fmaxf(most[0], fmaxf(c[b][0], c[b][2]));
                 most[1] = fmaxf(most[1], fmaxf(c[b][1], c[b][3]));
                 v_most = fmaxf(v_most, fmaxf(fabsf(v_scales[b][0]), fabsf(v_scales[b][1])));
@@ -349,9 +292,9 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
                     }
                 }
             }
-            uint32_t weights[BLOCKS][2], weight_rests[D::SPLIT ? BLOCKS : 1][2];
+            uint32_t weights[SCORES][2], weight_rests[D::SPLIT ? SCORES : 1][2];
 #pragma unroll
-            for (int b = 0; b < BLOCKS; b++) {
+            for (int b = 0; b < SCORES; b++) {
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     const float w0 = exp2_of(c[b][2 * i] - top[0]), w1 = exp2_of(c[b][2 * i + 1] - top[1]);
@@ -372,10 +315,13 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             }
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
+                // A block of tokens takes the weights of its columns alone.
+                const bool is_mine = FOLDS == 1 || g / (8 / FOLDS) == b % FOLDS;
+                const uint32_t mine[2] = {is_mine ? weights[b / FOLDS][0] : 0, is_mine ? weights[b / FOLDS][1] : 0};
                 uint32_t words[V::held];
                 V::load(values + b * V::bytes, lane, p.v.trellis_memory, words);
                 Steps<VS, 0, D::v_steps>::run(words, v_table, v_lane, [&](int s, const uint32_t *a) {
-                    multiply(o[s], a, weights[b][0], weights[b][1]);
+                    multiply(o[s], a, mine[0], mine[1]);
                     if (D::SPLIT) {
                         multiply(o[s], a, weight_rests[D::SPLIT ? b : 0][0], weight_rests[D::SPLIT ? b : 0][1]);
                     }
@@ -398,6 +344,20 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 4);
             sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 8);
             sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 16);
+        }
+        if (FOLDS > 1) { // the lower columns get what the upper ones saw
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                const float other = __shfl_xor_sync(0xffffffffu, top[h], 2), higher = fmaxf(top[h], other),
+                            factor = exp2_of(top[h] - higher), others = exp2_of(other - higher);
+                top[h] = higher;
+                sum[h] = sum[h] * factor + __shfl_xor_sync(0xffffffffu, sum[h], 2) * others;
+#pragma unroll
+                for (int s = 0; s < D::v_steps; s++) {
+                    o[s][h] = o[s][h] * factor + __shfl_xor_sync(0xffffffffu, o[s][h], 2) * others;
+                    o[s][h + 2] = o[s][h + 2] * factor + __shfl_xor_sync(0xffffffffu, o[s][h + 2], 2) * others;
+                }
+            }
         }
         // ---- The block's warps, in order, the exact tokens last. Where an item's last block arrives, its warps then
         // take the item's parts for their own and go through the same code again: what has not run yet is slow ----
@@ -528,7 +488,6 @@ __global__ void __launch_bounds__(D::WARPS * 32, 1) decode(const __grid_constant
             break;
         }
         work = load_segment(p, work.next);
-        load_queries();
         __syncthreads();
     }
 }

@@ -64,7 +64,7 @@ __device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, cons
             for (int j = 0; j < some; j++) {
                 const void *array;
                 const size_t row = exact_row(p, p.k, s, sequence, kv_head, token_at(min(i + j, count - 1)), &array);
-                load_row<false, DK>(keys[j], array, row, p.exact_type, lane);
+                load_row_of<DK>(keys[j], array, row, p.exact_type, lane);
             }
             for (int c = 0; c < n_columns; c++) {
                 float dots[some];
@@ -107,19 +107,19 @@ __device__ __forceinline__ void exact_partial(const kvb_cuda_attend_job &p, cons
             factor = exp2_of(tops[c] - top);
             float o = out[i] * factor;
             for (int t = 0; t < count; t += 16) {
-                typename Raw<false>::Type values[16];
+                uint16_t values[16];
 #pragma unroll
                 for (int j = 0; j < 16; j++) {
                     const void *array;
                     const size_t row = exact_row(p, p.v, s, sequence, kv_head, token_at(min(t + j, count - 1)), &array);
-                    values[j] = ((const typename Raw<false>::Type *)array)[row + i % DV];
+                    values[j] = ((const uint16_t *)array)[row + i % DV];
                 }
 #pragma unroll
                 for (int j = 0; j < 16; j++) {
                     const float x = t + j < count ? scores[c * CHUNK + t + j] : -INFINITY;
                     const float w = exp2_of(x - top);
                     sum += w;
-                    o += x == -INFINITY ? 0.0f : w * Raw<false>::value(values[j], p.exact_type);
+                    o += x == -INFINITY ? 0.0f : w * value_of(values[j], p.exact_type);
                 }
             }
             out[i] = o;

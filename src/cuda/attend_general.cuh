@@ -6,7 +6,7 @@
 namespace kvb {
 
 __device__ __forceinline__ float load_value(const void *array, size_t i, int type) {
-    return type == KVB_F32 ? ((const float *)array)[i] : Raw<false>::value(((const uint16_t *)array)[i], type);
+    return value_of(type == KVB_F32 ? ((const uint32_t *)array)[i] : ((const uint16_t *)array)[i], type);
 }
 
 // One row of any length in shared memory, by one warp: as rotate_row.

@@ -139,7 +139,7 @@ template <bool IS_BFLOAT, bool IS_VALUE> struct Dense {
             const uint32_t word[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                x[k][i] = Raw<false>::value((uint16_t)(word[i / 2] >> i % 2 * 16), IS_BFLOAT ? KVB_BF16 : KVB_F16);
+                x[k][i] = value_of((uint16_t)(word[i / 2] >> i % 2 * 16), IS_BFLOAT ? KVB_BF16 : KVB_F16);
             }
         }
     }

@@ -121,19 +121,6 @@ __device__ __forceinline__ int output_place(const kvb_cuda_attend_job &p, const 
     return part.group * 64 * columns + output_place(part.of.code, part.of.dim, dim - part.of.first, columns, column);
 }
 
-__device__ __forceinline__ float warp_sum(float x) {
-    for (int h = 16; h > 0; h /= 2) {
-        x += __shfl_xor_sync(0xffffffffu, x, h);
-    }
-    return x;
-}
-__device__ __forceinline__ float warp_most(float x) {
-    for (int h = 16; h > 0; h /= 2) {
-        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, h));
-    }
-    return x;
-}
-
 // The softmax so far: lane l knows column l % COLUMNS's. The top is the block's, the sum that of the warp's tokens; the
 // factor is what values before the last tile count.
 struct State {

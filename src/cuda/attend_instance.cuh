@@ -15,18 +15,34 @@ namespace kvb {
 // is waited for; four warps to a tile cost the middle widths more than they gain.
 template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
     static constexpr int trellis = KVB_FRAGMENT_TRELLIS;
-    static constexpr bool few_bits = K + V <= 4 && !SPLIT, paths = K > trellis &&V > trellis &&K + V <= 2 * trellis + 6;
-    static constexpr bool many = (few_bits || paths) && DK <= 128 && DV <= 128; // instructions are what slows these
+    static constexpr bool few_bits = K + V <= 4 || (K + V <= 6 && DK % 128 == 0),
+                          sixes = K == 6 && (V == 6 || V == 4) && DK == 128,
+                          paths = K > trellis &&V > trellis &&K + V <= 2 * trellis + 6 && DK <= 128 && DV <= 128;
+    static constexpr bool many = ((few_bits || sixes) && !SPLIT) || paths; // instructions are what slows these
     static constexpr int warps = many ? 12 : 8;
     template <int SHARE> using With = Decode<K, V, DK, DV, SHARE, warps, 2, SPLIT>;
     static constexpr int most = 106496;
     static constexpr int share = With<1>::ring <= most ? 1 : With<2>::ring <= most ? 2 : 4;
     using D = With<share>;
+    // For at most four columns. Elsewhere it gained nothing, at 3/3 and 256 coordinates it lost.
+    static constexpr bool folds = !SPLIT && share < 4 && K == V && (K == 4 || K == 2) && DK == DV && DK <= 128;
+    using Folded = Decode<K, V, DK, DV, share, warps, 2, SPLIT, folds>;
 };
 
 template <class D> int launch(const kvb_cuda_attend_job *job, void *stream) {
-    decode<D><<<job->n_blocks, D::WARPS * 32, D::shared_bytes, (cudaStream_t)stream>>>(*job);
-    return (int)cudaGetLastError();
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t how = {};
+    how.gridDim = dim3((unsigned)job->n_blocks), how.blockDim = dim3(D::WARPS * 32);
+    how.dynamicSmemBytes = D::shared_bytes, how.stream = (cudaStream_t)stream;
+    how.attrs = &early, how.numAttrs = job->starts_early ? 1 : 0;
+    return (int)cudaLaunchKernelEx(&how, decode<D>, *job);
+}
+// Few queries: `Folded` where columns allow it.
+template <class D, class Folded> int launch_few(const kvb_cuda_attend_job *job, void *stream) {
+    const bool folds = Folded::FOLD && (size_t)job->group * (size_t)job->max_n_q <= Folded::columns / Folded::folds;
+    return folds ? launch<Folded>(job, stream) : launch<D>(job, stream);
 }
 template <class D> struct Clusters {
     cudaLaunchAttribute cluster = {};
@@ -53,12 +69,16 @@ template <class D> int most_clusters(int n_parts, int *out) {
 
 template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
     using Few = typename Shape<K, V, DK, DV, SPLIT>::D;
+    using Folded = typename Shape<K, V, DK, DV, SPLIT>::Folded;
     // Keys come in panels of 64 coordinates, small ones also in half of that. Builds without code for 9.0a have none.
     static constexpr bool has_many = KVB_CUDA_WARPGROUPS && DK % (DK > 128 ? 64 : 32) == 0 && DV % 32 == 0;
 
     static int prepare() {
         cudaError_t e =
             cudaFuncSetAttribute(decode<Few>, cudaFuncAttributeMaxDynamicSharedMemorySize, Few::shared_bytes);
+        if (e == cudaSuccess) {
+            e = cudaFuncSetAttribute(decode<Folded>, cudaFuncAttributeMaxDynamicSharedMemorySize, Folded::shared_bytes);
+        }
         if constexpr (has_many) {
             using Many = Prefill<K, V, DK, DV, SPLIT>;
             if (e == cudaSuccess) {
@@ -69,7 +89,7 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Kernels {
         return (int)e;
     }
     static constexpr kvb_cuda_attend_kernel make() {
-        kvb_cuda_attend_kernel kernel = {K, V, DK, DV, SPLIT, prepare, launch<Few>, nullptr, nullptr, 0, 0};
+        kvb_cuda_attend_kernel kernel = {K, V, DK, DV, SPLIT, prepare, launch_few<Few, Folded>, nullptr, nullptr, 0, 0};
         if constexpr (has_many) {
             using Many = Prefill<K, V, DK, DV, SPLIT>;
             kernel.launch_many = launch_many<Many>, kernel.most_clusters = most_clusters<Many>;

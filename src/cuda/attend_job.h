@@ -66,6 +66,8 @@ typedef struct kvb_cuda_attend_job {
     int window;                                        /* 0: none */
     int kv_begin, kv_end;                              /* tokens outside are not seen; kv_end 0: no end */
     int n_exact_first, n_exact_last, exact_last_slots; /* slots > 0: a ring, token t in slot t % slots */
+    int starts_early; /* n > 0: launched to start while the work before ends, which may write queries, exact tokens and
+                       * the last n tokens of each sequence; n_exact_last are among them */
     /* The plan of the kernel that attends, made from lengths on the device by kvb_cuda_launch_plan() and good for all
      * layers with the same window, heads, exact tokens and queries whose kernels have as many blocks. */
     kvb_cuda_segment *segments; /* items + 2 * n_blocks: first every block's first */

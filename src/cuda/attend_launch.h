@@ -45,7 +45,6 @@ static inline int kvb_cuda_parts(size_t tiles, const int most_clusters[KVB_CUDA_
     }
     return n;
 }
-
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -48,6 +48,28 @@ template <class D> struct Producer {
             at = 0;
         }
     }
+    __device__ static __forceinline__ const uint8_t *keys_of(const kvb_cuda_attend_job &p, uint32_t page,
+                                                             uint32_t head) {
+        return p.k.pages + (uint64_t)page * (uint32_t)p.k.page_stride + head * (uint64_t)(uint32_t)p.k.head_stride;
+    }
+    __device__ static __forceinline__ const uint8_t *values_of(const kvb_cuda_attend_job &p, uint32_t page,
+                                                               uint32_t head) {
+        return p.v.pages + (uint64_t)page * (uint32_t)p.v.page_stride + head * (uint64_t)(uint32_t)p.v.head_stride;
+    }
+    // Whether the next tile, of the block's first segment, has no token from `unsettled` on.
+    __device__ __forceinline__ bool is_settled(const kvb_cuda_segment &first, int unsettled) const {
+        return segment == first.next && (next + 1) * D::TOKENS <= unsettled;
+    }
+    // Has the L2 ask for the tile behind those of the ring.
+    __device__ __forceinline__ void look_ahead(const kvb_cuda_attend_job &p, int unsettled, bool one) const {
+        const uint32_t page = __shfl_sync(0xffffffffu, pages, max(at, 0)), head = kv_head;
+        if (one && next < end && (next + 1) * D::TOKENS <= unsettled) {
+            prefetch_bulk(keys_of(p, page, head), together ? D::k_bytes + D::v_bytes : D::k_bytes);
+            if (!together) {
+                prefetch_bulk(values_of(p, page, head), D::v_bytes);
+            }
+        }
+    }
     __device__ __forceinline__ void issue(const kvb_cuda_attend_job &p, uint8_t *stage, uint64_t *full, uint64_t policy,
                                           int ring, bool one) {
         if (next >= end) {
@@ -56,15 +78,9 @@ template <class D> struct Producer {
         const uint32_t page = __shfl_sync(0xffffffffu, pages, at), head = kv_head;
         if (one) {
             barrier_expect(full, D::k_bytes + D::v_bytes);
-            bulk_copy(stage,
-                      p.k.pages + (uint64_t)page * (uint32_t)p.k.page_stride +
-                          head * (uint64_t)(uint32_t)p.k.head_stride,
-                      together ? D::k_bytes + D::v_bytes : D::k_bytes, full, policy);
+            bulk_copy(stage, keys_of(p, page, head), together ? D::k_bytes + D::v_bytes : D::k_bytes, full, policy);
             if (!together) {
-                bulk_copy(stage + D::k_bytes,
-                          p.v.pages + (uint64_t)page * (uint32_t)p.v.page_stride +
-                              head * (uint64_t)(uint32_t)p.v.head_stride,
-                          D::v_bytes, full, policy);
+                bulk_copy(stage + D::k_bytes, values_of(p, page, head), D::v_bytes, full, policy);
             }
         }
         next += D::RINGS, at++;

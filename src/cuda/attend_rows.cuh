@@ -7,40 +7,62 @@
 
 namespace kvb {
 
-// Values of 4 bytes or of 2, as they lie in memory: all of a row's loads are issued before one is converted.
-template <bool WIDE> struct Raw {
-    using Type = uint16_t;
-    __device__ static float value(Type x, int type) {
-        return type == KVB_BF16 ? __uint_as_float((uint32_t)x << 16) : __half2float(__ushort_as_half(x));
+__device__ __forceinline__ float warp_sum(float x) {
+    for (int h = 16; h > 0; h /= 2) {
+        x += __shfl_xor_sync(0xffffffffu, x, h);
     }
-};
-template <> struct Raw<true> {
-    using Type = float;
-    __device__ static float value(Type x, int) {
-        return x;
-    }
-};
-template <bool WIDE, int DIM>
-__device__ __forceinline__ void load_row(float *x, const void *array, size_t at, int type, int lane) {
-    constexpr int N = (DIM + 31) / 32;
-    typename Raw<WIDE>::Type raw[N];
-    const auto *from = (const typename Raw<WIDE>::Type *)array + at;
-#pragma unroll
-    for (int j = 0; j < N; j++) {
-        raw[j] = DIM % 32 == 0 || j * 32 + lane < DIM ? from[j * 32 + lane] : (typename Raw<WIDE>::Type)0;
-    }
-#pragma unroll
-    for (int j = 0; j < N; j++) {
-        x[j] = Raw<WIDE>::value(raw[j], type);
-    }
+    return x;
 }
+__device__ __forceinline__ float warp_most(float x) {
+    for (int h = 16; h > 0; h /= 2) {
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, h));
+    }
+    return x;
+}
+
+// A value as it lies in memory, of 4 bytes or of 2.
+__device__ __forceinline__ float value_of(uint32_t bits, int type) {
+    return type == KVB_F32    ? __uint_as_float(bits)
+           : type == KVB_BF16 ? __uint_as_float(bits << 16)
+                              : __half2float(__ushort_as_half((unsigned short)bits));
+}
+// A row of such, a lane's every 32nd: what is loaded is not waited for before a value is asked for.
+template <int DIM> struct RawRow {
+    static constexpr int N = (DIM + 31) / 32;
+    uint32_t bits[N];
+
+    template <class T> __device__ __forceinline__ void load_as(const T *from, int lane) {
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            bits[j] = DIM % 32 == 0 || j * 32 + lane < DIM ? from[j * 32 + lane] : (T)0;
+        }
+    }
+    __device__ __forceinline__ void load(const void *array, size_t at, int type, int lane) {
+        if (type == KVB_F32) {
+            load_as((const uint32_t *)array + at, lane);
+        } else {
+            load_as((const uint16_t *)array + at, lane);
+        }
+    }
+    __device__ __forceinline__ void values(float *x, int type) const {
+        if (type == KVB_F32) { // asked once, not for each value
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                x[j] = __uint_as_float(bits[j]);
+            }
+        } else {
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                x[j] = value_of(bits[j], type);
+            }
+        }
+    }
+};
 template <int DIM>
 __device__ __forceinline__ void load_row_of(float *x, const void *array, size_t at, int type, int lane) {
-    if (type == KVB_F32) {
-        load_row<true, DIM>(x, array, at, type, lane);
-    } else {
-        load_row<false, DIM>(x, array, at, type, lane);
-    }
+    RawRow<DIM> raw;
+    raw.load(array, at, type, lane);
+    raw.values(x, type);
 }
 template <int DIM> __device__ __forceinline__ void store_row(float *row, const float *x, int lane) {
 #pragma unroll

@@ -196,7 +196,9 @@ kvb_status kvb_cuda_cache_append(kvb_cuda_cache *cache, int layer, const void *k
         return status;
     }
     append_of(cache, layer, k, v, dtype, &pages, &rows);
-    return kvb_cuda_append(cache->layers[layer].layer, &pages, &rows, stream, error);
+    status = kvb_cuda_append(cache->layers[layer].layer, &pages, &rows, stream, error);
+    cache->only_rows_last |= status == KVB_OK;
+    return status;
 }
 
 /* All that kvb_cuda_append_layers would refuse, of all layers before the first is queued. */
@@ -243,6 +245,7 @@ kvb_status kvb_cuda_cache_append_layers(kvb_cuda_cache *cache, int first, int n_
             layers[i] = cache->layers[first + done + i].layer;
         }
         status = kvb_cuda_append_layers(layers, pages, rows, n, stream, error);
+        cache->only_rows_last |= status == KVB_OK;
     }
     return status;
 }
@@ -253,6 +256,7 @@ kvb_status kvb_cuda_cache_advance(kvb_cuda_cache *cache, void *stream, kvb_error
         (status = kvb_cuda_current_check(cache->layers[0].layer, error))) {
         return status;
     }
+    cache->only_rows_last = 0;
     return kvb_cuda_status(kvb_cuda_launch_next_step(cache->numbers, &cache->at, cache->step.n_sequences, stream),
                            "cuda cache, advance", error);
 }

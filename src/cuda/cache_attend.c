@@ -105,6 +105,7 @@ kvb_status kvb_cuda_cache_plan(kvb_cuda_cache *cache, const kvb_cuda_queries *qu
         return status;
     }
     const size_t of_kind = kind_bytes(cache, cache->step.n_sequences, q.most_queries);
+    cache->only_rows_last = 0;
     status = check_scratch(cache, scratch, bytes, of_kind, error);
     for (int kind = 0; kind < cache->n_kinds && status == KVB_OK; kind++) {
         status = plan_kind(cache, kind, queries, scratch, of_kind, stream, error);
@@ -136,6 +137,12 @@ kvb_status kvb_cuda_cache_attend(kvb_cuda_cache *cache, int layer, const kvb_cud
                              "tree_mask is given, and the step's plan was made without; kvb_cuda_cache_plan takes the "
                              "same queries");
     }
-    return kvb_cuda_attend(cache->layers[layer].layer, &pages, &q,
-                           (uint8_t *)scratch + (size_t)cache->layers[layer].kind * of_kind, of_kind, stream, error);
+    if (q.starts_early > 0) { /* by as many tokens as a step brings, which the cache knows best */
+        const int n = cache->step.most_rows > 0 ? cache->step.most_rows : 1;
+        q.starts_early = cache->only_rows_last && n <= KVB_CUDA_MOST_EARLY ? n : 0;
+    }
+    status = kvb_cuda_attend(cache->layers[layer].layer, &pages, &q,
+                             (uint8_t *)scratch + (size_t)cache->layers[layer].kind * of_kind, of_kind, stream, error);
+    cache->only_rows_last |= status == KVB_OK;
+    return status;
 }

@@ -64,6 +64,8 @@ struct kvb_cuda_cache {
     uint8_t *marks; /* [max_sequences] */
     /* The plans in the caller's scratch. */
     int planned_sequences, planned_queries;
+    /* What was queued last wrote new rows or results alone: attention may start before it is done. */
+    int only_rows_last;
     /* What a call gathers before it is queued; the first failure. */
     kvb_cuda_update update;
     void *stream;

@@ -1,6 +1,7 @@
 // Appending rows to pages: signs, rotation, scale, codes and bits in one kernel, in the order and with the roundings of
 // docs/format.md. This is the kernel for all formats; encode_tuned.cu has that for the usual ones. A block of threads
 // owns 16 tokens of one side of one KV head, so that nobody else writes the words that tokens share.
+#include "early_start.cuh"
 #include "encode_rows.cuh"
 #include "encode_source.cuh"
 #include "encode_tuned.h"
@@ -27,6 +28,7 @@ __host__ __device__ static int floats_of(const kvb_cuda_format &f) {
 template <Paths PATHS>
 __global__ void __launch_bounds__(THREADS)
     append(const __grid_constant__ kvb_cuda_append_job p, int first_side, int n_sides) {
+    let_work_behind_start(); // attention, which waits for these rows alone
     const int is_value = first_side + blockIdx.z % n_sides, head = blockIdx.y;
     const kvb_cuda_format &f = p.formats[is_value];
     const Span span = span_of(p, blockIdx.z / n_sides);
@@ -71,6 +73,7 @@ __global__ void __launch_bounds__(THREADS)
 // append, which reads from the ring what leaves it.
 // Grid: tokens, sides x sequences.
 __global__ void __launch_bounds__(THREADS) keep_exact(const __grid_constant__ kvb_cuda_append_job p) {
+    let_work_behind_start();
     const int sequence = blockIdx.y / p.n_sides, is_value = blockIdx.y % p.n_sides, dim = p.formats[is_value].head_dim;
     const int own = row_of(p.places[0], sequence), before = p.lengths[own], row_begin = p.row_begin[sequence],
               after = before + p.row_begin[sequence + 1] - row_begin, row = p.n_kv_heads * dim;

@@ -1,5 +1,6 @@
 // Appending trellis codes of 8 and 16 states: a warp rotates the rows of two blocks of 16 tokens, four lanes to a row,
 // and then every lane finds the path of one.
+#include "early_start.cuh"
 #include "encode_paths.cuh"
 #include "encode_stage.cuh"
 #include "encode_tuned.h"
@@ -73,6 +74,7 @@ extern __shared__ __align__(16) uint8_t shared[];
 template <int DIM, int STATES>
 __global__ void __launch_bounds__(32 * path_warps(DIM), 1)
     append_paths(const __grid_constant__ kvb_cuda_append_job p, int first_side) {
+    let_work_behind_start();
     const int is_value = first_side + blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const kvb_cuda_format &f = p.formats[is_value];
     const Span span = span_of(p, blockIdx.z);

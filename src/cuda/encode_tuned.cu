@@ -1,5 +1,6 @@
 // Appending rows of 64, 128 and 256 values: a warp to the 16 tokens of a block, rows on their way while others are
 // encoded, one launch for many layers.
+#include "early_start.cuh"
 #include "encode_stage.cuh"
 #include "encode_tuned.h"
 #include "encode_words.cuh"
@@ -73,6 +74,7 @@ extern __shared__ __align__(16) uint8_t shared[];
 template <int DIM, int LAYERS>
 __global__ void __launch_bounds__(32 * WARPS, DIM == 256 ? 2 : 4)
     append_tuned(const __grid_constant__ Jobs<LAYERS> jobs) {
+    let_work_behind_start(); // attention, which waits for these rows alone
     const kvb_cuda_append_job &p = jobs.of[LAYERS > 1 ? blockIdx.y / jobs.n_sides : 0];
     const int is_value = jobs.first_side + blockIdx.y % jobs.n_sides, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     if (LAYERS > 1 && (int)blockIdx.z >= p.n_sequences) {

@@ -247,6 +247,10 @@ static void asked(void **state) {
     attend_refused("scale is inf");
     queries.softcap = -1.0f;
     attend_refused("softcap is -1");
+    queries.starts_early = -1;
+    attend_refused("starts_early is -1, legal are 0 (no) and 1 to 1048576");
+    queries.starts_early = KVB_CUDA_MOST_EARLY + 1;
+    attend_refused("starts_early is 1048577");
     queries.window = -5;
     attend_refused("window is -5");
     queries.out = NULL;

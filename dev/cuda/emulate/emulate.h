@@ -105,8 +105,9 @@ struct Config {
 
 } // namespace emu
 
-template <class... P> cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute, int bytes) {
-    return emu::set_shared_bytes((const void *)kernel, bytes);
+template <class... P> cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute which, int value) {
+    return which == cudaFuncAttributeMaxDynamicSharedMemorySize ? emu::set_shared_bytes((const void *)kernel, value)
+                                                                : cudaSuccess;
 }
 template <class... P>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, void (*)(P...), int threads, size_t bytes) {
@@ -122,7 +123,11 @@ cudaError_t cudaOccupancyMaxActiveClusters(int *n, void (*)(P...), const cudaLau
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kernel)(P...), const A &...a) {
     emu::Config config(how->gridDim, how->blockDim, how->dynamicSmemBytes, how->stream);
-    config.how.cluster = how->attrs[0].val.clusterDim.x;
+    for (unsigned i = 0; i < how->numAttrs; i++) { // kernels run one after another, so that none starts early
+        if (how->attrs[i].id == cudaLaunchAttributeClusterDimension) {
+            config.how.cluster = how->attrs[i].val.clusterDim.x;
+        }
+    }
     config(kernel)(a...);
     return cudaGetLastError();
 }

@@ -9,6 +9,7 @@ BODIES = {
         "barrier_expect": "emu::barrier_arrive(b, bytes);",
         "read_once_policy": "return 0;",
         "bulk_copy": "(void)policy; emu::bulk_copy(to, from, bytes, b);",
+        "prefetch_bulk": "",
         "barrier_wait": "emu::barrier_wait(b, parity);",
         "meet": "emu::meet_threads(barrier, THREADS);",
         "multiply": "emu::Product p = {c, a, {b0, b1}}; emu::meet_lanes(~0u, &p, emu::multiply_warp);",
@@ -25,6 +26,7 @@ BODIES = {
     },
     "attend_general_products.cuh": {"prefetch_line": ""},
     "attend_trellis.cuh": {"choose_bits": "return (a & mask) | (b & ~mask);"},
+    "early_start.cuh": {"wait_for_work_before": "", "let_work_behind_start": ""},
     "encode_paths.cuh": {"load_shared": "return emu::at<float>(at);"},
     "encode_quads.cuh": {
         "level_of": "return emu::at<uint32_t>(midpoint + (value > emu::at<float>(midpoint) "
@@ -40,10 +42,9 @@ BODIES = {
     "warpgroup.cuh": {
         "barrier_init_of": "emu::barrier_init(b, arrivals);",
         "barrier_arrive": "emu::barrier_arrive(b, 0);",
-        "prefetch_bulk": "",
+        "publish_to_tensor_cores": "",
         "meet_cluster": "emu::meet_cluster();",
         "load_from_block": "return emu::load_from_block(shared_address(p), block);",
-        "publish_to_tensor_cores": "",
         "take_registers": "",
         "give_registers": "",
         "products_begin": "",
