@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """Times kvb_cuda_attend beside the best of PyTorch's attention in bfloat16, interleaved in one process:
 
-    torch_sdpa.py SHARED_OBJECT [--json FILE] [--rounds 50] [--shape NAME] [--pages ordered]
+    torch_sdpa.py SHARED_OBJECT [--json FILE] [--rounds 50] [--shape NAME] [--pages ordered] [--layers]
 
 SHARED_OBJECT is libkvbits-cuda-peer.so (cmake --build build-cuda --target kvbits-cuda-peer). Every round runs each
 contender twice, each time after clean foreign lines have filled the L2, so that what disturbs one disturbs all; the
 first run finds other kernels' instructions in the caches, the second its own. Reported are medians with quartiles of
 both, by events. PyTorch's flash, cuDNN and efficient kernels are tried each (enable_gqa; what refuses
 a shape is left out) on contiguous keys and values; ours read pages through a page table, in random order or one after
-another (--pages ordered), which were encoded from the same rows by kvb_cuda_append. The plan (once a step for all layers) is timed by itself. Each output is
+another (--pages ordered), which were encoded from the same rows by kvb_cuda_append. --layers: instead of single calls a
+CUDA graph of one call for each of several layers, with keys and values of their own (four and more, together ten times
+the L2), is replayed, and the time divided by their number; our calls then start early, by one token, as in a step of
+decoding. The plan (once a step for all layers) is timed by itself. Each output is
 compared with attention on the unquantized rows in float32, first sequence: an error as large as the format's is right.
 """
 import argparse
 import ctypes as c
+import functools
 import json
 
 import torch
@@ -22,6 +26,7 @@ from torch.nn.attention.bias import causal_lower_right
 from kvbits_cuda import CodecSpec, LayerSpec, Library, Pages, Queries, Rows
 
 BF16, PAGE = 2, 64
+LAYERS_BYTES = 512 << 20  # of one contender's keys and values with --layers, at least
 SHAPES = {  # name: query heads, KV heads, head_dim, batch, tokens, of which so many are the queries'
     "32:8 x 128, 16, 32768": (32, 8, 128, 16, 32768, 1),
     "64:8 x 128, 16, 32768": (64, 8, 128, 16, 32768, 1),
@@ -42,7 +47,7 @@ PAIRS = [(8, 8), (6, 6), (5, 5), (6, 4), (4, 4), (3, 3), (2, 2)]
 class Packed:
     """One layer in pages, and its queries."""
 
-    def __init__(self, library, bits, shape, pages, q, k, v):
+    def __init__(self, library, bits, shape, pages, q, k, v, least_bytes=0):
         heads, kv_heads, dim, batch, tokens, n_q = shape
         self.kvbits, self.layer, codecs = library, c.c_void_p(), []
         for b in bits:
@@ -54,7 +59,8 @@ class Packed:
         self.page_bytes = library.so.kvb_cuda_layer_page_bytes(self.layer)
         per_sequence = (tokens + PAGE - 1) // PAGE
         self.bytes = batch * per_sequence * self.page_bytes
-        self.pool = torch.empty(self.bytes, dtype=torch.uint8, device="cuda")
+        self.n_layers = layers_of(self.bytes, least_bytes)
+        self.pool = torch.empty(self.n_layers, self.bytes, dtype=torch.uint8, device="cuda")
         order = torch.randperm if pages == "random" else torch.arange
         self.table = order(batch * per_sequence, device="cuda").to(torch.int32)
         self.lengths = torch.zeros(batch, dtype=torch.int32, device="cuda")
@@ -71,6 +77,8 @@ class Packed:
         self.queries = Queries(self.q.data_ptr(), self.out.data_ptr(), None, BF16, BF16, None, n_q, dim ** -0.5, 0.0, 0, None, 0)
         self.scratch = torch.zeros(library.so.kvb_cuda_scratch_bytes(self.layer, batch, n_q), dtype=torch.uint8, device="cuda")
         self.plan()
+        self.pool[1:] = self.pool[0]
+        self.queries.starts_early = 1 if least_bytes else 0
         torch.cuda.synchronize()
 
     @staticmethod
@@ -84,8 +92,27 @@ class Packed:
     def plan(self):
         self.call("kvb_cuda_attend_plan")
 
-    def attend(self):
+    def attend(self, layer=0):
+        self.pages.pool = self.pool[layer].data_ptr()
         self.call("kvb_cuda_attend")
+
+
+def layers_of(layer_bytes, least_bytes):
+    """So many have `least_bytes`, but four and more; 0: one."""
+    return max(4, -(-least_bytes // layer_bytes)) if least_bytes else 1
+
+
+def graph_of(run, n_layers):
+    """run(i) of each layer, captured."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        run(0)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for i in range(n_layers):
+            run(i)
+    return graph
 
 
 def torch_contenders(q, k, v):
@@ -98,9 +125,10 @@ def torch_contenders(q, k, v):
         for grouped in (True, False) if n_q > 1 else (True,):
             keys, values = (k, v) if grouped else (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
 
-            def run(backend=backend, keys=keys, values=values, grouped=grouped):
+            def run(layer=0, backend=backend, keys=(keys,), values=(values,), grouped=grouped):
                 with sdpa_kernel(backend):
-                    return torch.nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=grouped)
+                    return torch.nn.functional.scaled_dot_product_attention(q, keys[layer], values[layer], attn_mask=mask,
+                                                                            enable_gqa=grouped)
             try:
                 run()
                 found[name] = run
@@ -136,21 +164,47 @@ def measure(contenders, rounds, flush):
             for run, of_run in times.items()}
 
 
-def compare(library, name, shape, pages, rounds, flush):
+def measure_layers(graphs, rounds):
+    """graphs: name: (number of layers, graph). Medians and quartiles of the time of one layer."""
+    times = {name: [] for name in graphs}
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    for i in range(rounds + 3):
+        for name, (n_layers, graph) in graphs.items():
+            begin.record()
+            graph.replay()
+            end.record()
+            end.synchronize()
+            if i >= 3:
+                times[name].append(begin.elapsed_time(end) * 1000 / n_layers)
+    return {"layers": {name: [round(sorted(x)[len(x) * i // 4], 2) for i in (1, 2, 3)] for name, x in times.items()}}
+
+
+def compare(library, name, shape, pages, rounds, flush, layers):
     heads, kv_heads, dim, batch, tokens, n_q = shape
     torch.manual_seed(1)
     q = torch.randn(batch, heads, n_q, dim, dtype=torch.bfloat16, device="cuda")
     k, v = (torch.randn(batch, kv_heads, tokens, dim, dtype=torch.bfloat16, device="cuda") for _ in "kv")
     contenders, packed = torch_contenders(q, k, v), {}
     for bits in PAIRS:
-        packed[f"{bits[0]}/{bits[1]}"] = Packed(library, bits, shape, pages, q, k, v)
-    contenders.update({key: layer.attend for key, layer in packed.items()})
-    contenders["plan"] = packed["4/4"].plan
-    times, exact = measure(contenders, rounds, flush), reference(q, k, v)
+        packed[f"{bits[0]}/{bits[1]}"] = Packed(library, bits, shape, pages, q, k, v, LAYERS_BYTES if layers else 0)
+    if layers:
+        n_layers, graphs = layers_of(2 * k.numel() * 2, LAYERS_BYTES), {}
+        keys, values = ([x] + [x.clone() for _ in range(n_layers - 1)] for x in (k, v))
+        for key, run in contenders.items():
+            graphs[key] = n_layers, graph_of(functools.partial(run, keys=keys, values=values), n_layers)
+        for key, layer in packed.items():
+            graphs[key] = layer.n_layers, graph_of(layer.attend, layer.n_layers)
+        graphs["plan"] = 1, graph_of(lambda layer: packed["4/4"].plan(), 1)
+        times = measure_layers(graphs, rounds)
+    else:
+        contenders.update({key: layer.attend for key, layer in packed.items()})
+        contenders["plan"] = packed["4/4"].plan
+        times = measure(contenders, rounds, flush)
+    exact = reference(q, k, v)
     best = {run: min((x for x in ("flash", "cudnn", "efficient") if x in of), key=lambda x: of[x][1])
             for run, of in times.items()}
-    print(f"{name}: first {best['first']} {times['first'][best['first']][1]} us, again {best['again']} "
-          f"{times['again'][best['again']][1]} us, plan {times['again']['plan'][1]} us", flush=True)
+    for run, of in times.items():
+        print(f"{name}: {run} {best[run]} {of[best[run]][1]} us, plan {of['plan'][1]} us", flush=True)
     result = {"shape": name, "best": best, "us": times, "bytes": {}, "error": {}}
     for key, layer in packed.items():
         error = ((layer.out[0, -exact.shape[0]:].float() - exact).norm() / exact.norm()).item()
@@ -170,6 +224,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--shape", help="a part of a shape's name")
     parser.add_argument("--pages", choices=["random", "ordered"], default="random")
+    parser.add_argument("--layers", action="store_true", help="decode in a graph of several layers")
     arguments = parser.parse_args()
     library = Library(arguments.shared_object)
     flush = torch.ones(128 << 20, dtype=torch.float32, device="cuda")
@@ -177,8 +232,8 @@ def main():
                "rounds": arguments.rounds, "pages": arguments.pages, "shapes": []}
     print(results["gpu"], "torch", results["torch"], "cuda", results["cuda"], flush=True)
     for name, shape in SHAPES.items():
-        if not arguments.shape or arguments.shape in name:
-            results["shapes"].append(compare(library, name, shape, arguments.pages, arguments.rounds, flush))
+        if (not arguments.shape or arguments.shape in name) and not (arguments.layers and shape[5] > 1):
+            results["shapes"].append(compare(library, name, shape, arguments.pages, arguments.rounds, flush, arguments.layers))
             torch.cuda.empty_cache()
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:

@@ -45,7 +45,7 @@ def cells(shape, run, with_goals):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file")
-    parser.add_argument("--run", choices=["first", "again"], default="again")
+    parser.add_argument("--run", choices=["first", "again", "layers"], default="again")
     parser.add_argument("--goals", action="store_true")
     arguments = parser.parse_args()
     with open(arguments.file, encoding="utf-8") as file:
