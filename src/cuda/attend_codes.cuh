@@ -2,8 +2,6 @@
 #pragma once
 #include "attend_trellis.cuh"
 
-#include <type_traits>
-
 namespace kvb {
 
 template <int KBITS, int VBITS, int DK, int DV> struct Codes {

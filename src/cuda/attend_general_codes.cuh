@@ -207,14 +207,15 @@ template <bool IS_VALUE> struct Trellis {
             }
             uint32_t *to = words + 4 * half;
             if (width == 4) {
-                uint32_t four[2];
-                four[0] = s.bits_at(lane, places + 16 * half * steps + 64 * group);
-                four[1] = s.bits_at(lane, places + 16 * half * steps + 64 * group + 32);
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    uint32_t x = four[i / 2] >> i % 2 * 16 & 0xffff;
-                    x = (x | x << 8) & 0x00ff00ffu;
-                    to[i] |= ((x | x << 4) & 0x0f0f0f0fu) << 2;
+                for (int of_two = 0; of_two < 4; of_two++) {
+                    const int byte = kvb_fragment_pair_byte(steps, half, of_two) + 2 * group;
+                    const uint32_t pairs = s.bits_at(lane, places + 8 * byte);
+#pragma unroll
+                    for (int k = 0; k < 2; k++) {
+                        const uint32_t x = pairs >> 8 * k & 0xff;
+                        to[2 * k + of_two / 2] |= ((x >> 4) | (x << 8 & 0x0f00)) << (of_two % 2 * 16 + 2);
+                    }
                 }
             } else if (width == 2) {
                 const uint32_t first = s.bits_at(lane, places + 8 * half * even + 16 * group),
@@ -232,7 +233,15 @@ template <bool IS_VALUE> struct Trellis {
                     to[i] |= spread(first >> (i / 2 * 8 + (i % 2 ? 0 : 4))) << 2;
                 }
             }
-            if (bits - 1 > width) { // the last plane, of pairs, sixteen to a word
+            if (bits == 6) { // the last plane, the elements of a pair swapped
+                const uint32_t last =
+                    s.bits_at(lane, 32 * kvb_fragment_trellis_words(steps, bits, 0) + 4 * half * steps + 16 * group);
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const uint32_t x = spread(last >> 4 * i);
+                    to[i] |= ((x >> 8 & 0x00010001u) | (x & 0x00010001u) << 8) << 6;
+                }
+            } else if (bits - 1 > width) { // that of pairs, sixteen to a word
                 const int begin = half * 2 * steps + 8 * group,
                           word = kvb_fragment_trellis_words(steps, bits, 0) + begin / 16;
                 const uint32_t low = s.word(lane, word), high = s.word(lane, word + 1);

@@ -6,7 +6,7 @@
 #include "fragments.h"
 
 /* Trellis codes as attend_instances.def names them. */
-enum { T2 = KVB_FRAGMENT_TRELLIS + 2, T3, T4 };
+enum { T2 = KVB_FRAGMENT_TRELLIS + 2, T3, T4, T5, T6 };
 
 /* What a launch needs to know of the device. */
 typedef struct kvb_cuda_attend_kernel {

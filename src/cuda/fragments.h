@@ -51,8 +51,8 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_steps(int head_dim) {
  * order of a row's coordinates in the operand, which queries and outputs take as well:
  *     keys:    column of step s: (2t, 2t + 1, 2t + 8, 2t + 9) is coordinate t * 4 * steps + 4 s + (0, 1, 2, 3)
  *     values:  row of step s:    (g, g + 8) is coordinate g * 2 * steps + 2 s + (0, 1)
- * A lane's words are planes, one after another: the inputs as they follow each other, then places, of which odd bits
- * from 3 up lie in a plane of their own. */
+ * A lane's words are planes, one after another: the inputs as they follow each other, then places, of which the last
+ * bit of codes of 4 and 6 bits lies in a plane of its own. */
 KVB_FRAGMENT_FUNCTION int kvb_fragment_plane_words(int steps, int width) {
     return (steps * width + 3) / 4;
 }
@@ -66,15 +66,26 @@ KVB_FRAGMENT_FUNCTION int kvb_fragment_trellis_words(int steps, int bits, int wi
     words += kvb_fragment_plane_words(steps, first);
     return words + (with_last && bits - 1 > first ? kvb_fragment_plane_words(steps, 1) : 0);
 }
-/* Where bit `bit` of the code of element `of_pair` (0 or 1) of a half's pair lies. Planes of places of one and two bits
- * are in the order in which kernels put subsets beside them: a byte has the pairs of two steps, the second step's in
- * its low bits. The last plane has the bits of two pairs, four bits, 2k and maybe 16 around the word from bits 7, 16,
- * 15 and 24, where kernels turn them to. */
+/* Of a half's places of four bits: the byte of the first step's pair `of_two` (0-3) of two steps; the next two steps'
+ * is the next. */
+KVB_FRAGMENT_FUNCTION int kvb_fragment_pair_byte(int steps, int half, int of_two) {
+    return half * 2 * steps + of_two * (steps / 2) + (steps % 2 ? (of_two < 2 ? of_two : 2) : 0);
+}
+/* Where bit `bit` of the code of element `of_pair` (0 or 1) of a half's pair lies. Planes of places are in the order in
+ * which kernels put subsets beside them. Of one and two bits: a byte has the pairs of two steps, the second step's in
+ * its low bits. Of four: a pair to a byte, its second element in the low bits, and a plane for each of two steps' four
+ * pairs. The last plane of 4 bits has the bits of two pairs, four bits, 2k and maybe 16 around the word from bits 7,
+ * 16, 15 and 24, where kernels turn them to; of 6 bits it is as the inputs are, the elements of a pair swapped. */
 KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_trellis_place(int steps, int bits, int half, int pair, int of_pair,
                                                            int bit) {
     kvb_place p = {0, 0};
     int step = pair / 2, second = pair % 2, even = (steps + 1) / 2 * 2, n = half * 4 * steps + 2 * pair + of_pair;
     int width = kvb_fragment_place_width(bits), words = kvb_fragment_plane_words(steps, 1), at = n;
+    if (bit > width && bits == 6) {
+        p.word = kvb_fragment_trellis_words(steps, bits, 0) + n / 32;
+        p.bit = (n ^ 1) % 32;
+        return p;
+    }
     if (bit > width) {
         n = half * 2 * steps + pair; /* of a block's pairs, sixteen to a word */
         step = n % 16 / 2;
@@ -92,7 +103,7 @@ KVB_FRAGMENT_FUNCTION kvb_place kvb_fragment_trellis_place(int steps, int bits, 
             at = (2 * half + second) * 4 * even + step / 2 * 8 + (step % 2 ? 0 : 4) + 2 * of_pair + bit - 1;
             break;
         default:
-            at = 4 * n + bit - 1;
+            at = 8 * (kvb_fragment_pair_byte(steps, half, step % 2 * 2 + second) + step / 2) + 4 * !of_pair + bit - 1;
         }
     }
     p.word = (bit > 0 ? words : 0) + at / 32;
