@@ -21,7 +21,7 @@ template <int BITS> __device__ uint32_t trellis_pair(const __half *centroids, in
     __half level[2];
     for (int i = 0; i < 2; i++) {
         const int subset = (byte >> i & 1) | (byte >> (2 + i) & 1) << 1;
-        const int place = BITS == 2 ? byte >> (4 + i) & 1 : byte >> (4 + 2 * i) & 3;
+        const int place = BITS == 2 ? byte >> (6 + i) & 1 : byte >> (4 + 2 * i) & 3;
         level[i] = centroids[4 * (place | (third >> i & 1) << 2) + subset];
     }
     return half_pair(level[0], level[1]);
@@ -146,9 +146,9 @@ template <int BITS, int DIM, bool IS_VALUE> struct TrellisBlock : Block<KVB_FRAG
                                                      uint32_t *to) {
 #pragma unroll
         for (int second = 0; second < 2; second++) {
-            // Of two bits, bits 2 and 3 beside the places' are noise.
+            // Of two bits, bits 0 and 1 beside the places' are noise.
             const uint32_t places =
-                BITS == 2 ? w[(2 + half) * groups + group] >> 2 * second : w[(2 + 2 * half + second) * groups + group];
+                BITS == 2 ? w[(2 + half) * groups + group] << 2 * (1 - second) : w[(2 + 2 * half + second) * groups + group];
             to[half * 2 + second] = choose_bits(0x0f0f0f0fu, subsets[second], places);
             to[4 + half * 2 + second] = BITS == 4 ? choose_bits(0x0f0f0f0fu, subsets[second] >> 4, places << 4)
                                                   : choose_bits(0xf0f0f0f0u, subsets[second], places);
