@@ -4,16 +4,17 @@
 
 namespace kvb {
 
-template <int KBITS, int VBITS, int DK, int DV> struct Codes {
+// ONE_TABLE: bytes that there are for a table which both sides use.
+template <int KBITS, int VBITS, int DK, int DV, int ONE_TABLE = 131072> struct Codes {
     using KR = Reader<KBITS, DK, false>;
     using VR = Reader<VBITS, DV, true>;
     using K = typename KR::In;
     using V = typename VR::In;
     static constexpr bool one_table = KBITS == VBITS; // used when both sides have one codebook
     static constexpr int large_tables = KR::Out::table_bytes + VR::Out::table_bytes;
-    static constexpr bool small_pairs = !one_table && large_tables > 98304;
-    using KS = std::conditional_t<KBITS == 4 && small_pairs, SmallPairs, typename KR::Out>;
-    using VS = std::conditional_t<VBITS == 4 && small_pairs, SmallPairs, typename VR::Out>;
+    static constexpr bool are_small = one_table ? KR::Out::table_bytes > ONE_TABLE : large_tables > 98304;
+    using KS = std::conditional_t<are_small, typename SmallOf<typename KR::Out>::Type, typename KR::Out>;
+    using VS = std::conditional_t<are_small, typename SmallOf<typename VR::Out>::Type, typename VR::Out>;
     static constexpr int k_steps = DK / 16, v_steps = DV / 16;
     static constexpr int k_levels = KR::is_trellis ? 2 << (KBITS - KVB_FRAGMENT_TRELLIS) : 1 << KBITS,
                          v_levels = VR::is_trellis ? 2 << (VBITS - KVB_FRAGMENT_TRELLIS) : 1 << VBITS;

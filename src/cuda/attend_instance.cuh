@@ -16,13 +16,14 @@ namespace kvb {
 template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
     static constexpr int trellis = KVB_FRAGMENT_TRELLIS;
     static constexpr bool few_bits = K + V <= 4 || (K + V <= 6 && DK % 128 == 0),
-                          sixes = K == 6 && (V == 6 || V == 4) && DK == 128,
-                          paths = K > trellis &&V > trellis &&K + V <= 2 * trellis + 6 && DK <= 128 && DV <= 128;
+                          sixes = K == 6 && (V == 6 || V == 4) && DK == 128, are_paths = K > trellis &&V > trellis,
+                          paths = are_paths && (K + V <= 2 * trellis + 6 || (K == T5 && V == T5)) && DK <= 128 &&
+                                  DV <= 128; // the tables of 4 bits leave no room for more warps, 6 bits need none
     static constexpr bool many = ((few_bits || sixes) && !SPLIT) || paths; // instructions are what slows these
-    static constexpr int warps = many ? 12 : 8;
+    static constexpr int warps = many ? 12 : 8, most = paths ? 131072 : 106496;
     template <int SHARE> using With = Decode<K, V, DK, DV, SHARE, warps, 2, SPLIT>;
-    static constexpr int most = 106496;
-    static constexpr int share = With<1>::ring <= most ? 1 : With<2>::ring <= most ? 2 : 4;
+    template <class D> static constexpr bool fits = D::ring <= most &&D::shared_bytes <= 232448;
+    static constexpr int share = fits<With<1>> ? 1 : fits<With<2>> ? 2 : 4;
     using D = With<share>;
     // For at most four columns. Elsewhere it gained nothing, at 3/3 and 256 coordinates it lost.
     static constexpr bool folds = !SPLIT && share < 4 && K == V && (K == 4 || K == 2) && DK == DV && DK <= 128;

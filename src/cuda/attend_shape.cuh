@@ -29,8 +29,10 @@ struct Decode {
     static constexpr bool looks_ahead = stage_bytes >= TOKENS * (DK + DV) / 2; // where memory is what limits
     static constexpr int tables = C::tables;
     static constexpr int ring = RINGS * STAGES * stage_bytes;
+    static constexpr bool is_tight = tables + ring >= 212992; // which leaves little to merge in
     static constexpr int pass_steps = DK > 128 || DV > 128 ? 2
                                       : v_steps < 4        ? v_steps
+                                      : is_tight           ? 1
                                                            : 4,
                          pass_dims = pass_steps * 16, pass_stride = pass_dims + 4;
     static constexpr int row = DK > DV ? DK : DV;

@@ -29,14 +29,15 @@ template <int BITS> __device__ uint32_t trellis_pair(const __half *centroids, in
 
 // Entries of 128 bytes, copies for 32 lanes, two of them to a byte of a pair. With 2 and 3 bits the second is for bytes
 // whose nibbles are swapped, as those of odd steps come. With 4 bits the third bits of the places choose: at bits 7 and
-// 16 of an address.
-template <int BITS, bool IS_VALUE> struct TrellisPairs {
+// 16 of an address. A small table has half the copies.
+template <int BITS, bool IS_VALUE, bool IS_SMALL = false> struct TrellisPairs {
     static_assert(BITS >= 2 && BITS <= 4, "a pair of levels is an entry of a table");
     static constexpr bool has_thirds = BITS == 4;
-    static constexpr int table_bytes = has_thirds ? 131072 : 65536;
+    static constexpr int copies = IS_SMALL ? 16 : 32, table_bytes = (has_thirds ? 1024 : 512) * copies * 4;
+    static_assert(!IS_SMALL || has_thirds, "others are small enough");
     __device__ static void build(uint8_t *table, const __half *centroids) {
-        for (int i = threadIdx.x; i < table_bytes / 128 * 8; i += blockDim.x) {
-            const int entry = i / 8, second = entry % 2, byte = entry / 2 % 256, high = entry / 512;
+        for (int i = threadIdx.x; i < table_bytes / 16; i += blockDim.x) {
+            const int entry = i / (copies / 4), second = entry % 2, byte = entry / 2 % 256, high = entry / 512;
             const int swapped = byte >> 4 | (byte & 15) << 4;
             const uint32_t pair = has_thirds ? trellis_pair<BITS>(centroids, byte, second | high << 1)
                                              : trellis_pair<BITS>(centroids, second ? swapped : byte, 0);
@@ -47,7 +48,7 @@ template <int BITS, bool IS_VALUE> struct TrellisPairs {
         uint32_t low;
     };
     __device__ static Lane open(int lane, const uint8_t *) {
-        return {(uint32_t)lane * (has_thirds ? 0x0404u : 4)};
+        return {(uint32_t)(lane % copies) * (IS_SMALL ? 0x0808u : has_thirds ? 0x0404u : 4)};
     }
     // words: as TrellisBlock gives them.
     template <int STEP> __device__ static void get(const uint32_t *words, const uint8_t *table, Lane l, uint32_t *out) {
@@ -61,7 +62,8 @@ template <int BITS, bool IS_VALUE> struct TrellisPairs {
                 const uint32_t ends =
                     (__funnelshift_r(thirds, thirds, 2 * (2 * is_odd + second) + byte / 2 * 16) & 0x01018080u) | l.low;
                 constexpr uint32_t selector = 0xe604u | byte << 4;
-                out[r] = *(const uint32_t *)(table + permute(pairs, ends, byte % 2 ? selector + 0x1101u : selector));
+                const uint32_t at = permute(pairs, ends, byte % 2 ? selector + 0x1101u : selector);
+                out[r] = *(const uint32_t *)(table + (IS_SMALL ? at >> 1 : at));
             } else {
                 out[r] = *(const uint32_t *)(table + entry256(pairs, byte, l.low) + is_odd * 128);
             }
@@ -147,8 +149,8 @@ template <int BITS, int DIM, bool IS_VALUE> struct TrellisBlock : Block<KVB_FRAG
 #pragma unroll
         for (int second = 0; second < 2; second++) {
             // Of two bits, bits 0 and 1 beside the places' are noise.
-            const uint32_t places =
-                BITS == 2 ? w[(2 + half) * groups + group] << 2 * (1 - second) : w[(2 + 2 * half + second) * groups + group];
+            const uint32_t places = BITS == 2 ? w[(2 + half) * groups + group] << 2 * (1 - second)
+                                              : w[(2 + 2 * half + second) * groups + group];
             to[half * 2 + second] = choose_bits(0x0f0f0f0fu, subsets[second], places);
             to[4 + half * 2 + second] = BITS == 4 ? choose_bits(0x0f0f0f0fu, subsets[second] >> 4, places << 4)
                                                   : choose_bits(0xf0f0f0f0u, subsets[second], places);
@@ -176,14 +178,28 @@ template <int BITS, int DIM, bool IS_VALUE> struct TrellisBlock : Block<KVB_FRAG
             }
         }
     }
+    // Each half's last inputs. A load takes less than shuffles do.
+    __device__ static __forceinline__ void load_tails(const uint8_t *block, int lane, uint32_t *tails) {
+        static_assert(2 * groups <= 4 && Stored::words >= 4, "they are of a lane's first four words");
+        const uint32_t *first = (const uint32_t *)(block + lane * 16);
+        if constexpr (groups == 1) {
+            const uint2 two = *(const uint2 *)first;
+            tails[0] = two.x, tails[1] = two.y;
+        } else {
+            tails[0] = first[groups - 1], tails[1] = first[2 * groups - 1];
+        }
+    }
     __device__ static void load(const uint8_t *block, int lane, int memory, uint32_t *held_words) {
         constexpr int unit = IS_VALUE ? 2 : 1; // bits of inputs between coordinates that follow each other
-        uint32_t w[Stored::words];
+        uint32_t w[Stored::words], tails[2];
         Stored::load(block, lane, memory, w);
+        // The lane before has the inputs before a lane's; where there is none, they are 0. A product, for the units of
+        // logic have more to do than those of products.
+        const uint32_t follows = IS_VALUE ? (lane + 28) / 32 : (lane % 4 + 3) / 4;
+        load_tails(block, max(lane - (IS_VALUE ? 4 : 1), 0), tails);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            uint32_t before = __shfl_up_sync(0xffffffffu, w[half * groups + groups - 1], IS_VALUE ? 4 : 1);
-            before = (IS_VALUE ? lane / 4 : lane % 4) == 0 ? 0 : before;
+            uint32_t before = tails[half] * follows;
 #pragma unroll
             for (int i = 0; i < groups; i++) {
                 const uint32_t inputs = w[half * groups + i];
@@ -224,5 +240,10 @@ KVB_TRELLIS_READER(4)
 KVB_TRELLIS_READER(5)
 KVB_TRELLIS_READER(6)
 #undef KVB_TRELLIS_READER
+
+// What takes the place of a stream beside another large table.
+template <class S> struct SmallOf { using Type = S; };
+template <> struct SmallOf<Stream<4>> { using Type = SmallPairs; };
+template <bool IS_VALUE> struct SmallOf<TrellisPairs<4, IS_VALUE>> { using Type = TrellisPairs<4, IS_VALUE, true>; };
 
 } // namespace kvb

@@ -19,7 +19,7 @@ namespace kvb {
 template <int KBITS, int VBITS, int DK_, int DV_, bool SPLIT_> struct Prefill {
     static constexpr int DK = DK_, DV = DV_;
     static constexpr bool SPLIT = SPLIT_, is_large = DK > 128 || DV > 128;
-    using C = Codes<KBITS, VBITS, DK, DV>;
+    using C = Codes<KBITS, VBITS, DK, DV, is_large ? 65536 : 131072>;
     // Queries in two halves leave registers for one warpgroup that multiplies.
     static constexpr int readers = 4, multipliers = SPLIT ? 4 : 8, warps = readers + multipliers,
                          ROWS = 16 * multipliers;
