@@ -316,13 +316,19 @@ void time_all() {
         }
         return;
     }
-    for (int bits = 2; trellis && bits <= 4; bits++) {
-        for (int code : {bits, KVB_FRAGMENT_TRELLIS + bits}) {
+    for (auto pair : {std::pair<int, int>{2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}, {5, 3}, {6, 4}}) {
+        for (int kind = 0; trellis && kind <= KVB_FRAGMENT_TRELLIS; kind += KVB_FRAGMENT_TRELLIS) {
+            const int k = kind + pair.first, v = kind + pair.second;
             for (auto lengths : {large, one_long, one}) {
-                time_one(code, code, 128, 128, 8, 4, lengths, ordered);
+                time_one(k, v, 128, 128, 8, 4, lengths, ordered);
             }
-            time_one(code, code, 128, 128, 8, 4, large, plain);
-            time_one(code, code, 128, 128, 8, 4, large, precise);
+            time_one(k, v, 128, 128, 8, 4, large, plain);
+            time_one(k, v, 128, 128, 8, 4, large, precise);
+        }
+    }
+    for (int code : {4, KVB_FRAGMENT_TRELLIS + 4}) {
+        if (trellis) {
+            time_one(code, code, 256, 256, 8, 2, large, ordered);
         }
     }
     if (trellis) {
