@@ -77,8 +77,9 @@ static kvb_status add_tuned(const cases *all, const kvb_bench_shape *shape, kvb_
     for (int k = KVB_MAX_BITS; k >= 1; k--)
         for (int v = k; v >= 1 && status == KVB_OK; v--)
             status = add_if_tuned(all, shape, (kvb_bench_pair){k, v}, 0, &found, error);
-    for (int bits = KVB_MAX_TRELLIS_BITS; bits >= KVB_MIN_TRELLIS_BITS && status == KVB_OK; bits--)
-        status = add_if_tuned(all, shape, (kvb_bench_pair){bits, bits}, asked ? asked : TRELLIS_STATES, &found, error);
+    for (int k = KVB_MAX_TRELLIS_BITS; k >= KVB_MIN_TRELLIS_BITS; k--)
+        for (int v = k; v >= KVB_MIN_TRELLIS_BITS && status == KVB_OK; v--)
+            status = add_if_tuned(all, shape, (kvb_bench_pair){k, v}, asked ? asked : TRELLIS_STATES, &found, error);
     for (int i = 0; i < N_USUAL && !found && status == KVB_OK; i++)
         status = add_batches(all, shape, usual[i], 0, error);
     return status;
@@ -127,13 +128,14 @@ static int is_first(const kvb_bench_config *config, int shape) {
 
 static kvb_status add_appends(const cases *all, const kvb_bench_shape *shape, kvb_error *error) {
     const kvb_bench_config *config = all->device->suite->config;
-    const int n = config->n_pairs ? config->n_pairs : N_USUAL + 3;
+    const int n = config->n_pairs ? config->n_pairs : N_USUAL + KVB_MAX_TRELLIS_BITS - KVB_MIN_TRELLIS_BITS + 1;
     kvb_status status = KVB_OK;
     for (int i = 0; i < n; i++)
         for (int t = 0; t < 2 && status == KVB_OK; t++) {
             const int is_path = !config->n_pairs && i >= N_USUAL; /* the trellis codes that have tuned kernels */
+            const int of_path = KVB_MIN_TRELLIS_BITS + i - N_USUAL;
             const kvb_bench_pair bits = config->n_pairs ? config->pairs[i]
-                                        : is_path       ? (kvb_bench_pair){2 + i - N_USUAL, 2 + i - N_USUAL}
+                                        : is_path       ? (kvb_bench_pair){of_path, of_path}
                                                         : usual[i];
             const int states = is_path && !config->trellis_states ? TRELLIS_STATES : config->trellis_states;
             status = kvb_bench_gpu_add_append(all->device, shape, bits, states, t ? APPENDED : 1, error);

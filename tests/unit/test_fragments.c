@@ -195,6 +195,27 @@ static void inputs_follow_each_other(void **state) {
     }
 }
 
+/* Of 5 and 6 bits the places of a pair are a byte of a word that has the same pair of every second step; the fifth bits
+ * of 6 lie as the inputs do, the elements of a pair swapped. */
+static void places_of_pairs_are_bytes(void **state) {
+    (void)state;
+    enum { steps = 8 };
+    for (int bits = 5; bits <= 6; bits++) {
+        for (int i = 0; i < 8 * steps; i++) {
+            const int half = i % 2, of_pair = i / 2 % 2, pair = i / 4;
+            const kvb_place input = kvb_fragment_trellis_place(steps, bits, half, pair, of_pair, 0);
+            for (int bit = 1; bit < bits; bit++) {
+                const kvb_place p = kvb_fragment_trellis_place(steps, bits, half, pair, of_pair, bit);
+                const int is_last = bit == 5;
+                assert_int_equal(p.word, is_last ? 10 + half : 2 + 4 * half + pair % 4);
+                assert_int_equal(p.bit, is_last ? input.bit ^ 1 : pair / 4 * 8 + (of_pair ? 0 : 4) + bit - 1);
+            }
+            assert_int_equal(input.word, half);
+            assert_int_equal(input.bit, 2 * pair + of_pair);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_bit_has_a_place_of_its_own),
@@ -205,6 +226,7 @@ int main(void) {
         cmocka_unit_test(places_are_those_of_the_operand),
         cmocka_unit_test(parts_are_the_places_inverted),
         cmocka_unit_test(inputs_follow_each_other),
+        cmocka_unit_test(places_of_pairs_are_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
