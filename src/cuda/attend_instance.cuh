@@ -25,8 +25,9 @@ template <int K, int V, int DK, int DV, bool SPLIT> struct Shape {
     template <class D> static constexpr bool fits = D::ring <= most &&D::shared_bytes <= 232448;
     static constexpr int share = fits<With<1>> ? 1 : fits<With<2>> ? 2 : 4;
     using D = With<share>;
-    // For at most four columns. Elsewhere it gained nothing, at 3/3 and 256 coordinates it lost.
-    static constexpr bool folds = !SPLIT && share < 4 && K == V && (K == 4 || K == 2) && DK == DV && DK <= 128;
+    // For at most four columns. Elsewhere it gained little or nothing, at 3/3 and 256 coordinates it lost.
+    static constexpr bool folds =
+        !SPLIT && share < 4 && K == V && (K == 4 || K == 2 || K == T2) && DK == DV && DK <= 128;
     using Folded = Decode<K, V, DK, DV, share, warps, 2, SPLIT, folds>;
 };
 
