@@ -165,7 +165,7 @@ kvb_status kvb_codec_spec_check(const kvb_codec_spec *spec, kvb_error *error) {
 
 size_t kvb_codec_object_bytes(const kvb_codec_spec *spec) {
     size_t parts = spec->half_bit ? 2 : 0, straight = !spec->trellis_states ? 0 : spec->half_bit ? 2 : 1;
-    return sizeof(kvb_codec) + (parts + straight) * sizeof(kvb_codec_tables);
+    return sizeof(kvb_codec) + (parts + straight * KVB_STRAIGHT_TABLES) * sizeof(kvb_codec_tables);
 }
 
 /* Of a code of its own, of the whole row or of a part. */
@@ -196,7 +196,7 @@ kvb_status kvb_codec_create(const kvb_codec_spec *spec, const kvb_backend *backe
     if (spec->half_bit) {
         for (int part = 0; part < 2; part++) {
             kvb_codec_spec of_part = kvb_codec_spec_part(spec, part);
-            fill_tables(&codec->more[part], &of_part, &codec->more[2 + part]);
+            fill_tables(&codec->more[part], &of_part, &codec->more[2 + part * KVB_STRAIGHT_TABLES]);
         }
         kvb_codec_tables_join(&codec->tables, spec, codec->more);
     } else {

@@ -240,8 +240,7 @@ static void fill_tree(kvb_codec_tables *tables, int node, int first, int n) {
     }
 }
 
-/* In units of 2^-12, as the library's codebooks are, or else of a part of the largest centroid. */
-static void fill_fixed(kvb_codec_tables *tables) {
+void kvb_codec_tables_fix(kvb_codec_tables *tables) {
     int levels = tables->levels;
     double most = 0.0;
     tables->fixed_is_exact = 1;
@@ -307,35 +306,5 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec)
     fill_quantizer(tables, kvb_codec_spec_centroids(spec));
     choose_words(tables);
     fill_tree(tables, 1, 0, tables->levels - 1);
-    fill_fixed(tables);
-}
-
-/* The level of a straightened code: the subset comes into the places' bits where those of attend_trellis.c leave room
- * for it. */
-static int straight_level(int place_bits, int code) {
-    if (place_bits <= 3) {
-        return code;
-    }
-    int place = (code & 15) | code >> 6 << 4, subset = code >> 4 & 3;
-    return 4 * place + subset;
-}
-
-void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables *straight) {
-    float levels[KVB_MAX_LEVELS] = {0};
-    int place_bits = tables->bits - 2, bits = place_bits == 1 ? 4 : tables->bits;
-    tables->straight = NULL;
-    if (tables->head_dim < KVB_MIN_STRAIGHT_DIM) {
-        return;
-    }
-    memcpy(straight, tables, sizeof *straight);
-    straight->trellis_states = 0;
-    straight->bits = bits;
-    straight->levels = 1 << bits;
-    straight->n_planes = kvb_layout_planes(bits, straight->plane_widths);
-    for (int code = 0; code < straight->levels; code++) {
-        levels[code] = code < tables->levels ? tables->centroids[straight_level(place_bits, code)] : 0.0f;
-    }
-    memcpy(straight->centroids, levels, sizeof levels);
-    fill_fixed(straight);
-    tables->straight = straight;
+    kvb_codec_tables_fix(tables);
 }

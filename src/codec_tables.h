@@ -18,8 +18,13 @@ void kvb_codec_tables_fill(kvb_codec_tables *tables, const kvb_codec_spec *spec)
 /* The same of half a bit, from its two parts, which are kept. */
 void kvb_codec_tables_join(kvb_codec_tables *tables, const kvb_codec_spec *spec, const kvb_codec_tables *parts);
 
-/* `straight` becomes what the tables' own member then points to, where rows are long enough for it. */
-void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables *straight);
+/* Centroids in fixed point, in units of 2^-12, as the library's codebooks are, or else of a part of the largest. */
+void kvb_codec_tables_fix(kvb_codec_tables *tables);
+
+/* codec_straight.c: `straight` becomes what the tables' own members `straight` and `bytes` then point to, where rows
+ * are long enough for it. */
+enum { KVB_STRAIGHT_TABLES = 2 };
+void kvb_codec_tables_straighten(kvb_codec_tables *tables, kvb_codec_tables straight[KVB_STRAIGHT_TABLES]);
 
 /* The codes that a row is made of: one, or with half a bit two, one after the other from coordinate 0 on. */
 static inline int kvb_codec_parts(const kvb_codec_tables *tables, const kvb_codec_tables **parts) {

@@ -54,6 +54,11 @@ typedef struct kvb_codec_tables {
     int trellis_memory; /* bits of the state */
     /* The scalar code of one bit more that attend_trellis.c makes of packed rows; NULL where it does not. */
     const struct kvb_codec_tables *straight;
+    /* The same as a byte for each coordinate, of 4 stored bits and more; NULL where rows are not whole vectors. And of
+     * such a code the stored bits, else 0. The byte has in bits 0 to 3, 7 and 6 the number of a level (4 bits: of any;
+     * 5 and 6: of one of the lower half, which bit 5 negates), as codec_straight.c fills its centroids. */
+    const struct kvb_codec_tables *bytes;
+    int byte_bits;
     /* Of the branch out of a state with input 0; the input, and the state's highest bit, change it by 2. */
     uint8_t trellis_subsets[KVB_MAX_TRELLIS_STATES / 2];
 

@@ -10,7 +10,7 @@
 /* A code that kernels read: of whole rows, or with half a bit of one half of them. */
 typedef struct kvb_attend_code {
     const kvb_codec_tables *stored;
-    const kvb_codec_tables *read; /* what kvb_straighten makes of a trellis code; else `stored` */
+    const kvb_codec_tables *read; /* kvb_straight_tables of a trellis code; else `stored` */
     int first_plane;              /* of the row's */
 } kvb_attend_code;
 
@@ -106,7 +106,11 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
 void kvb_attend_tile_begin(kvb_attend_tile *tile, const kvb_cpu_ops *ops);
 /* Merges parts in order; writes the outputs when the tile is complete. */
 void kvb_attend_tile_end(kvb_attend_tile *tile, const kvb_attend_part *parts, const kvb_cpu_ops *ops);
-/* attend_trellis.c: packed rows of a trellis code as rows of the scalar code tables->straight, into `scratch`. */
+/* attend_trellis.c: packed rows of a trellis code as rows of a scalar code, into `scratch`; and that code, NULL where
+ * there is none. */
+static inline const kvb_codec_tables *kvb_straight_tables(const kvb_codec_tables *tables, const kvb_cpu_ops *ops) {
+    return ops->weaves_bytes && tables->bytes ? tables->bytes : tables->straight;
+}
 kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch, const kvb_cpu_ops *ops);
 /* attend_part.c */
 void kvb_attend_states_clear(const kvb_attend_states *states, int n_rows, int dim);

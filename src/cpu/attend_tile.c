@@ -22,18 +22,18 @@ int kvb_attend_accumulator_dim(const kvb_kv_view *kv) {
 }
 
 /* The codes of packed rows as kernels read them. */
-static void find_codes(kvb_attend_side *side) {
+static void find_codes(kvb_attend_side *side, const kvb_cpu_ops *ops) {
     const kvb_codec_tables *parts;
     int n = kvb_codec_parts(side->tables, &parts);
     side->n_codes = n;
     for (int i = 0, plane = 0; i < n; plane += parts[i++].n_planes) {
-        const kvb_codec_tables *read = parts[i].trellis_states ? parts[i].straight : &parts[i];
+        const kvb_codec_tables *read = parts[i].trellis_states ? kvb_straight_tables(&parts[i], ops) : &parts[i];
         side->codes[i] = (kvb_attend_code){&parts[i], read, plane};
         side->n_codes = read ? side->n_codes : 0;
     }
 }
 
-static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v) {
+static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v, const kvb_cpu_ops *ops) {
     const kvb_layer_format *format = kv->format;
     const kvb_codec *codec = is_v ? format->v_codec : format->k_codec;
     kvb_attend_side side = {.dense = format->dense,
@@ -41,7 +41,7 @@ static kvb_attend_side side_of(const kvb_kv_view *kv, int head, int is_v) {
                             .block = kvb_page_block_offset(format, head, is_v)};
     if (codec) {
         side.tables = &codec->tables;
-        find_codes(&side);
+        find_codes(&side, ops);
         /* Offsets, as a view of a block at address 0 would be undefined. */
         size_t offset = (size_t)format->page_tokens * kvb_dtype_bytes(side.tables->scale_dtype);
         for (int p = 0; p < side.tables->n_planes; p++) {
@@ -106,8 +106,8 @@ void kvb_attend_tile_open(kvb_attend_tile *tile, const kvb_attend_item *item, in
     tile->group = item->n_heads / item->kv->format->n_kv_heads;
     tile->first_q = first_q;
     tile->n_q = item->n_q - first_q < queries ? item->n_q - first_q : queries;
-    tile->k = side_of(item->kv, kv_head, 0);
-    tile->v = side_of(item->kv, kv_head, 1);
+    tile->k = side_of(item->kv, kv_head, 0, ops);
+    tile->v = side_of(item->kv, kv_head, 1, ops);
     tile->k_is_rotated = is_rotated(item->kv->format->k_codec);
     tile->v_is_k = item->kv->format->v_prefix_of_k;
     choose_steps(tile, ops);

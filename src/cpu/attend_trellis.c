@@ -6,7 +6,9 @@
  *
  *     bits 2     one plane of 4 bits: subset, place, 0        bits 5     places of 4 bits as they lie, subsets
  *     bits 3     one plane of 4 bits: subset, place           bits 6     the same, and the places' highest bit
- *     bits 4     the same, and the places' highest bit        (codec_tables.c: straight_level) */
+ *     bits 4     the same, and the places' highest bit        (codec_straight.c: straight_level)
+ *
+ * An instruction set may have rows of 4 to 6 bits as a byte for each coordinate instead (weaves_bytes). */
 #include "cpu/attend.h"
 #include "cpu/weave.h"
 
@@ -121,7 +123,10 @@ static inline __attribute__((always_inline)) void weave_rows(kvb_weft w, size_t 
                                                              uint32_t taps1, size_t stride, int place_width) {
     for (int row = 0, n_rows = w.run->n_rows; row < n_rows; row++) {
         if (row % rows_asked_for == 0) {
-            kvb_ask_for_inputs(&w, row, n_rows - row < rows_asked_for ? n_rows - row : rows_asked_for);
+            int n = n_rows - row < rows_asked_for ? n_rows - row : rows_asked_for;
+            for (size_t at = 0; at < (size_t)n * stride; at += 64) {
+                kvb_ask_for_inputs(&w, (size_t)row * stride + at);
+            }
         }
         weave_row(&w, taps0, taps1, stride, place_width);
         w.inputs += inputs_apart;
@@ -186,8 +191,27 @@ static void weave_copies(kvb_weft w, uint8_t *scratch) {
     weave(w.run->tables->trellis_states, w, apart);
 }
 
+/* Rows as a byte for each coordinate; the places are what the kernel asks for. */
+static kvb_packed_run make_bytes(const kvb_packed_run *run, uint8_t *scratch, const kvb_cpu_ops *ops) {
+    const kvb_codec_tables *tables = run->tables;
+    kvb_weft w = {.run = run, .inputs = plane_of(run, 0), .places = plane_of(run, 1), .stride = plane_bytes(run, 0)};
+    w.tops = tables->n_planes > 2 ? plane_of(run, 2) : NULL;
+    w.place_width = tables->plane_widths[1];
+    w.byte_bits = tables->bytes->byte_bits;
+    w.out = align(scratch);
+    ops->weave(&w);
+    kvb_packed_run bytes = {.tables = tables->bytes, .n_rows = run->n_rows, .next_width = w.place_width};
+    bytes.next[0] = run->next[1];
+    bytes.packed.planes[0] = w.out;
+    bytes.packed.scales = (uint8_t *)run->packed.scales + run->first_row * kvb_dtype_bytes(tables->scale_dtype);
+    return bytes;
+}
+
 kvb_packed_run kvb_straighten(const kvb_packed_run *run, uint8_t *scratch, const kvb_cpu_ops *ops) {
     const kvb_codec_tables *tables = run->tables;
+    if (kvb_straight_tables(tables, ops) == tables->bytes) {
+        return make_bytes(run, scratch, ops);
+    }
     int place_bits = tables->bits - 2, is_woven = place_bits <= 3;
     kvb_weft w = {.run = run, .inputs = plane_of(run, 0), .stride = plane_bytes(run, 0)};
     w.place_width = is_woven ? tables->plane_widths[1] : 0;

@@ -40,6 +40,8 @@ static const kvb_cpu_ops ops = {
     .fix_queries = kvb_avx2_fix_queries,
     .dot_packed = kvb_avx2_dot_packed,
     .add_packed = kvb_avx2_add_packed,
+    .weave = kvb_avx2_weave,
+    .weaves_bytes = 1,
     .dot_each = kvb_avx2_dot_each,
     .add_each = kvb_avx2_add_each,
 };

@@ -7,6 +7,9 @@
 
 void kvb_avx2_unpack(const kvb_codec_tables *tables, const uint8_t *const planes[KVB_MAX_PLANES], uint8_t *codes);
 
+/* avx2_trellis.c */
+int kvb_avx2_weave(const kvb_weft *w);
+
 void kvb_avx2_dot_rows(const float *q, int n_rows, const float *k, int n_tokens, int dim, float *dots);
 float kvb_avx2_weigh(float *dots, uint32_t visible, float scale, float softcap, float *max, float *sum);
 void kvb_avx2_add_rows(const float *weights, int n_rows, const float *values, size_t stride, int n_tokens, int dim,

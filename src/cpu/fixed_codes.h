@@ -53,7 +53,7 @@ static inline block_kind kind_of(int bytes) {
 
 /* Planes that are read. */
 INLINE int n_parts(int bits, block_kind kind) {
-    return kind == AS_BYTES || bits == 8 ? 1 : (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1);
+    return kind == AS_BYTES || bits >= 8 ? 1 : (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1);
 }
 
 /* Walks over the blocks of a plane: the piece of eight coordinates that comes next. */
@@ -106,7 +106,7 @@ INLINE vcodes read_part(const block_part *part, size_t row, block_kind kind) {
 
 /* `kind` is a constant: WHOLE and AS_BYTES say so of all planes. */
 INLINE vcodes read_codes(const block_part *parts, int bits, size_t row, block_kind kind) {
-    if (kind == AS_BYTES) {
+    if (kind == AS_BYTES || (kind == WHOLE && bits > 8)) {
         return vcodes_load(parts->at[0] + row * parts->stride);
     }
     vcodes codes = vcodes_zero();
@@ -266,8 +266,23 @@ READERS(7)
 READERS(8)
 
 typedef void reader(const kvb_packed_run *run, int dim, const uint8_t *codes, vwords *out);
-static reader *const readers[8][3] = {READERS_OF(1), READERS_OF(2), READERS_OF(3), READERS_OF(4),
-                                      READERS_OF(5), READERS_OF(6), READERS_OF(7), READERS_OF(8)};
+static reader *const readers[][3] = {READERS_OF(1), READERS_OF(2), READERS_OF(3), READERS_OF(4),
+                                     READERS_OF(5), READERS_OF(6), READERS_OF(7), READERS_OF(8)};
+
+#ifdef LUT_BYTE_CODES
+READER(12, WHOLE)
+READER(13, WHOLE)
+READER(14, WHOLE)
+static reader *const byte_readers[] = {read_12_WHOLE, read_13_WHOLE, read_14_WHOLE};
+
+static inline reader *find_reader(const kvb_codec_tables *tables, block_kind kind) {
+    return tables->byte_bits ? byte_readers[tables->byte_bits - 4] : readers[tables->bits - 1][kind];
+}
+#else
+static inline reader *find_reader(const kvb_codec_tables *tables, block_kind kind) {
+    return readers[tables->bits - 1][kind];
+}
+#endif
 
 /* The first `dim` centroids of each row of a run; `scratch` is of KVB_FIXED_SCRATCH, where the words come first. */
 static const void *read_words(const kvb_packed_run *run, int dim, void *scratch) {
@@ -278,7 +293,7 @@ static const void *read_words(const kvb_packed_run *run, int dim, void *scratch)
         read_words_slowly(run, dim, codes, scratch);
         return scratch;
     }
-    readers[tables->bits - 1][kind](run, dim, codes, scratch);
+    find_reader(tables, kind)(run, dim, codes, scratch);
     return scratch;
 }
 

@@ -138,6 +138,8 @@ INLINE void dot_tile(const int16_t *q, const float *factors, int n_rows, const i
 /* Lane sums of one key with n_rows queries; n_rows is a constant. */
 INLINE void dot_codes(const lut *l, int bits, block_kind kind, const block_parts *blocks, int n, size_t row,
                       const int16_t *q, size_t stride, int n_rows, vf *sums) {
+    /* Whole bytes of a trellis code follow each other. */
+    const uint8_t *bytes = bits > 8 ? blocks[0][0].at[0] + row * blocks[0][0].stride : NULL;
     for (int r = 0; r < n_rows; r++) {
         sums[r * lanes] = vf_all(0.0f);
     }
@@ -149,7 +151,9 @@ INLINE void dot_codes(const lut *l, int bits, block_kind kind, const block_parts
         for (int block = first; block < first + span && block < n; block++) {
             vwords low, high;
             KEEP_ORDER;
-            lut_read(l, bits, read_codes(blocks[block], bits, row, kind), &low, &high);
+            vcodes codes =
+                bits > 8 ? vcodes_load(bytes + block * LUT_CODES) : read_codes(blocks[block], bits, row, kind);
+            lut_read(l, bits, codes, &low, &high);
             for (int r = 0; r < n_rows; r++) {
                 const vwords *at = (const vwords *)(q + (size_t)r * stride + block * LUT_CODES);
                 s[r] = vsums_add_block(s[r], low, at[0], high, at[1]);
@@ -184,7 +188,7 @@ INLINE void dot_few_rows(const kvb_packed_run *run, int bits, block_kind kind, c
     }
 }
 
-/* Up to 4 bits: tables of more entries leave no room for the sums. */
+/* Where tables leave room for the sums. */
 #define DOT(bits, kind, n_rows)                                                                                        \
     static void dot_##bits##_##kind##_##n_rows(const kvb_packed_run *run, const uint8_t *codes, const int16_t *q,      \
                                                const float *factors, const float *scales, float *dots) {               \
@@ -205,10 +209,20 @@ typedef void few_dots(const kvb_packed_run *run, const uint8_t *codes, const int
                       const float *scales, float *dots);
 static few_dots *const dots_of_few[4][3][rows_at_once] = {OF_BITS(1), OF_BITS(2), OF_BITS(3), OF_BITS(4)};
 
+#ifdef LUT_BYTE_CODES
+DOT_KIND(12, WHOLE)
+DOT_KIND(13, WHOLE)
+static few_dots *const dots_of_bytes[2][rows_at_once] = {OF_KIND(12, WHOLE), OF_KIND(13, WHOLE)};
+#else
+static few_dots *const dots_of_bytes[2][rows_at_once];
+#endif
+
 static void dot_few(const kvb_packed_run *run, const int16_t *q, const float *factors, int n_rows, const float *scales,
                     uint8_t *codes, float *dots) {
     block_kind kind = prepare_rows(run, codes);
-    dots_of_few[run->tables->bits - 1][kind][n_rows - 1](run, codes, q, factors, scales, dots);
+    int bits = run->tables->bits, byte_bits = run->tables->byte_bits;
+    few_dots *dot = byte_bits ? dots_of_bytes[byte_bits - 4][n_rows - 1] : dots_of_few[bits - 1][kind][n_rows - 1];
+    dot(run, codes, q, factors, scales, dots);
 }
 
 void KVB_STEP(dot_packed)(const kvb_packed_run *keys, const int16_t *q, const float *factors, int n_rows, void *scratch,
@@ -216,7 +230,7 @@ void KVB_STEP(dot_packed)(const kvb_packed_run *keys, const int16_t *q, const fl
     size_t dim = (size_t)n_blocks(keys->tables->head_dim) * LUT_CODES, stride = KVB_FIXED_DIM(dim);
     float scales[KVB_TILE_TOKENS];
     read_scales(keys, scales);
-    if (keys->tables->bits <= 4 && n_rows <= rows_at_once) {
+    if (n_rows <= rows_at_once && lut_leaves_room(keys->tables)) {
         dot_few(keys, q, factors, n_rows, scales, codes_of(keys, scratch), dots);
         return;
     }

@@ -29,6 +29,11 @@ static inline int lut_is_possible(const kvb_codec_tables *tables) {
     return 1;
 }
 
+/* 1 when the tables take up few registers. */
+static inline int lut_leaves_room(const kvb_codec_tables *tables) {
+    return tables->bits <= 4;
+}
+
 static inline __attribute__((always_inline)) lut lut_open(const kvb_codec_tables *tables, int bits) {
     lut l = {.is_odd = tables->fixed_is_odd};
     for (int i = 0; i == 0 || 16 * i < 1 << bits; i++) {

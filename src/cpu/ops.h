@@ -109,6 +109,7 @@ typedef struct kvb_cpu_ops {
                            size_t sums_stride);
     /* Trellis rows as scalar ones: attend_trellis.c. 0 where it does not serve them, and NULL: the way of all sets. */
     int (*weave)(const kvb_weft *w);
+    int weaves_bytes; /* a byte for each coordinate, where tables have such a code */
     /* Sums over rows of floats, bit-exact. */
     void (*dot_each)(const kvb_dot_job *job);
     void (*add_each)(const kvb_add_job *job);
