@@ -2,6 +2,7 @@
 # Records the raw files of docs/benchmarks/ on this machine, each run under three minutes on one that does nothing else:
 #   record.sh BUILD NAME [PART...]     BUILD/kvbits; bench/results/PART-NAME.json and .txt; all parts when none is named
 #   RUN="nice -n -5" record.sh ...     puts something before each run
+#   TURNS=12 record.sh ...             of trellis and halves, in place of five: on a machine that others share
 # Compilers: record.sh BUILD-GCC gcc-NAME compare, the same with clang, then bench/compare_runs.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,14 +21,14 @@ measure() { # PART OPTION...
 all=2,3,4,5,6,7,8,16,6/4,8/4
 short=(--seconds 0.05 --rounds 7)
 
-in_turn() { # PART COMPARE OPTION...: scalar codes and trellis codes in turn, five times; bench/COMPARE.py compares
+in_turn() { # PART COMPARE OPTION...: scalar codes and trellis codes in turn; bench/COMPARE.py compares
     local part=$1 compare=$2 states of=()
     shift 2
     for states in 0 16; do
         of+=("bench/results/$part-$states-$name.json")
         : >"${of[-1]}"
     done
-    for _ in 1 2 3 4 5; do
+    for _ in $(seq "${TURNS:-5}"); do
         for states in 0 16; do
             "${run[@]}" "$build/kvbits" bench "${short[@]}" "$@" --kv-len 8192 --threads 1 --no-peers --memory 300 --trellis "$states" \
                 --json - >>"bench/results/$part-$states-$name.json"
