@@ -3,7 +3,7 @@
  *     cc -std=c11 -O2 -I include -I src -I tests -I tests/cuda -I CUDA/include dev/cuda/time_encode.c \
  *        build-cuda/tests/libkvb-oracle.a build-cuda/src/cuda/libkvbits-cuda.a build-cuda/src/libkvbits.a \
  *        CUDA/lib64/libcudart_static.a -lcmocka -lstdc++ -lpthread -ldl -lrt -lm -o time_encode
- * with CUDA the toolkit's folder (/usr/local/cuda). */
+ * with CUDA the toolkit's folder (/usr/local/cuda). `time_encode goals` times those cases alone that have a goal. */
 #include "gpu.h"
 
 #ifdef KVB_LAYER_BY_LAYER /* before there was kvb_cuda_append_layers */
@@ -95,6 +95,15 @@ static void time_append(int dim, int bits, int states, int n_layers, int n_seque
     free(x);
 }
 
+static void goals(void **state) {
+    (void)state;
+    for (int bits = 4; bits <= 8; bits += 4) {
+        time_append(128, bits, 0, 1, 1, 8192, KVB_SCALE_LSQ);
+        time_append(128, bits, 0, 1, 1, 1, KVB_SCALE_LSQ);
+        time_append(128, bits, 0, 32, 1, 1, KVB_SCALE_LSQ);
+    }
+}
+
 static void times(void **state) {
     (void)state;
     static const int widths[] = {4, 8, 2, 6, 3, 5, 7, 1};
@@ -119,7 +128,8 @@ static void times(void **state) {
     time_append(128, 3, 16, 1, 1, 1, KVB_SCALE_LSQ);
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(times)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+int main(int argc, char **argv) {
+    const struct CMUnitTest all[] = {cmocka_unit_test(times)}, few[] = {cmocka_unit_test(goals)};
+    return argc > 1 && strcmp(argv[1], "goals") == 0 ? cmocka_run_group_tests(few, NULL, NULL)
+                                                     : cmocka_run_group_tests(all, NULL, NULL);
 }

@@ -137,13 +137,16 @@ static cudaError_t launch_keep_exact(const kvb_cuda_append_job &job, cudaStream_
 
 // What appends a side: kernels of encode_tuned.h, or the one of this file, which finds few paths sooner: half a warp to
 // a row in place of a lane.
-enum Kind { TUNED, FINDS_PATHS, ANY };
+enum Kind { SINGLE, TUNED, FINDS_PATHS, ANY };
 static bool are_few(const kvb_cuda_append_job &job) {
     return job.most_rows == 1 && job.n_sequences * (long long)job.n_kv_heads <= 256;
 }
 static Kind kind_of(const kvb_cuda_append_job &job, int side) {
     const kvb_cuda_format *f = &job.formats[side];
-    return kvb_cuda_append_is_tuned(f) ? TUNED : kvb_cuda_append_finds_paths(f) && !are_few(job) ? FINDS_PATHS : ANY;
+    if (kvb_cuda_append_is_tuned(f)) {
+        return job.most_rows == 1 ? SINGLE : TUNED;
+    }
+    return kvb_cuda_append_finds_paths(f) && !are_few(job) ? FINDS_PATHS : ANY;
 }
 static bool sides_share(const kvb_cuda_append_job &job) { // one launch
     const kvb_cuda_format *f = job.formats;
@@ -151,12 +154,14 @@ static bool sides_share(const kvb_cuda_append_job &job) { // one launch
            (kind_of(job, 0) == ANY || (f[0].head_dim == f[1].head_dim && f[0].trellis_states == f[1].trellis_states));
 }
 static bool layers_share(const kvb_cuda_append_job &a, const kvb_cuda_append_job &b) {
-    return a.n_sides == b.n_sides && kind_of(a, 0) == TUNED && kind_of(b, 0) == TUNED && sides_share(a) &&
+    return a.n_sides == b.n_sides && kind_of(a, 0) <= TUNED && kind_of(a, 0) == kind_of(b, 0) && sides_share(a) &&
            sides_share(b) && a.formats[0].head_dim == b.formats[0].head_dim;
 }
 
 static int launch_sides(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
     switch (kind_of(*jobs, first_side)) {
+    case SINGLE:
+        return kvb_cuda_launch_append_single(jobs, n, first_side, n_sides, stream);
     case TUNED:
         return kvb_cuda_launch_append_tuned(jobs, n, first_side, n_sides, stream);
     case FINDS_PATHS:

@@ -35,10 +35,33 @@ static inline uint32_t kvb_bucket_number(float factor, float offset, float step,
     memcpy(&bits, &at, sizeof bits);
     return bits;
 }
+#endif
+
+/* Where values are known to be of magnitude at most KVB_RING_REACH * sqrt(head_dim), as those that a scale of the row's
+ * own norm divides are, buckets need no ends: they are the low bits of a sum, in turn, four bytes each, and `factor` is
+ * four times buckets to 1. A row that is not finite may get anything, but a bucket. */
+#define KVB_CUDA_MAX_RING 256
+#define KVB_RING_REACH 1.4f /* a square that is subnormal may be rounded down by a third; 36 / 32 of a searched scale  \
+                             */
+#define KVB_RING_ZERO 0x1.8p23f
+#ifdef __CUDACC__
+static __device__ __forceinline__ uint32_t kvb_ring_bits(float factor, float value) {
+    return __float_as_uint(__fmaf_rn(value, factor, KVB_RING_ZERO));
+}
+#else
+static inline uint32_t kvb_ring_bits(float factor, float value) {
+    const float at = fmaf(value, factor, KVB_RING_ZERO);
+    uint32_t bits;
+    memcpy(&bits, &at, sizeof bits);
+    return bits;
+}
 
 /* The fewest buckets for the format's `n` midpoints, from 32 up; n_buckets stays 0 where the most are too few. */
 void kvb_cuda_buckets_fill(const float *midpoints, int n, const uint16_t *half_centroids, kvb_cuda_buckets *to,
                            kvb_cuda_format *format);
+/* The same of a ring, of a format whose scale_kind and sqrt_dim are there; n_ring stays 0 where it has no use. */
+void kvb_cuda_ring_fill(const float *midpoints, int n, const uint16_t *half_centroids, kvb_cuda_buckets *to,
+                        kvb_cuda_format *format);
 #endif
 
 #endif

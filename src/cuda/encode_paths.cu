@@ -1,4 +1,4 @@
-// Appending trellis codes of 8 and 16 states: a warp rotates the rows of two blocks of 16 tokens, four lanes to a row,
+// Appending trellis codes of 8 and 16 states: a warp rotates the rows of two blocks of 16 tokens, two lanes to a row,
 // and then every lane finds the path of one.
 #include "early_start.cuh"
 #include "encode_paths.cuh"
@@ -7,7 +7,7 @@
 
 namespace kvb {
 
-// Of a row in shared memory: four lanes to a row and a row to a lane find their values in different banks.
+// Of a row in shared memory: two lanes to a row and a row to a lane find their values in different banks.
 __host__ __device__ constexpr int x_stride(int dim) {
     return dim + 9;
 }
@@ -25,31 +25,28 @@ __host__ __device__ constexpr int path_warps(int dim) {
 // The rows of a task, rotated, to `x`; returns the sum of squares of row `lane % 16`.
 template <int DIM>
 __device__ __forceinline__ float rotate_task(const kvb_cuda_append_job &p, const Span &span, int is_value,
-                                             const Task &t, const Signs<DIM> &signs, float *x, int lane) {
+                                             const Task &t, const LookUps &look_ups, float *x, int lane) {
     const kvb_cuda_format &f = p.formats[is_value];
-    const int dtype = come_as_they_are(p, is_value) ? p.dtype : KVB_F32,
-              stride = row_stride(DIM, dtype == KVB_F32 ? 4 : 2);
-    float mine = 0.0f;
-    stage<DIM>(p, span, is_value, t, (uint8_t *)x, lane);
+    const int token = token_of(lane);
+    const Rows rows(p, span, is_value, DIM);
+    stage<DIM>(p, span, rows, is_value, t, (uint8_t *)x, lane);
     wait_for_copies<0>();
-#pragma unroll 1
-    for (int half = 1; half >= 0; half--) { // rows come to lie behind what came before them
-        __syncwarp();
-        Quarter<DIM> row;
-        read_row(row, (const uint8_t *)x + (8 * half + lane / 4) * stride, dtype, signs, lane);
-        if (f.rotates) {
-            rotate_quarter(row, f.inverse_sqrt_dim, lane);
-        }
-        __syncwarp();
-        float *to = x + (8 * half + lane / 4) * x_stride(DIM) + lane % 4 * 2;
-#pragma unroll
-        for (int i = 0; i < row.N; i++) {
-            to[i / 4 * 16 + i / 2 % 2 * 8 + i % 2] = row.x[i];
-        }
-        const float sum = __shfl_sync(0xffffffffu, sum_of_squares(row), lane % 8 * 4);
-        mine = lane / 8 % 2 == half ? sum : mine;
+    __syncwarp();
+    HalfRow<DIM> row;
+    read_half(row, (const uint8_t *)x + row_offset(token, row_stride(DIM, rows.dtype == KVB_F32 ? 4 : 2)), rows.dtype,
+              look_ups, lane);
+    if (f.rotates) {
+        rotate_half(row, f.inverse_sqrt_dim, lane);
+    } else {
+        place_half(row, lane);
     }
-    return mine;
+    __syncwarp();
+    float *to = x + token * x_stride(DIM);
+#pragma unroll
+    for (int i = 0; i < row.N; i++) {
+        to[i / 4 * 8 + ((lane % 4) ^ (i & 2)) * 2 + i % 2] = row.x[i];
+    }
+    return __shfl_sync(0xffffffffu, sum_of_squares(row), lane % 8 * 4 + lane / 8 % 2 * 2);
 }
 
 template <int DIM>
@@ -81,25 +78,24 @@ __global__ void __launch_bounds__(32 * path_warps(DIM), 1)
     if (span.begin >= span.end) {
         return;
     }
-    kvb_cuda_buckets &buckets = *(kvb_cuda_buckets *)shared;
-    float *centroids = (float *)(shared + sizeof buckets), *x = centroids + (2 << KVB_MAX_TRELLIS_BITS);
-    fill_buckets(buckets, f);
+    LookUps &look_ups = *(LookUps *)shared;
+    float *centroids = (float *)(shared + sizeof look_ups), *x = centroids + (2 << KVB_MAX_TRELLIS_BITS);
+    fill_look_ups(look_ups, f, false);
     for (int i = threadIdx.x; i < f.levels; i += blockDim.x) {
         centroids[i] = f.centroids[i];
     }
-    const PathTables tables = {shared_address(&buckets), shared_address(centroids)};
+    const PathTables tables = {shared_address(&look_ups.buckets), shared_address(centroids)};
     wait_for_copies<0>();
     __syncthreads();
     x += warp * warp_bytes(DIM) / 4;
     uint32_t *pairs = (uint32_t *)(x + 32 * x_stride(DIM));
-    const Signs<DIM> signs(f, lane);
     const int n = n_tasks(p, span), step = 2 * gridDim.x * path_warps(DIM);
     for (int i = 2 * (blockIdx.x * path_warps(DIM) + warp); i < n; i += step) {
         float sum = 0.0f;
 #pragma unroll 1
         for (int k = 0; k < 2 && i + k < n; k++) {
             const float of_task = rotate_task<DIM>(p, span, is_value, Walk(span, p.n_kv_heads, i + k, 0).task(span),
-                                                   signs, x + 16 * k * x_stride(DIM), lane);
+                                                   look_ups, x + 16 * k * x_stride(DIM), lane);
             sum = lane / 16 == k ? of_task : sum;
         }
         __syncwarp();
@@ -122,8 +118,7 @@ __global__ void __launch_bounds__(32 * path_warps(DIM), 1)
 template <int DIM, int STATES>
 static cudaError_t launch(const kvb_cuda_append_job &job, int first_side, int n_sides, cudaStream_t stream) {
     constexpr int warps = path_warps(DIM);
-    const size_t bytes =
-        sizeof(kvb_cuda_buckets) + sizeof(float) * (2 << KVB_MAX_TRELLIS_BITS) + warps * warp_bytes(DIM);
+    const size_t bytes = sizeof(LookUps) + sizeof(float) * (2 << KVB_MAX_TRELLIS_BITS) + warps * warp_bytes(DIM);
     int room = 0;
     const cudaError_t error = prepare(append_paths<DIM, STATES>, 32 * warps, bytes, &room);
     if (error != cudaSuccess) {

@@ -1,7 +1,7 @@
 // The path of least error through a trellis of 8 or 16 states (docs/format.md, section 3), a row to a lane: all states
 // are registers, so that no lane waits for another.
 #pragma once
-#include "encode_quads.cuh"
+#include "encode_pairs.cuh"
 #include "encode_trellis.cuh"
 #include "encode_words.cuh"
 #include "layout.h"

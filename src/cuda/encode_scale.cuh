@@ -35,7 +35,7 @@ __device__ __forceinline__ Start start_of(const kvb_cuda_format &f, float sum) {
         s.bits = round_scale(s.scale, f.scale_bytes, &s.scale);
     }
     s.has_codes = isfinite(sum) && s.scale > 0.0f;
-    s.r = __fdiv_rn(1.0f, s.scale);
+    s.r = __frcp_rn(s.scale);
     return s;
 }
 
@@ -48,24 +48,19 @@ __device__ __forceinline__ float least_squares(Sums s) {
 }
 
 // Codes by choose(r); where the scale is searched, by the factor of r whose codes lower the squared error most, the
-// first among equals, which is tried again at the end.
+// first among equals.
 template <class Choose> __device__ __forceinline__ Sums choose_best(const kvb_cuda_format &f, float r, Choose choose) {
     float most = 0.0f, best = 1.0f;
-    Sums sums = {0.0f, 0.0f};
 #pragma unroll 1
-    for (int i = f.scale_kind == KVB_SCALE_SEARCH ? 0 : KVB_SEARCH_FACTORS; i <= KVB_SEARCH_FACTORS; i++) {
-        const float factor = i < KVB_SEARCH_FACTORS ? search_factors[i] : best;
-        sums = choose(__fmul_rn(r, factor));
-        if (i == KVB_SEARCH_FACTORS) {
-            break;
-        }
+    for (int i = 0; i < KVB_SEARCH_FACTORS && f.scale_kind == KVB_SCALE_SEARCH; i++) {
+        const Sums sums = choose(__fmul_rn(r, search_factors[i]));
         const float gain = __fmul_rn(least_squares(sums), sums.row_c);
         if (i == 0 || gain > most) {
             most = gain;
-            best = factor;
+            best = search_factors[i];
         }
     }
-    return sums;
+    return choose(__fmul_rn(r, best));
 }
 
 // The bits of the scale, and whether the row keeps its codes.

@@ -35,15 +35,19 @@ struct Span {
     int row, before, row_begin; // of the tables; tokens that were there, the first new row
     int begin, end;
 };
-__device__ __forceinline__ Span span_of(const kvb_cuda_append_job &p, int sequence) {
+// Begin and end are those of the new rows.
+__device__ __forceinline__ Span rows_of(const kvb_cuda_append_job &p, int sequence) {
     const int row = row_of(p.places[0], sequence);
-    Span s = {row, p.lengths[row], p.row_begin[sequence], 0, 0};
-    const int n = p.row_begin[sequence + 1] - s.row_begin;
-    if (n > 0) {
-        s.begin = packed_end(p, row, s.before);
-        s.end = packed_end(p, row, s.before + n);
-    }
+    return {row, p.lengths[row], p.row_begin[sequence], p.row_begin[sequence], p.row_begin[sequence + 1]};
+}
+__device__ __forceinline__ Span span_of(const kvb_cuda_append_job &p, Span s) {
+    const int n = s.end - s.begin;
+    s.begin = n > 0 ? packed_end(p, s.row, s.before) : 0;
+    s.end = n > 0 ? packed_end(p, s.row, s.before + n) : 0;
     return s;
+}
+__device__ __forceinline__ Span span_of(const kvb_cuda_append_job &p, int sequence) {
+    return span_of(p, rows_of(p, sequence));
 }
 
 // The first value of a new token's row.

@@ -1,6 +1,6 @@
 // Rows on their way from memory to the lanes that encode them: 16 tokens of a head are a warp's task.
 #pragma once
-#include "encode_quads.cuh"
+#include "encode_pairs.cuh"
 #include "encode_source.cuh"
 
 namespace kvb {
@@ -26,17 +26,35 @@ __host__ __device__ inline bool come_as_they_are(const kvb_cuda_append_job &p, i
 __host__ __device__ inline int staged_bytes(const kvb_cuda_append_job &p, int is_value) { // of a value
     return come_as_they_are(p, is_value) && p.dtype != KVB_F32 ? 2 : 4;
 }
-// Of a row in shared memory: the lanes of a warp, eight rows at a time, find their values in different banks.
+// Rows in shared memory: the lanes of a warp, 16 rows at a time, find their values in different banks.
 __host__ __device__ constexpr int row_stride(int dim, int bytes) {
     return dim * bytes + (bytes == 2 ? 16 : 32);
 }
+__host__ __device__ constexpr int row_offset(int token, int stride) {
+    return token * stride + token / 8 * 64;
+}
+__host__ __device__ constexpr int stage_bytes(int dim, int bytes) {
+    return row_offset(KVB_BLOCK_TOKENS - 1, row_stride(dim, bytes)) + row_stride(dim, bytes);
+}
 
-// A format's buckets to shared memory, by all threads of a block.
-__device__ __forceinline__ void fill_buckets(kvb_cuda_buckets &to, const kvb_cuda_format &f) {
-    for (int k = threadIdx.x * 4; k < f.n_buckets; k += 4 * blockDim.x) {
-        copy_async(shared_address(to.midpoints + k), f.buckets->midpoints + k);
-        copy_async(shared_address(to.below + k), f.buckets->below + k);
-        copy_async(shared_address(to.above + k), f.buckets->above + k);
+// What all warps of a block look up, in shared memory: where a ring is searched at a multiple of RING_ALIGNMENT.
+struct LookUps {
+    kvb_cuda_buckets buckets;
+    uint32_t sign_pairs[128];
+};
+
+// A format's, its buckets or its ring, by all threads of a block.
+__device__ __forceinline__ void fill_look_ups(LookUps &to, const kvb_cuda_format &f, bool of_ring) {
+    const kvb_cuda_buckets *from = of_ring ? f.ring : f.buckets;
+    const int n = of_ring ? f.n_ring : f.n_buckets;
+#pragma unroll 1
+    for (int k = threadIdx.x * 4; k < n; k += 4 * blockDim.x) {
+        copy_async(shared_address(to.buckets.midpoints + k), from->midpoints + k);
+        copy_async(shared_address(to.buckets.below + k), from->below + k);
+        copy_async(shared_address(to.buckets.above + k), from->above + k);
+    }
+    if (threadIdx.x * 4 < f.head_dim / 2) {
+        copy_async(shared_address(to.sign_pairs + threadIdx.x * 4), f.sign_pairs + threadIdx.x * 4);
     }
     close_copies(); // also of warps that copy no rows: only what is closed is waited for
 }
@@ -77,39 +95,57 @@ static int most_tasks(const kvb_cuda_append_job &p) {
     return p.n_kv_heads * ((p.most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1);
 }
 
-// Blocks of threads that the current device holds, once the kernel may take so much memory. Every call asks, since the
-// attribute belongs to the device.
-template <class Kernel> static cudaError_t prepare(Kernel kernel, int threads, size_t bytes, int *room) {
-    int device = 0, multiprocessors = 0, fit = 0;
-    cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+// The current device. Every call asks, since attributes belong to it.
+struct Room {
+    int multiprocessors;
+    size_t bytes; // of shared memory, the most of a block of threads
+};
+static cudaError_t room_of(Room *room) {
+    int device = 0, bytes = 0;
+    cudaError_t error = cudaGetDevice(&device);
     if (error == cudaSuccess) {
-        error = cudaGetDevice(&device);
+        error = cudaDeviceGetAttribute(&room->multiprocessors, cudaDevAttrMultiProcessorCount, device);
     }
     if (error == cudaSuccess) {
-        error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+        error = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    }
+    room->bytes = (size_t)bytes;
+    return error;
+}
+
+// Blocks of threads that it holds, once the kernel may take so much memory.
+template <class Kernel> static cudaError_t prepare(Kernel kernel, int threads, size_t bytes, int *blocks) {
+    Room room = {};
+    int fit = 0;
+    cudaError_t error = room_of(&room);
+    if (error == cudaSuccess) {
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
     }
     if (error == cudaSuccess) {
         error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, kernel, threads, bytes);
     }
-    *room = multiprocessors * fit;
+    *blocks = room.multiprocessors * fit;
     return error;
 }
 
 template <int ROW>
-__device__ __forceinline__ void stage_copies(const uint8_t *token0, size_t token_bytes, const Task &t, uint32_t to,
+__device__ __forceinline__ void stage_copies(const uint8_t *token0, uint32_t token_bytes, const Task &t, uint32_t to,
                                              int stride, int lane) {
     constexpr int pieces = ROW / 16, n = KVB_BLOCK_TOKENS * pieces / 32;
+    if (!t.is_whole()) {
+#pragma unroll 1
+        for (int i = t.begin * pieces + lane; i < t.end * pieces; i += 32) {
+            copy_async(to + row_offset(i / pieces, stride) + i % pieces * 16,
+                       token0 + (size_t)(i / pieces) * token_bytes + i % pieces * 16);
+        }
+        return;
+    }
     constexpr int tokens = pieces < 32 ? 32 / pieces : 1, parts = pieces > 32 ? pieces / 32 : 1; // at once; to a token
-    const int token = lane / pieces, piece = lane % pieces;                                      // the first
-    const uint8_t *from = token0 + token * token_bytes + piece * 16;
-    to += token * stride + piece * 16;
-    const bool whole = t.is_whole();
+    const uint8_t *from = token0 + (size_t)(lane / pieces) * token_bytes + lane % pieces * 16;
+    to += lane / pieces * stride + lane % pieces * 16;
 #pragma unroll
     for (int i = 0; i < n; i++) {
-        const int at = token + i / parts * tokens;
-        if (whole || (at >= t.begin && at < t.end)) {
-            copy_async(to + i / parts * tokens * stride + i % parts * 512, from + i % parts * 512);
-        }
+        copy_async(to + row_offset(i / parts * tokens, stride) + i % parts * 512, from + i % parts * 512);
         from += i % parts == parts - 1 ? tokens * token_bytes : 0;
     }
 }
@@ -119,22 +155,37 @@ __device__ __noinline__ void stage_values(const kvb_cuda_append_job &p, Span s, 
                                           int lane) { // copies, which stay in registers
 #pragma unroll 1
     for (int i = t.begin * DIM + lane; i < t.end * DIM; i += 32) {
-        *(float *)(to + i / DIM * row_stride(DIM, 4) + i % DIM * 4) =
+        *(float *)(to + row_offset(i / DIM, row_stride(DIM, 4)) + i % DIM * 4) =
             source(p, s, is_value, t.head, t.first + i / DIM, i % DIM);
     }
 }
 
+// How a span's rows come to a warp.
+struct Rows {
+    const uint8_t *token0;  // of head 0, where token 0 would be; NULL: value by value
+    uint32_t row, token;    // bytes of a row, and of a token's
+    int dtype, stage_bytes; // as they are in shared memory
+    __device__ __forceinline__ Rows(const kvb_cuda_append_job &p, const Span &s, int is_value, int dim) {
+        const int bytes = staged_bytes(p, is_value);
+        dtype = come_as_they_are(p, is_value) ? p.dtype : KVB_F32;
+        row = dim * bytes;
+        token = p.n_kv_heads * row;
+        token0 = come_as_they_are(p, is_value)
+                     ? (const uint8_t *)p.rows[is_value] + (long long)(s.row_begin - s.before) * token
+                     : nullptr;
+        stage_bytes = kvb::stage_bytes(dim, bytes);
+    }
+};
+
 template <int DIM>
-__device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &s, int is_value, const Task &t,
-                                      uint8_t *to, int lane) {
-    if (come_as_they_are(p, is_value)) {
-        const int bytes = p.dtype == KVB_F32 ? 4 : 2;
-        const uint8_t *row = (const uint8_t *)p.rows[is_value] +
-                             ((long long)(s.row_begin + t.first - s.before) * p.n_kv_heads + t.head) * DIM * bytes;
-        if (bytes == 2) {
-            stage_copies<2 * DIM>(row, (size_t)p.n_kv_heads * DIM * 2, t, shared_address(to), row_stride(DIM, 2), lane);
+__device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &s, const Rows &rows, int is_value,
+                                      const Task &t, uint8_t *to, int lane) {
+    if (rows.token0) {
+        const uint8_t *row = rows.token0 + (long long)t.first * rows.token + t.head * rows.row;
+        if (rows.dtype != KVB_F32) {
+            stage_copies<2 * DIM>(row, rows.token, t, shared_address(to), row_stride(DIM, 2), lane);
         } else {
-            stage_copies<4 * DIM>(row, (size_t)p.n_kv_heads * DIM * 4, t, shared_address(to), row_stride(DIM, 4), lane);
+            stage_copies<4 * DIM>(row, rows.token, t, shared_address(to), row_stride(DIM, 4), lane);
         }
     } else {
         stage_values<DIM>(p, s, is_value, t, to, lane);
@@ -142,42 +193,47 @@ __device__ __forceinline__ void stage(const kvb_cuda_append_job &p, const Span &
     close_copies();
 }
 
-// Signs of a lane's coordinates, of 16 pairs to a word: bit k of the first of pair k, bit 16 + k of the second.
-template <int DIM> struct Signs {
-    uint32_t of[(DIM + 127) / 128];
-    __device__ __forceinline__ Signs(const kvb_cuda_format &f, int lane) {
+// The fours of a lane's half, of every eight coordinates one: read(i, to, sign), with the signs of two pairs in bits
+// 15 and 31 each.
+template <int DIM, class Read>
+__device__ __forceinline__ void read_eights(HalfRow<DIM> &row, const uint4 *signs, Read read) {
 #pragma unroll
-        for (int i = 0; i < (DIM + 127) / 128; i++) {
-            of[i] = f.sign_pairs[lane % 4 * KVB_CUDA_SIGN_WORDS + i];
-        }
+    for (int j = 0; j < row.STEPS; j++) {
+        const uint4 four = signs[2 * j];
+        read(2 * j, row.x + 8 * j, make_uint2(four.x, four.y));
+        read(2 * j + 1, row.x + 8 * j + 4, make_uint2(four.z, four.w));
     }
-    __device__ __forceinline__ uint32_t mask(int pair) const { // bits 15 and 31
-        return of[pair / 16] << (15 - pair % 16) & 0x80008000u;
-    }
-};
+}
 
+// A lane's half of a row, its signs put in; `from` is the row.
 template <int DIM>
-__device__ __forceinline__ void read_row(Quarter<DIM> &row, const uint8_t *from, int dtype, const Signs<DIM> &signs,
-                                         int lane) {
+__device__ __forceinline__ void read_half(HalfRow<DIM> &row, const uint8_t *from, int dtype, const LookUps &look_ups,
+                                          int lane) {
+    const uint4 *signs = (const uint4 *)look_ups.sign_pairs + lane % 2;
     if (dtype == KVB_F32) {
-#pragma unroll
-        for (int pair = 0; pair < DIM / 8; pair++) {
-            const uint2 x = *(const uint2 *)(from + (8 * pair + lane % 4 * 2) * 4);
-            row.x[2 * pair] = __uint_as_float(x.x ^ signs.mask(pair) << 16);
-            row.x[2 * pair + 1] = __uint_as_float(x.y ^ (signs.mask(pair) & 0x80000000u));
-        }
-        return;
-    }
-#pragma unroll
-    for (int pair = 0; pair < DIM / 8; pair++) {
-        const uint32_t x = *(const uint32_t *)(from + (8 * pair + lane % 4 * 2) * 2) ^ signs.mask(pair);
-        if (dtype == KVB_BF16) {
-            row.x[2 * pair] = __uint_as_float(x << 16);
-            row.x[2 * pair + 1] = __uint_as_float(x & 0xffff0000u);
-        } else {
-            row.x[2 * pair] = __half2float(__ushort_as_half((uint16_t)x));
-            row.x[2 * pair + 1] = __half2float(__ushort_as_half((uint16_t)(x >> 16)));
-        }
+        read_eights(row, signs, [&](int i, float *x, uint2 sign) {
+            const uint4 four = *(const uint4 *)(from + (8 * i + lane % 2 * 4) * 4);
+            x[0] = __uint_as_float(four.x ^ sign.x << 16);
+            x[1] = __uint_as_float(four.y ^ (sign.x & 0x80000000u));
+            x[2] = __uint_as_float(four.z ^ sign.y << 16);
+            x[3] = __uint_as_float(four.w ^ (sign.y & 0x80000000u));
+        });
+    } else if (dtype == KVB_BF16) {
+        read_eights(row, signs, [&](int i, float *x, uint2 sign) {
+            const uint2 four = *(const uint2 *)(from + (8 * i + lane % 2 * 4) * 2);
+            x[0] = __uint_as_float((four.x ^ sign.x) << 16);
+            x[1] = __uint_as_float((four.x ^ sign.x) & 0xffff0000u);
+            x[2] = __uint_as_float((four.y ^ sign.y) << 16);
+            x[3] = __uint_as_float((four.y ^ sign.y) & 0xffff0000u);
+        });
+    } else {
+        read_eights(row, signs, [&](int i, float *x, uint2 sign) {
+            const uint2 four = *(const uint2 *)(from + (8 * i + lane % 2 * 4) * 2);
+            x[0] = __half2float(__ushort_as_half((uint16_t)(four.x ^ sign.x)));
+            x[1] = __half2float(__ushort_as_half((uint16_t)((four.x ^ sign.x) >> 16)));
+            x[2] = __half2float(__ushort_as_half((uint16_t)(four.y ^ sign.y)));
+            x[3] = __half2float(__ushort_as_half((uint16_t)((four.y ^ sign.y) >> 16)));
+        });
     }
 }
 

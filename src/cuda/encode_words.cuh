@@ -11,7 +11,7 @@ namespace kvb {
 
 // Codes two by two: bytes of twice the bits, of two words one.
 template <int BITS> __device__ __forceinline__ uint32_t pair_up(uint32_t first, uint32_t second) {
-    return __byte_perm(first | first >> (8 - BITS), second | second >> (8 - BITS), 0x6420);
+    return __byte_perm(first, second, 0x6420) + (__byte_perm(first, second, 0x7531) << BITS); // an operation for both
 }
 
 // Bytes of 6 or 7 bits: the last of a round go to the spare bits of the others.
@@ -147,30 +147,40 @@ __device__ __forceinline__ void store_codes(int bits, const uint32_t (&bytes)[2 
     }
 }
 
-// Keys' codes as a warp works them out: lane 4 g + t has of each step coordinates 2t, 2t + 1, 2t + 8, 2t + 9 of token
-// g, and in `upper` of token g + 8. To the order of its stream, which for values is that of other lanes: 8 x 8 matrices
-// of two codes each are transposed.
+// Two by two, codes of 8 x 8 matrices are transposed.
 __device__ __forceinline__ uint32_t transposed(uint32_t pairs) {
     uint32_t to;
     asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(to) : "r"(pairs));
     return to;
 }
+
+// Codes as a warp works them out (encode_pairs.cuh), first[s] of the row's first slot, to the order of a lane's stream.
+// Lane t wants coordinates 2t, 2t + 1, 2t + 8, 2t + 9 of tokens g and g + 8: it has one of the two, and lane t ^ 2 the
+// other. For values that is the stream of other lanes.
 template <int STEPS>
-__device__ __forceinline__ void to_stream(bool is_value, const uint32_t (&lower)[STEPS], const uint32_t (&upper)[STEPS],
-                                          uint32_t (&bytes)[2 * STEPS]) {
-    if (is_value) {
+__device__ __forceinline__ void to_stream(bool is_value, const uint32_t (&first)[STEPS],
+                                          const uint32_t (&second)[STEPS], uint32_t (&bytes)[2 * STEPS], int lane) {
+    const uint32_t swap = lane & 2 ? 0x4444 : 0; // the first slot's is token g + 8
+    uint32_t got[STEPS];
 #pragma unroll
-        for (int s = 0; s < STEPS; s++) { // of both tokens: coordinates 2t and 2t + 1, then 8 more
-            const uint32_t low = transposed(__byte_perm(lower[s], upper[s], 0x5140)),
-                           high = transposed(__byte_perm(lower[s], upper[s], 0x7362));
+    for (int s = 0; s < STEPS; s++) {
+        got[s] = __shfl_xor_sync(0xffffffffu, second[s], 2);
+    }
+    if (is_value) { // of both tokens: coordinates 2t and 2t + 1, then 8 more
+        const uint32_t lower = 0x5140 ^ swap, upper = 0x7362 ^ swap;
+#pragma unroll
+        for (int s = 0; s < STEPS; s++) {
+            const uint32_t low = transposed(__byte_perm(first[s], got[s], lower)),
+                           high = transposed(__byte_perm(first[s], got[s], upper));
             bytes[2 * s] = __byte_perm(low, high, 0x6420);
             bytes[2 * s + 1] = __byte_perm(low, high, 0x7531);
         }
     } else {
+        const uint32_t lower = 0x5410 ^ swap, upper = 0x7632 ^ swap;
 #pragma unroll
         for (int s = 0; s < STEPS; s++) {
-            bytes[2 * s] = __byte_perm(lower[s], upper[s], 0x5410);
-            bytes[2 * s + 1] = __byte_perm(lower[s], upper[s], 0x7632);
+            bytes[2 * s] = __byte_perm(first[s], got[s], lower);
+            bytes[2 * s + 1] = __byte_perm(first[s], got[s], upper);
         }
     }
 }

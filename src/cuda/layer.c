@@ -16,8 +16,8 @@ typedef struct tables {
     uint64_t hadamard[2][KVB_MAX_HADAMARD_ORDER];
     uint16_t half_centroids[KVB_MAX_ALL_LEVELS];
     uint32_t signs[KVB_MAX_HEAD_DIM / 32];
-    uint32_t sign_pairs[4][KVB_CUDA_SIGN_WORDS];
-    _Alignas(16) kvb_cuda_buckets buckets;
+    _Alignas(16) uint32_t sign_pairs[KVB_MAX_HEAD_DIM / 2];
+    _Alignas(16) kvb_cuda_buckets buckets, ring;
 } tables;
 
 static kvb_cuda_format dense_format(int head_dim, kvb_dtype dense) {
@@ -74,15 +74,16 @@ static kvb_status fill(const kvb_codec *codec, const char *side, kvb_cuda_format
     format->hadamard_order = m;
     format->inverse_sqrt_dim = from->inverse_sqrt_dim;
     format->sqrt_dim = from->sqrt_dim;
-    for (int pair = 0; pair < from->head_dim / 8; pair++) {
-        for (int i = 0; i < 8; i++) {
-            const int dim = 8 * pair + i;
-            to->sign_pairs[i / 2][pair / 16] |= (to->signs[dim / 32] >> dim % 32 & 1) << (pair % 16 + i % 2 * 16);
-        }
+    for (int dim = 0; dim < from->head_dim; dim++) {
+        const int word = dim / 16 * 8 + dim / 4 % 2 * 4 + dim / 8 % 2 * 2 + dim / 2 % 2;
+        to->sign_pairs[word] |= (to->signs[dim / 32] >> dim % 32 & 1) << (dim % 2 ? 31 : 15);
     }
     if (n_parts == 1) { /* the kernels that search by buckets know one code a row */
         kvb_cuda_buckets_fill(from->midpoints, from->levels - (from->trellis_states ? 4 : 1), to->half_centroids,
                               &to->buckets, format);
+    }
+    if (n_parts == 1 && !from->trellis_states) {
+        kvb_cuda_ring_fill(from->midpoints, from->levels - 1, to->half_centroids, &to->ring, format);
     }
     return KVB_OK;
 }
@@ -91,9 +92,10 @@ static void point(kvb_cuda_format *format, const tables *on_device) {
     format->centroids = on_device->centroids;
     format->midpoints = on_device->midpoints;
     format->buckets = &on_device->buckets;
+    format->ring = &on_device->ring;
     format->half_centroids = on_device->half_centroids;
     format->signs = on_device->signs;
-    format->sign_pairs = on_device->sign_pairs[0];
+    format->sign_pairs = on_device->sign_pairs;
     format->hadamard = on_device->hadamard[0];
 }
 

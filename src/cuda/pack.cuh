@@ -9,10 +9,13 @@ namespace kvb {
 __device__ __forceinline__ int row_of(const kvb_cuda_place &p, int sequence) {
     return p.sequences ? p.sequences[sequence] : sequence;
 }
+// The pages of a sequence, the one of token 0 first, which need not be there.
+__device__ __forceinline__ const int32_t *pages_of(const kvb_cuda_place &p, int row) {
+    return p.table + (size_t)row * p.table_stride - (p.first_page ? p.first_page[row] : 0);
+}
 // The page that holds a token, and the block in it: apart, so that a page's number can be on its way for a while.
 __device__ inline int page_of(const kvb_cuda_place &p, int row, int token) {
-    const int page_number = token / 64 - (p.first_page ? p.first_page[row] : 0);
-    return p.table[(size_t)row * p.table_stride + page_number];
+    return pages_of(p, row)[token / 64];
 }
 __device__ inline uint8_t *block_in(const kvb_cuda_place &p, const kvb_cuda_format &f, int page, int head, int token) {
     return p.pool + (size_t)page * p.page_stride + (size_t)head * p.head_bytes +

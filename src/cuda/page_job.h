@@ -7,9 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Words of signs of a lane: 16 pairs of coordinates to each, of every eighth coordinate two. */
-#define KVB_CUDA_SIGN_WORDS ((KVB_MAX_HEAD_DIM / 8 + 15) / 16)
-
 /* One side's format, with tables on the device. */
 typedef struct kvb_cuda_format {
     int head_dim, bits, scale_bytes;    /* 16 bits: values of `dense`, no scales, and nothing else counts */
@@ -27,9 +24,13 @@ typedef struct kvb_cuda_format {
     int n_buckets;
     float bucket_factor, bucket_offset, bucket_step;
     const struct kvb_cuda_buckets *buckets;
+    int n_ring; /* 0: none */
+    float ring_factor;
+    const struct kvb_cuda_buckets *ring;
     const uint16_t *half_centroids;
     const uint32_t *signs;      /* bit i % 32 of word i / 32 */
-    const uint32_t *sign_pairs; /* the same as encode_stage.cuh's Signs has them, of four lanes */
+    const uint32_t *sign_pairs; /* the same, bits 15 and 31 of a word to a pair; of every 16 coordinates pairs 0, 1, 4,
+                                   5, then 2, 3, 6, 7 */
     const uint64_t *hadamard;   /* rows of bits, NULL when the order is 1 */
 } kvb_cuda_format;
 

@@ -129,7 +129,8 @@ static void check_side(const rows_case *c, const kvb_codec *codec, const kvb_cud
     }
 }
 
-static void run_case(const rows_case *c, oracle_random *random) {
+/* So many rows for each sequence, one append after another. */
+static void run_appends(const rows_case *c, int (*appends)[n_sequences], size_t n_appends, oracle_random *random) {
     kvb_codec *k = codec_of(c, 0), *v = c->v_prefix ? NULL : codec_of(c, 1);
     kvb_cuda_layer *layer = v ? gpu_layer(k, v, n_heads, n_heads) : gpu_latent_layer(k, c->v_prefix, n_heads, n_heads);
     /* The twin is a second layer of the same launches, with keys and values in each other's place. */
@@ -137,17 +138,16 @@ static void run_case(const rows_case *c, oracle_random *random) {
               twin = gpu_batch_make(layer, n_sequences, most_tokens),
               other = gpu_batch_make(layer, n_sequences, most_tokens);
     const kvb_cuda_layer *layers[2] = {layer, layer};
-    static const int appends[][n_sequences] = {{1, 70}, {18, 1}, {0, 33}, {64, 0}, {5, 15}};
     int length[n_sequences] = {0}, total = 0, row_of[n_sequences * most_tokens];
     kvb_error error = {""};
-    for (size_t a = 0; a < sizeof appends / sizeof *appends; a++) {
+    for (size_t a = 0; a < n_appends; a++) {
         total += appends[a][0] + appends[a][1];
     }
     uint8_t *k_rows = random_rows(c, total, random), *v_rows = random_rows(c, total, random);
     const size_t bytes = (size_t)total * n_heads * (size_t)c->head_dim * kvb_dtype_bytes(c->dtype),
                  row_bytes = bytes / (size_t)total;
     uint8_t *k_device = gpu_copy(k_rows, bytes), *v_device = gpu_copy(v_rows, bytes);
-    for (size_t a = 0, row = 0; a < sizeof appends / sizeof *appends; a++) {
+    for (size_t a = 0, row = 0; a < n_appends; a++) {
         int32_t begin[n_sequences + 1] = {0, appends[a][0], appends[a][0] + appends[a][1]};
         for (int s = 0; s < n_sequences; s++) {
             for (int i = 0; i < appends[a][s]; i++) {
@@ -196,6 +196,11 @@ static void run_case(const rows_case *c, oracle_random *random) {
     kvb_cuda_layer_destroy(layer);
     kvb_codec_destroy(k);
     kvb_codec_destroy(v);
+}
+
+static void run_case(const rows_case *c, oracle_random *random) {
+    int appends[][n_sequences] = {{1, 70}, {18, 1}, {0, 33}, {64, 0}, {5, 15}};
+    run_appends(c, appends, sizeof appends / sizeof *appends, random);
 }
 
 /* So many tokens that every warp has several blocks; rows at an address that is no multiple of 16 where `is_odd`. */
@@ -289,6 +294,32 @@ static void exported_rows_are_those_of_the_cpu(void **state) {
     narrow.bits = 3;
     narrow.v_bits = 4;
     run_case(&narrow, &random);
+}
+
+/* A token at a time, to every place in a block, which has a kernel of its own. */
+static void single_tokens_are_those_of_the_cpu(void **state) {
+    (void)state;
+    need_gpu();
+    enum { n_appends = 40 };
+    static const int rows_dims[] = {64, 128, 256};
+    int appends[n_appends][n_sequences];
+    oracle_random random = {.state = 15};
+    for (int a = 0; a < n_appends; a++) {
+        appends[a][0] = a % 7 != 3;
+        appends[a][1] = a > 0 ? a % 11 != 4 : 5;
+    }
+    for (int i = 0, n = 0; i < 3; i++) {
+        for (int bits = 1; bits <= 8; bits++, n++) {
+            if (gpu_few() && n % 5 != 0) {
+                continue;
+            }
+            rows_case c = nth_case(0, n);
+            c.head_dim = rows_dims[i];
+            c.bits = bits;
+            c.v_bits = bits % 8 + 1;
+            run_appends(&c, appends, n_appends, &random);
+        }
+    }
 }
 
 /* Of trellis codes too, beside each other and beside scalar ones. */
@@ -515,9 +546,9 @@ static void latent_layers_beside_others(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(long_appends_are_those_of_the_cpu),  cmocka_unit_test(uneven_levels_are_those_of_the_cpu),
-        cmocka_unit_test(exported_rows_are_those_of_the_cpu), cmocka_unit_test(paths_are_those_of_the_cpu),
-        cmocka_unit_test(halves_are_those_of_the_cpu),        cmocka_unit_test(latent_rows_are_those_of_the_cpu),
-        cmocka_unit_test(latent_layers_beside_others)};
+        cmocka_unit_test(single_tokens_are_those_of_the_cpu), cmocka_unit_test(long_appends_are_those_of_the_cpu),
+        cmocka_unit_test(uneven_levels_are_those_of_the_cpu), cmocka_unit_test(exported_rows_are_those_of_the_cpu),
+        cmocka_unit_test(paths_are_those_of_the_cpu),         cmocka_unit_test(halves_are_those_of_the_cpu),
+        cmocka_unit_test(latent_rows_are_those_of_the_cpu),   cmocka_unit_test(latent_layers_beside_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,49 @@ static void the_librarys_levels(void **state) {
     }
 }
 
+/* The same of a ring, for values that its format knows the magnitude of; returns the number of buckets. */
+static int check_ring(const float *midpoints, int n, kvb_scale_kind scale, float sqrt_dim) {
+    static kvb_cuda_buckets ring;
+    kvb_cuda_format f = {.scale_kind = (int)scale, .sqrt_dim = sqrt_dim};
+    uint16_t halves[KVB_MAX_LEVELS];
+    for (int i = 0; i < KVB_MAX_LEVELS; i++) {
+        halves[i] = kvb_f32_to_f16((float)i);
+    }
+    kvb_cuda_ring_fill(midpoints, n, halves, &ring, &f);
+    oracle_random random = {.state = 4};
+    const float most = KVB_RING_REACH * sqrt_dim;
+    for (int i = 0; f.n_ring && i < 3 * n + 4000; i++) {
+        float value = i % 2 ? oracle_normal(&random) : (2.0f * (float)i / (float)(3 * n + 4000) - 1.0f) * most;
+        if (i < 3 * n) {
+            value = i % 3 == 0 ? midpoints[i / 3] : nextafterf(midpoints[i / 3], i % 3 == 1 ? INFINITY : -INFINITY);
+        }
+        const uint32_t at = kvb_ring_bits(f.ring_factor, value) & 4 * ((uint32_t)f.n_ring - 1), bucket = at / 4;
+        const uint32_t level = value > ring.midpoints[bucket] ? ring.above[bucket] : ring.below[bucket];
+        assert_int_equal(at % 4, 0);
+        assert_int_equal(level & 0xffff, code_by_counting(midpoints, n, value));
+        assert_int_equal(level >> 16, kvb_f32_to_f16((float)(level & 0xffff)));
+    }
+    return f.n_ring;
+}
+
+static void rings(void **state) {
+    (void)state;
+    static const int most[] = {0, 32, 32, 64, 128, 256, 0, 0, 0};
+    for (int bits = 1; bits <= 8; bits++) {
+        kvb_codec_spec spec = kvb_codec_spec_default(128, bits);
+        kvb_codec *codec;
+        kvb_error error;
+        assert_int_equal(kvb_codec_create(&spec, NULL, NULL, &codec, &error), KVB_OK);
+        const kvb_codec_tables *t = &codec->tables;
+        assert_int_equal(check_ring(t->midpoints, t->levels - 1, KVB_SCALE_LSQ, t->sqrt_dim), most[bits]);
+        assert_int_equal(check_ring(t->midpoints, t->levels - 1, KVB_SCALE_SEARCH, t->sqrt_dim), most[bits]);
+        assert_int_equal(check_ring(t->midpoints, t->levels - 1, KVB_SCALE_NORM, t->sqrt_dim), 0);
+        kvb_codec_destroy(codec);
+    }
+    const float wide[] = {-100.0f, 0.0f, 100.0f};
+    assert_int_equal(check_ring(wide, 3, KVB_SCALE_LSQ, 8.0f), 0);
+}
+
 static void levels_of_others(void **state) {
     (void)state;
     const float even[] = {-3.0f, -1.0f, 1.0f, 3.0f}, far_apart[] = {-1.0f, 0.0f, 1e-2f, 4.0f},
@@ -80,6 +123,7 @@ static void levels_of_others(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_librarys_levels), cmocka_unit_test(levels_of_others)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_librarys_levels), cmocka_unit_test(rings),
+                                       cmocka_unit_test(levels_of_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,8 @@ BODIES = {
     "attend_trellis.cuh": {"choose_bits": "return (a & mask) | (b & ~mask);"},
     "early_start.cuh": {"wait_for_work_before": "", "let_work_behind_start": ""},
     "encode_paths.cuh": {"load_shared": "return emu::at<float>(at);"},
-    "encode_quads.cuh": {
+    "encode_single.cuh": {"prefetch_line": ""},
+    "encode_pairs.cuh": {
         "level_of": "return emu::at<uint32_t>(midpoint + (value > emu::at<float>(midpoint) "
         "? (uint32_t)offsetof(kvb_cuda_buckets, above) : (uint32_t)offsetof(kvb_cuda_buckets, below)));"
     },
