@@ -41,8 +41,7 @@ static inline uint32_t kvb_bucket_number(float factor, float offset, float step,
  * own norm divides are, buckets need no ends: they are the low bits of a sum, in turn, four bytes each, and `factor` is
  * four times buckets to 1. A row that is not finite may get anything, but a bucket. */
 #define KVB_CUDA_MAX_RING 256
-#define KVB_RING_REACH 1.4f /* a square that is subnormal may be rounded down by a third; 36 / 32 of a searched scale  \
-                             */
+#define KVB_RING_REACH 1.4f /* subnormal squares are rounded down by a third at most; 36 / 32 of a searched scale */
 #define KVB_RING_ZERO 0x1.8p23f
 #ifdef __CUDACC__
 static __device__ __forceinline__ uint32_t kvb_ring_bits(float factor, float value) {
