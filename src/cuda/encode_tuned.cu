@@ -126,7 +126,8 @@ static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, int first_side
     // Few tasks are shared out to all multiprocessors.
     const int wanted = (int)min((long long)most_warps(DIM),
                                 ((long long)tasks * columns + room.multiprocessors - 1) / room.multiprocessors),
-              warps = max(1, min(wanted, (int)((room.bytes - look_ups) / stage)));
+              fit = room.bytes > look_ups ? (int)((room.bytes - look_ups) / stage) : 0,
+              warps = max(1, min(wanted, fit));
     const size_t bytes = look_ups + warps * stage;
     int blocks = 0;
     error = prepare(append_tuned<DIM, LAYERS>, 32 * warps, bytes, &blocks);

@@ -31,8 +31,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *out, int device) {
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device) {
-    (void)attribute, (void)device;
-    *value = 132; /* of what is asked, multiprocessors */
+    (void)device;
+    *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 227 * 1024 : 132; /* multiprocessors */
     return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int *version) {
