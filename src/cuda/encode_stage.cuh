@@ -91,7 +91,7 @@ __device__ __forceinline__ int n_tasks(const kvb_cuda_append_job &p, const Span 
     return p.n_kv_heads * ((s.end - 1) / KVB_BLOCK_TOKENS - s.begin / KVB_BLOCK_TOKENS + 1);
 }
 // Of the longest append to a sequence.
-static int most_tasks(const kvb_cuda_append_job &p) {
+[[maybe_unused]] static int most_tasks(const kvb_cuda_append_job &p) {
     return p.n_kv_heads * ((p.most_rows + KVB_BLOCK_TOKENS - 2) / KVB_BLOCK_TOKENS + 1);
 }
 
@@ -100,7 +100,7 @@ struct Room {
     int multiprocessors;
     size_t bytes; // of shared memory, the most of a block of threads
 };
-static cudaError_t room_of(Room *room) {
+[[maybe_unused]] static cudaError_t room_of(Room *room) {
     int device = 0, bytes = 0;
     cudaError_t error = cudaGetDevice(&device);
     if (error == cudaSuccess) {
