@@ -178,7 +178,7 @@ typedef struct kvb_cuda_queries {
      * not count. */
     int starts_early;
 } kvb_cuda_queries;
-#define KVB_CUDA_MOST_EARLY 1048576
+#define KVB_CUDA_MOST_EARLY 1048576 /* legal values of starts_early are 0 to this */
 
 /* Bytes of scratch on the device for batches up to these sizes, which can follow each other in it: a plan writes all
  * that it needs to hold. kvb_cuda_scratch_clear makes it zeros. Calls that run at the same time need scratch of their
