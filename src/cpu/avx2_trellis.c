@@ -150,27 +150,11 @@ INLINE wv wv_before(wv path, int stride) {
     return stride < 32 ? carried : _mm256_permute2x128_si256(path, carried, 0x03);
 }
 
-/* Inputs of `lag` coordinates before; a constant. */
-INLINE wv wv_inputs_before(wv path, wv before, int stride, int lag) {
-    if (stride == 8) {
-        return _mm256_or_si256(_mm256_slli_epi64(path, 8 * lag), _mm256_srli_epi64(before, 64 - 8 * lag));
-    }
-#define LAG(n)                                                                                                         \
-    case n:                                                                                                            \
-        return _mm256_alignr_epi8(path, before, 16 - (n))
-    switch (lag) {
-        LAG(1);
-        LAG(2);
-        LAG(3);
-        LAG(4);
-        LAG(5);
-        LAG(6);
-        LAG(7);
-        LAG(8);
-    default:
-        return path;
-    }
-#undef LAG
+/* What came `lag` bytes before: of rows of 16 bytes and more, a constant; of rows of 8 bytes. */
+#define WV_BYTES_BEFORE(path, before, lag) _mm256_alignr_epi8(path, before, 16 - (lag))
+
+INLINE wv wv_words_before(wv path, wv before, int lag) {
+    return _mm256_or_si256(_mm256_slli_epi64(path, 8 * lag), _mm256_srli_epi64(before, 64 - 8 * lag));
 }
 
 /* ---- A byte for each coordinate: codec_straight.c says of what bits ---- */

@@ -123,28 +123,12 @@ INLINE wv wv_before(wv path, int stride) {
     return _mm512_shuffle_i64x2(mixed, mixed, 0xb1);
 }
 
-/* Inputs of `lag` coordinates before; a constant. */
-INLINE wv wv_inputs_before(wv path, wv before, int stride, int lag) {
-    if (stride == 8) {
-        return _mm512_or_si512(_mm512_slli_epi64(path, 8 * (unsigned)lag),
-                               _mm512_srli_epi64(before, 64 - 8 * (unsigned)lag));
-    }
-#define LAG(n)                                                                                                         \
-    case n:                                                                                                            \
-        return _mm512_alignr_epi8(path, before, 16 - (n))
-    switch (lag) {
-        LAG(1);
-        LAG(2);
-        LAG(3);
-        LAG(4);
-        LAG(5);
-        LAG(6);
-        LAG(7);
-        LAG(8);
-    default:
-        return path;
-    }
-#undef LAG
+/* What came `lag` bytes before: of rows of 16 bytes and more, a constant; of rows of 8 bytes. */
+#define WV_BYTES_BEFORE(path, before, lag) _mm512_alignr_epi8(path, before, 16 - (lag))
+
+INLINE wv wv_words_before(wv path, wv before, int lag) {
+    return _mm512_or_si512(_mm512_slli_epi64(path, 8 * (unsigned)lag),
+                           _mm512_srli_epi64(before, 64 - 8 * (unsigned)lag));
 }
 
 /* ---- A tile ---- */

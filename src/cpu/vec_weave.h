@@ -3,9 +3,10 @@
  *
  * Comes after the verbs of an instruction set: wv, a vector of vector_bytes; wv_open_orders, the constants of a tile,
  * of which the others get a pointer; wv_and with a byte, wv_shift_right of words of 16 bits; wv_weave, planes of so
- * many bits to one of twice as many, its lower and its upper half; wv_before and wv_inputs_before; wv_read_halves, the
- * halves of a vector's rows of a plane of two bits; wv_order_two and wv_order_four, from a vector for each part of the
- * rows to rows that follow each other; wv_take, what becomes of them. Before WEAVE_EACH comes weave_by_form. */
+ * many bits to one of twice as many, its lower and its upper half; wv_before, and WV_BYTES_BEFORE and wv_words_before,
+ * what inputs_before asks for; wv_read_halves, the halves of a vector's rows of a plane of two bits; wv_order_two and
+ * wv_order_four, from a vector for each part of the rows to rows that follow each other; wv_take, what becomes of them.
+ * Before WEAVE_EACH comes weave_by_form. */
 #ifndef KVB_CPU_VEC_WEAVE_H
 #define KVB_CPU_VEC_WEAVE_H
 
@@ -15,12 +16,35 @@
 
 /* ---- Subsets ---- */
 
+/* Inputs of `lag` coordinates before; a constant, which instructions want as one even where nothing is optimized. */
+INLINE wv inputs_before(wv path, wv before, int stride, int lag) {
+    if (stride == 8) {
+        return wv_words_before(path, before, lag);
+    }
+#define LAG(n)                                                                                                         \
+    case n:                                                                                                            \
+        return WV_BYTES_BEFORE(path, before, n)
+    switch (lag) {
+        LAG(1);
+        LAG(2);
+        LAG(3);
+        LAG(4);
+        LAG(5);
+        LAG(6);
+        LAG(7);
+        LAG(8);
+    default:
+        return path;
+    }
+#undef LAG
+}
+
 INLINE wv trace(wv path, wv before, int stride, uint32_t taps) {
     wv bits = wv_zero();
     UNROLL
     for (int lag = 0; lag <= KVB_MAX_TRELLIS_MEMORY; lag++) {
         if (taps >> lag & 1) {
-            bits = wv_xor(bits, lag ? wv_inputs_before(path, before, stride, lag) : path);
+            bits = wv_xor(bits, lag ? inputs_before(path, before, stride, lag) : path);
         }
     }
     return bits;

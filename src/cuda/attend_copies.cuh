@@ -1,13 +1,12 @@
 // Bulk copies into shared memory that complete on barriers, and the tensor cores' instructions.
 #pragma once
+#include "addresses.cuh"
+
 #include <cstdint>
 #include <cuda_fp16.h>
 
 namespace kvb {
 
-__device__ __forceinline__ uint32_t shared_address(const void *p) {
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
 __device__ __forceinline__ void barrier_init(uint64_t *b) {
     asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(b)) : "memory");
 }

@@ -2,6 +2,7 @@
 // the values of any number of blocks, 64 coordinates at a time. A lane multiplies what it unpacks; sums meet at the
 // end.
 #pragma once
+#include "addresses.cuh"
 #include "attend_general_codes.cuh"
 
 namespace kvb {
@@ -248,9 +249,6 @@ __device__ __noinline__ void add_keys(const kvb_cuda_attend_side &side, const ui
 }
 
 // Asks for memory that will be read soon, by a warp.
-__device__ __forceinline__ void prefetch_line(const void *p) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
-}
 __device__ __forceinline__ void prefetch(const uint8_t *from, size_t bytes, int lane) {
     for (size_t i = (size_t)lane * 128; i < bytes; i += 32 * 128) {
         prefetch_line(from + i);

@@ -64,6 +64,7 @@ __global__ void __launch_bounds__(ROWS *ROW_LANES) append_single(const __grid_co
               owner = lane_of(is_value, token, threadIdx.x % n);
     const bool packs = packed < ROWS && packed_head < p.n_kv_heads;
     uint8_t *block = block_in(p.places[is_value], f, page, packed_head, first);
+    // What is stored already is needed when codes are there.
 #pragma unroll 1
     for (int at = owner * 16; packs && at < f.code_bytes; at += 512) {
         prefetch_line(block + at);
@@ -104,35 +105,23 @@ __global__ void __launch_bounds__(ROWS *ROW_LANES) append_single(const __grid_co
     }
 }
 
-template <int DIM, int LAYERS>
-static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, cudaStream_t stream) {
-    const Jobs<LAYERS> all = jobs_of<LAYERS>(jobs, n, first_side, n_sides);
-    int heads = 0, sequences = 0;
-    for (int i = 0; i < n; i++) {
-        heads = max(heads, jobs[i].n_kv_heads);
-        sequences = max(sequences, jobs[i].n_sequences);
+template <int DIM, int LAYERS> struct Single {
+    static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides,
+                              cudaStream_t stream) {
+        const Jobs<LAYERS> all = jobs_of<LAYERS>(jobs, n, first_side, n_sides);
+        int heads = 0, sequences = 0;
+        for (int i = 0; i < n; i++) {
+            heads = max(heads, jobs[i].n_kv_heads);
+            sequences = max(sequences, jobs[i].n_sequences);
+        }
+        append_single<DIM, LAYERS><<<dim3((heads + ROWS - 1) / ROWS, n_sides * n, sequences), ROWS * ROW_LANES,
+                                     sizeof(Shared<DIM>), stream>>>(all);
+        return cudaGetLastError();
     }
-    append_single<DIM, LAYERS>
-        <<<dim3((heads + ROWS - 1) / ROWS, n_sides * n, sequences), ROWS * ROW_LANES, sizeof(Shared<DIM>), stream>>>(
-            all);
-    return cudaGetLastError();
-}
-
-template <int DIM>
-static int launch_layers(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
-    return (int)(n == 1 ? launch<DIM, 1>(jobs, 1, first_side, n_sides, (cudaStream_t)stream)
-                        : launch<DIM, KVB_CUDA_MOST_LAYERS>(jobs, n, first_side, n_sides, (cudaStream_t)stream));
-}
+};
 
 } // namespace kvb
 
 int kvb_cuda_launch_append_single(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
-    switch (jobs->formats[first_side].head_dim) {
-    case 64:
-        return kvb::launch_layers<64>(jobs, n, first_side, n_sides, stream);
-    case 128:
-        return kvb::launch_layers<128>(jobs, n, first_side, n_sides, stream);
-    default:
-        return kvb::launch_layers<256>(jobs, n, first_side, n_sides, stream);
-    }
+    return kvb::launch_jobs<kvb::Single>(jobs, n, first_side, n_sides, stream);
 }

@@ -124,11 +124,6 @@ __device__ __forceinline__ int lane_of(bool is_value, int token, int i) {
     return is_value ? 4 * i + token % 8 / 2 : token % 8 * 4 + i;
 }
 
-// What is stored already is needed when codes are there: to the L2 meanwhile.
-__device__ __forceinline__ void prefetch_line(const void *p) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
-}
-
 // A token's codes in the stream of such a lane, all others 0.
 template <int STEPS>
 __device__ __forceinline__ void stream_of(bool is_value, int token, int i, const uint8_t *codes,

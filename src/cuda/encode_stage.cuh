@@ -1,13 +1,11 @@
 // Rows on their way from memory to the lanes that encode them: 16 tokens of a head are a warp's task.
 #pragma once
+#include "addresses.cuh"
 #include "encode_pairs.cuh"
 #include "encode_source.cuh"
 
 namespace kvb {
 
-__device__ __forceinline__ uint32_t shared_address(const void *p) {
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
 __device__ __forceinline__ void copy_async(uint32_t to, const void *from) { // to a shared_address
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }

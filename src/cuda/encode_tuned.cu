@@ -104,47 +104,43 @@ __global__ void __launch_bounds__(32 * most_warps(DIM), 1) append_tuned(const __
     }
 }
 
-template <int DIM, int LAYERS>
-static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, cudaStream_t stream) {
-    const Jobs<LAYERS> all = jobs_of<LAYERS>(jobs, n, first_side, n_sides);
-    size_t stage = 0; // bytes of a warp
-    int tasks = 0, sequences = 0;
-    for (int i = 0; i < n; i++) {
-        for (int side = first_side; side < first_side + n_sides; side++) {
-            stage = max(stage, (size_t)(2 * stage_bytes(DIM, staged_bytes(jobs[i], side))));
+template <int DIM, int LAYERS> struct Tuned {
+    static cudaError_t launch(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides,
+                              cudaStream_t stream) {
+        const Jobs<LAYERS> all = jobs_of<LAYERS>(jobs, n, first_side, n_sides);
+        size_t stage = 0; // bytes of a warp
+        int tasks = 0, sequences = 0;
+        for (int i = 0; i < n; i++) {
+            for (int side = first_side; side < first_side + n_sides; side++) {
+                stage = max(stage, (size_t)(2 * stage_bytes(DIM, staged_bytes(jobs[i], side))));
+            }
+            tasks = max(tasks, most_tasks(jobs[i]));
+            sequences = max(sequences, jobs[i].n_sequences);
         }
-        tasks = max(tasks, most_tasks(jobs[i]));
-        sequences = max(sequences, jobs[i].n_sequences);
+        const size_t look_ups = sizeof(LookUps) + RING_ALIGNMENT;
+        const int columns = n_sides * n * sequences;
+        Room room = {};
+        cudaError_t error = room_of(&room);
+        if (error != cudaSuccess) {
+            return error;
+        }
+        // Few tasks are shared out to all multiprocessors.
+        const int wanted = (int)min((long long)most_warps(DIM),
+                                    ((long long)tasks * columns + room.multiprocessors - 1) / room.multiprocessors),
+                  fit = room.bytes > look_ups ? (int)((room.bytes - look_ups) / stage) : 0,
+                  warps = max(1, min(wanted, fit));
+        const size_t bytes = look_ups + warps * stage;
+        int blocks = 0;
+        error = prepare(append_tuned<DIM, LAYERS>, 32 * warps, bytes, &blocks);
+        if (error != cudaSuccess) {
+            return error;
+        }
+        append_tuned<DIM, LAYERS>
+            <<<dim3(max(min(blocks / columns, (tasks + warps - 1) / warps), 1), n_sides * n, sequences), 32 * warps,
+               bytes, stream>>>(all);
+        return cudaGetLastError();
     }
-    const size_t look_ups = sizeof(LookUps) + RING_ALIGNMENT;
-    const int columns = n_sides * n * sequences;
-    Room room = {};
-    cudaError_t error = room_of(&room);
-    if (error != cudaSuccess) {
-        return error;
-    }
-    // Few tasks are shared out to all multiprocessors.
-    const int wanted = (int)min((long long)most_warps(DIM),
-                                ((long long)tasks * columns + room.multiprocessors - 1) / room.multiprocessors),
-              fit = room.bytes > look_ups ? (int)((room.bytes - look_ups) / stage) : 0,
-              warps = max(1, min(wanted, fit));
-    const size_t bytes = look_ups + warps * stage;
-    int blocks = 0;
-    error = prepare(append_tuned<DIM, LAYERS>, 32 * warps, bytes, &blocks);
-    if (error != cudaSuccess) {
-        return error;
-    }
-    append_tuned<DIM, LAYERS>
-        <<<dim3(max(min(blocks / columns, (tasks + warps - 1) / warps), 1), n_sides * n, sequences), 32 * warps, bytes,
-           stream>>>(all);
-    return cudaGetLastError();
-}
-
-template <int DIM>
-static int launch_layers(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
-    return (int)(n == 1 ? launch<DIM, 1>(jobs, 1, first_side, n_sides, (cudaStream_t)stream)
-                        : launch<DIM, KVB_CUDA_MOST_LAYERS>(jobs, n, first_side, n_sides, (cudaStream_t)stream));
-}
+};
 
 } // namespace kvb
 
@@ -154,12 +150,5 @@ int kvb_cuda_append_is_tuned(const kvb_cuda_format *f) {
 }
 
 int kvb_cuda_launch_append_tuned(const kvb_cuda_append_job *jobs, int n, int first_side, int n_sides, void *stream) {
-    switch (jobs->formats[first_side].head_dim) {
-    case 64:
-        return kvb::launch_layers<64>(jobs, n, first_side, n_sides, stream);
-    case 128:
-        return kvb::launch_layers<128>(jobs, n, first_side, n_sides, stream);
-    default:
-        return kvb::launch_layers<256>(jobs, n, first_side, n_sides, stream);
-    }
+    return kvb::launch_jobs<kvb::Tuned>(jobs, n, first_side, n_sides, stream);
 }

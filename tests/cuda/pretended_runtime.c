@@ -1,7 +1,8 @@
 /* In place of the CUDA runtime: one GPU whose memory is the host's and whose kernels do nothing in no time, so that
  * what the host does with a GPU can be tested where there is none. $KVB_PRETENDED_CAPABILITY is its compute capability,
  * $KVB_PRETENDED_MEMORY the most bytes that one allocation gets. */
-#include <cuda_runtime_api.h>
+#include "pretended_runtime.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,8 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop)
 
 /* ---- Kernels: what nvcc's host code calls to announce and to launch them ---- */
 
+pretended_launch pretended_last;
+
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute, int value) {
     (void)kernel, (void)attribute, (void)value;
     return cudaSuccess;
@@ -135,10 +138,20 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr
 cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
                              cudaStream_t stream) {
     (void)kernel, (void)grid, (void)block, (void)arguments, (void)shared, (void)stream;
+    pretended_last = (pretended_launch){.n = pretended_last.n + 1};
     return cudaSuccess;
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *how, const void *kernel, void **arguments) {
-    return cudaLaunchKernel(kernel, how->gridDim, how->blockDim, arguments, how->dynamicSmemBytes, how->stream);
+    int is_early = 0;
+    for (unsigned i = 0; i < how->numAttrs; i++) {
+        is_early |= how->attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization;
+    }
+    cudaLaunchKernel(kernel, how->gridDim, how->blockDim, arguments, how->dynamicSmemBytes, how->stream);
+    pretended_last.is_early = is_early;
+    if (is_early) {
+        pretended_last.early_tokens = ((const kvb_cuda_attend_job *)arguments[0])->starts_early;
+    }
+    return cudaSuccess;
 }
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *out, const void *kernel, int threads,
                                                                    size_t shared, unsigned flags) {

@@ -3,8 +3,8 @@ import re
 
 # What stands in place of a function's body, by file and name.
 BODIES = {
+    "addresses.cuh": {"shared_address": "return emu::address(p);", "prefetch_line": ""},
     "attend_copies.cuh": {
-        "shared_address": "return emu::address(p);",
         "barrier_init": "emu::barrier_init(b, 1);",
         "barrier_expect": "emu::barrier_arrive(b, bytes);",
         "read_once_policy": "return 0;",
@@ -24,17 +24,14 @@ BODIES = {
         "address_of": "return emu::address(shared_at<uint8_t>(offset));",
         "load_level": "return emu::at<float>(address);",
     },
-    "attend_general_products.cuh": {"prefetch_line": ""},
     "attend_trellis.cuh": {"choose_bits": "return (a & mask) | (b & ~mask);"},
     "early_start.cuh": {"wait_for_work_before": "", "let_work_behind_start": ""},
     "encode_paths.cuh": {"load_shared": "return emu::at<float>(at);"},
-    "encode_single.cuh": {"prefetch_line": ""},
     "encode_pairs.cuh": {
         "level_of": "return emu::at<uint32_t>(midpoint + (value > emu::at<float>(midpoint) "
         "? (uint32_t)offsetof(kvb_cuda_buckets, above) : (uint32_t)offsetof(kvb_cuda_buckets, below)));"
     },
     "encode_stage.cuh": {
-        "shared_address": "return emu::address(p);",
         "copy_async": "emu::copy_later(to, from);",
         "close_copies": "emu::close_copies();",
         "wait_for_copies": "emu::wait_for_copies(PENDING);",
