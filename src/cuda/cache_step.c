@@ -155,7 +155,6 @@ kvb_status kvb_cuda_cache_begin(kvb_cuda_cache *cache, const int *sequences, con
     }
     tell_batch(cache);
     cache->planned_sequences = 0;
-    cache->only_rows_last = 0;
     return kvb_cuda_books_settle(cache, error);
 }
 
